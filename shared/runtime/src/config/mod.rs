@@ -1,0 +1,12 @@
+//! Configuration of every process: defaults, then `kilat.toml`, then `KILAT_*` of the environment (`__` nests), then flags.
+//!
+//! It is loaded whole before any port opens. A bad value or an unknown key ends the process with [`EXIT_CONFIG`], naming it.
+
+mod load;
+mod sections;
+
+pub use load::{ConfigError, EXIT_CONFIG, Flags, load, load_or_exit, parse_command_line, to_redacted_toml};
+pub use sections::{
+    AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat, NatsConfig, PipelineConfig,
+    PostgresConfig, RiskConfig, StackConfig,
+};

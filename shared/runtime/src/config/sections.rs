@@ -1,0 +1,352 @@
+//! Every setting, its unit and its default.
+
+use domain::Currency;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The configuration of one process. Each process reads the sections that concern it; all are checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Ports of the private stack, from which the defaults of URLs and listeners follow.
+    pub stack: StackConfig,
+    /// The broker.
+    pub nats: NatsConfig,
+    /// The ledger's database.
+    pub postgres: PostgresConfig,
+    /// Streams, batches and redelivery.
+    pub pipeline: PipelineConfig,
+    /// What all HTTP listeners share.
+    pub http: HttpConfig,
+    /// The HTTP border.
+    pub gateway: GatewayConfig,
+    /// The admin port of each role.
+    pub admin: AdminConfig,
+    /// Limits of risk.
+    pub risk: RiskConfig,
+    /// Conversion.
+    pub fx: FxConfig,
+    /// Purge, re-drive and re-emission.
+    pub janitor: JanitorConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// Ports of the private stack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StackConfig {
+    /// Added to every default port, so that two checkouts can run at once.
+    pub port_offset: u16,
+    /// nats-server's client port.
+    pub nats_port: u16,
+    /// nats-server's monitoring port.
+    pub nats_monitor_port: u16,
+    /// Postgres' port.
+    pub postgres_port: u16,
+}
+
+/// The broker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// Server addresses, separated by commas.
+    pub url: String,
+    /// How long an acknowledgement or a reply is waited for, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// The ledger's database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// As the application role, which cannot change what the ledger has written.
+    pub url: String,
+    /// As the owner of the schema; for `stages migrate` alone.
+    pub owner_url: String,
+    /// Connections of one process at most.
+    pub connections_max: u32,
+    /// How long a free connection is waited for, in milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// The server ends a statement after this, in milliseconds.
+    pub statement_timeout_ms: u64,
+}
+
+/// Streams, batches and redelivery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// How many shards the derived streams have.
+    pub shards: u16,
+    /// The largest batch a stage judges, in messages; an atomic batch may hold 1,000.
+    pub batch_max: usize,
+    /// A derived stream's bound, in messages.
+    pub stream_messages_max: i64,
+    /// A derived stream's bound, in bytes.
+    pub stream_bytes_max: i64,
+    /// The intake's bound, in bytes: the backlog of the worst outage to be survived.
+    pub accepted_bytes_max: i64,
+    /// The intake's bound, in messages; -1: none.
+    pub accepted_messages_max: i64,
+    /// Acknowledged messages that stay in a derived stream, for people to look at.
+    pub keep_messages: u64,
+    /// How often a stage trims its input to `keep_messages`, in milliseconds.
+    pub trim_every_ms: u64,
+    /// A delivery that is neither acknowledged nor reported in progress comes again after this, in milliseconds.
+    pub ack_wait_ms: u64,
+    /// Deliveries a consumer may have open, in messages.
+    pub ack_pending_max: i64,
+    /// The longest pause between two attempts of a stage in an outage, in milliseconds.
+    pub retry_ms_max: u64,
+    /// How often the open dead letters are read anew, in milliseconds.
+    pub dead_refresh_ms: u64,
+}
+
+/// What all HTTP listeners share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// The address that every listener binds.
+    pub host: std::net::IpAddr,
+    /// Connections of one listener at most.
+    pub connections_max: usize,
+    /// The largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// The largest request head, in bytes.
+    pub header_bytes_max: usize,
+    /// How long a request head may take, and an idle connection may stay, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// How long a request body may take, in milliseconds.
+    pub body_timeout_ms: u64,
+    /// How long requests in flight may take after a signal to stop, in milliseconds.
+    pub drain_ms: u64,
+}
+
+/// The HTTP border.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Every port answers every route.
+    pub ports: Vec<u16>,
+    /// Requests a second over all clients, and the burst.
+    pub requests_per_second_max: u32,
+    /// Requests in flight at most.
+    pub in_flight_max: usize,
+    /// How long a request-reply answer is waited for, in milliseconds.
+    pub reply_timeout_ms: u64,
+}
+
+/// The admin port of each role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// `/rate` and `/convert` too.
+    pub fx: u16,
+    /// `/balance/{id}` too.
+    pub wallet: u16,
+    /// `/score` too.
+    pub risk: u16,
+    /// Health and metrics.
+    pub reserve: u16,
+    /// Health and metrics.
+    pub settle: u16,
+    /// Health and metrics.
+    pub janitor: u16,
+}
+
+/// Limits of risk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RiskConfig {
+    /// The largest single payment per currency, a decimal in major units.
+    pub amount_max: BTreeMap<Currency, String>,
+    /// The largest single payment in a currency not listed, in minor units.
+    pub amount_minor_max_default: i64,
+    /// The sliding window, in seconds.
+    pub window_seconds: u32,
+    /// Payments of one account within the window.
+    pub window_count_max: u64,
+    /// The sum of one account within the window, as a multiple of its currency's largest single payment.
+    pub window_sum_max_multiple: i64,
+}
+
+/// Conversion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FxConfig {
+    /// What a conversion costs, in basis points of the destination amount.
+    pub spread_bps: u32,
+    /// The oldest usable rate, in seconds; rates of the committed day file have no age.
+    pub rate_age_seconds_max: i64,
+    /// Destination currencies remembered, in accounts.
+    pub account_cache_size: usize,
+}
+
+/// Purge, re-drive and re-emission.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JanitorConfig {
+    /// Between two rounds, in milliseconds.
+    pub every_ms: u64,
+    /// The intake keeps a payment this long after its row, in milliseconds; longer than any request lives.
+    pub purge_after_ms: u64,
+    /// A payment without a trace is driven again after this, doubling with each time, in milliseconds.
+    pub redrive_after_ms: u64,
+    /// The longest pause between two re-drives, in milliseconds.
+    pub redrive_after_ms_max: u64,
+    /// Accepted payments that a round looks at, in messages.
+    pub window_max: usize,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// A filter such as `info` or `info,runtime=debug`.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl StackConfig {
+    /// The defaults with every port moved by `port_offset`.
+    pub fn shifted(port_offset: u16) -> StackConfig {
+        let unshifted = StackConfig { port_offset, nats_port: 14222, nats_monitor_port: 18222, postgres_port: 15432 };
+        StackConfig {
+            nats_port: unshifted.shift(unshifted.nats_port),
+            nats_monitor_port: unshifted.shift(unshifted.nats_monitor_port),
+            postgres_port: unshifted.shift(unshifted.postgres_port),
+            ..unshifted
+        }
+    }
+
+    fn shift(&self, port: u16) -> u16 {
+        port.saturating_add(self.port_offset)
+    }
+}
+
+impl Config {
+    /// The defaults on a stack with these ports.
+    pub fn on(stack: StackConfig) -> Config {
+        Config {
+            nats: NatsConfig { url: format!("nats://127.0.0.1:{}", stack.nats_port), timeout_ms: 5_000 },
+            postgres: PostgresConfig::on(&stack),
+            pipeline: PipelineConfig::default(),
+            http: HttpConfig::default(),
+            gateway: GatewayConfig::on(&stack),
+            admin: AdminConfig::on(&stack),
+            risk: RiskConfig::default(),
+            fx: FxConfig { spread_bps: 25, rate_age_seconds_max: 24 * 60 * 60, account_cache_size: 100_000 },
+            janitor: JanitorConfig::default(),
+            log: LogConfig { filter: "info".to_owned(), format: LogFormat::Text },
+            stack,
+        }
+    }
+}
+
+impl PostgresConfig {
+    fn on(stack: &StackConfig) -> PostgresConfig {
+        let database = |role: &str| format!("postgres://{role}@127.0.0.1:{}/kilat", stack.postgres_port);
+        PostgresConfig {
+            url: database("kilat_app"),
+            owner_url: database("kilat_owner"),
+            connections_max: 10,
+            acquire_timeout_ms: 2_000,
+            statement_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl GatewayConfig {
+    fn on(stack: &StackConfig) -> GatewayConfig {
+        let ports = [8080, 8081].map(|base| stack.shift(base)).to_vec();
+        GatewayConfig { ports, requests_per_second_max: 100_000, in_flight_max: 4_096, reply_timeout_ms: 2_000 }
+    }
+}
+
+impl AdminConfig {
+    fn on(stack: &StackConfig) -> AdminConfig {
+        AdminConfig {
+            fx: stack.shift(8082),
+            wallet: stack.shift(8083),
+            risk: stack.shift(8084),
+            reserve: stack.shift(8085),
+            settle: stack.shift(8086),
+            janitor: stack.shift(8087),
+        }
+    }
+}
+
+impl Default for PipelineConfig {
+    fn default() -> PipelineConfig {
+        PipelineConfig {
+            shards: 1,
+            batch_max: 512,
+            stream_messages_max: 65_536,
+            stream_bytes_max: 128 << 20,
+            accepted_bytes_max: 8 << 30,
+            accepted_messages_max: -1,
+            keep_messages: 5_000,
+            trim_every_ms: 500,
+            ack_wait_ms: 30_000,
+            ack_pending_max: 4_096,
+            retry_ms_max: 2_000,
+            dead_refresh_ms: 1_000,
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> HttpConfig {
+        HttpConfig {
+            host: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            connections_max: 8_192,
+            body_bytes_max: 16 << 10,
+            header_bytes_max: 16 << 10,
+            header_timeout_ms: 30_000,
+            body_timeout_ms: 10_000,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Default for RiskConfig {
+    fn default() -> RiskConfig {
+        RiskConfig {
+            amount_max: default_amount_caps(),
+            amount_minor_max_default: domain::money::AMOUNT_MINOR_MAX,
+            window_seconds: 60,
+            window_count_max: 1_000_000,
+            window_sum_max_multiple: 1_000,
+        }
+    }
+}
+
+impl Default for JanitorConfig {
+    fn default() -> JanitorConfig {
+        JanitorConfig {
+            every_ms: 1_000,
+            purge_after_ms: 60_000,
+            redrive_after_ms: 30_000,
+            redrive_after_ms_max: 600_000,
+            window_max: 200_000,
+        }
+    }
+}
+
+/// About ten million euros each at the rates of the committed day file.
+fn default_amount_caps() -> BTreeMap<Currency, String> {
+    let caps =
+        [("EUR", "10000000"), ("USD", "11000000"), ("GBP", "8000000"), ("JPY", "1700000000"), ("IDR", "200000000000"), ("KWD", "3300000")];
+    caps.into_iter().filter_map(|(code, cap)| Currency::parse(code).ok().map(|currency| (currency, cap.to_owned()))).collect()
+}

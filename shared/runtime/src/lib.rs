@@ -1,0 +1,6 @@
+//! Everything between a stage and the machine: configuration, the harness, the broker, HTTP, telemetry and the drain.
+//!
+//! Architecture invariants: the harness exists once and knows no stage; only `broker` names async-nats; only `telemetry`
+//! names a metric. Nothing here knows SQL.
+
+pub mod config;

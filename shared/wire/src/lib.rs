@@ -1,0 +1,22 @@
+//! What leaves a process: subjects, streams, messages, headers, request-reply bodies and problems.
+//!
+//! Architecture invariants: every subject and stream name in the project is spelled here and nowhere else; a message
+//! type exists for what is known *after* each hop, so no field of it is ever "not yet". The committed files in
+//! `tests/golden` are the wire format: a change of theirs is a change for everyone who reads the streams.
+
+pub mod envelope;
+pub mod header;
+pub mod message;
+pub mod object;
+pub mod problem;
+pub mod rates;
+pub mod service;
+pub mod stage;
+pub mod stream;
+pub mod subject;
+
+pub use message::{HopMessage, Message};
+pub use problem::{Code, Problem};
+pub use stage::{Role, StageName};
+pub use stream::Stream;
+pub use subject::{Hop, Subject};

@@ -1,0 +1,266 @@
+//! The messages: one struct per hop, each the one before plus what its stage found out.
+
+use crate::{Hop, StageName, Stream, Subject};
+use domain::fx::Rate;
+use domain::{Currency, Fingerprint, Money, Payment, PaymentKey, Refusal, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A message of the pipeline.
+pub trait Message: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static {
+    /// The hop that the payment has behind it.
+    const HOP: Hop;
+
+    /// Which payment it is about.
+    fn key(&self) -> PaymentKey;
+}
+
+/// Durable at the intake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentAccepted {
+    /// What the sender asked for.
+    pub payment: Payment,
+    /// What a second request under the same id is compared with.
+    pub fingerprint: Fingerprint,
+}
+
+/// Passed risk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentScreened {
+    /// What the sender asked for.
+    pub payment: Payment,
+    /// What a second request under the same id is compared with.
+    pub fingerprint: Fingerprint,
+    /// The sequence of the accepted message that this was derived from.
+    pub accepted_seq: u64,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+    /// What risk found.
+    pub screening: Screening,
+}
+
+/// What risk found of a payment that may pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Screening {
+    /// Percent of the tightest limit used.
+    pub score: u8,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Has its destination amount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentQuoted {
+    /// What the sender asked for.
+    pub payment: Payment,
+    /// What a second request under the same id is compared with.
+    pub fingerprint: Fingerprint,
+    /// The sequence of the accepted message that this was derived from.
+    pub accepted_seq: u64,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+    /// What risk found.
+    pub screening: Screening,
+    /// What will arrive, and how it was worked out.
+    pub quote: Quote,
+}
+
+/// What will arrive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// Net of the spread, in the destination account's currency.
+    pub destination_amount: Money,
+    /// Absent within one currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<AppliedRate>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A conversion as it was applied; with it the destination amount can be computed again exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedRate {
+    /// The mid-market rate between minor units.
+    pub rate: Rate,
+    /// What the house keeps of it, in basis points.
+    pub spread_bps: u32,
+    /// At the mid-market rate, in minor units of the destination.
+    pub gross_minor: i64,
+    /// What rounding cut off, in `1 / (denominator * 10_000)` of a minor unit.
+    pub residue: i64,
+    /// When the rate was true.
+    pub as_of: Timestamp,
+}
+
+/// Its money is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentReserved {
+    /// What the sender asked for.
+    pub payment: Payment,
+    /// What a second request under the same id is compared with.
+    pub fingerprint: Fingerprint,
+    /// The sequence of the accepted message that this was derived from.
+    pub accepted_seq: u64,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+    /// What risk found.
+    pub screening: Screening,
+    /// What will arrive, and how it was worked out.
+    pub quote: Quote,
+    /// When the hold was made.
+    pub reserved_at: Timestamp,
+}
+
+/// Refused by a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRejected {
+    /// What the sender asked for.
+    pub payment: Payment,
+    /// What a second request under the same id is compared with.
+    pub fingerprint: Fingerprint,
+    /// The sequence of the accepted message that this was derived from.
+    pub accepted_seq: u64,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+    /// What risk found; absent when risk itself refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screening: Option<Screening>,
+    /// What would have arrived; absent when risk or fx refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<Quote>,
+    /// Who refused and why.
+    pub rejection: Rejection,
+}
+
+/// Who refused a payment and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The stage that refused.
+    pub stage: StageName,
+    /// The stable code.
+    pub reason: Refusal,
+    /// The risk rules behind it, if any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Captured or failed, recorded in the ledger. May be repeated: readers go by payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentFinished {
+    /// Which payment.
+    #[serde(flatten)]
+    pub key: PaymentKey,
+    /// How it ended.
+    pub status: FinalStatus,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Refusal>,
+    /// What left, or would have.
+    pub amount: Money,
+    /// What arrived, or would have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_amount: Option<Money>,
+    /// The sequence of the accepted message that this was derived from.
+    pub accepted_seq: u64,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
+/// How a payment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FinalStatus {
+    /// The money moved.
+    Captured,
+    /// It did not, and will not.
+    Failed,
+}
+
+impl FinalStatus {
+    /// The status as clients and the ledger spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FinalStatus::Captured => "CAPTURED",
+            FinalStatus::Failed => "FAILED",
+        }
+    }
+}
+
+macro_rules! hop_messages {
+    ($($name:ident($message:ident) via $key:ident),+ $(,)?) => {
+        /// Any message that a stage can emit.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum HopMessage {
+            $(
+                /// See the message of this name.
+                $name($message),
+            )+
+        }
+
+        $(
+            impl Message for $message {
+                const HOP: Hop = Hop::$name;
+                fn key(&self) -> PaymentKey {
+                    hop_messages!(@key self $key)
+                }
+            }
+
+            impl From<$message> for HopMessage {
+                fn from(message: $message) -> HopMessage {
+                    HopMessage::$name(message)
+                }
+            }
+        )+
+
+        impl HopMessage {
+            /// The hop that the payment has behind it.
+            pub const fn hop(&self) -> Hop {
+                match self { $(HopMessage::$name(_) => Hop::$name),+ }
+            }
+
+            /// Which payment it is about.
+            pub fn key(&self) -> PaymentKey {
+                match self { $(HopMessage::$name(message) => message.key()),+ }
+            }
+
+            /// The message in its envelope.
+            pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+                match self { $(HopMessage::$name(message) => crate::envelope::encode(message)),+ }
+            }
+
+            /// The shard that it travels in, of `shards`.
+            pub fn shard(&self, shards: u16) -> u16 {
+                match self { $(HopMessage::$name(message) => hop_messages!(@shard message $key shards)),+ }
+            }
+
+            /// The stream and subject that it is published to.
+            pub fn route(&self, shards: u16) -> (Stream, Subject) {
+                let shard = self.shard(shards);
+                (Stream::of(self.hop(), shard), Subject::of(self.hop(), shard, &self.key()))
+            }
+        }
+    };
+    (@key $self:ident payment) => { $self.payment.key() };
+    (@key $self:ident key) => { $self.key.clone() };
+    (@shard $message:ident payment $shards:ident) => { $message.payment.source_key().shard($shards) };
+    (@shard $message:ident key $shards:ident) => { { let _ = $message; 0 } };
+}
+
+hop_messages! {
+    Accepted(PaymentAccepted) via payment,
+    Screened(PaymentScreened) via payment,
+    Quoted(PaymentQuoted) via payment,
+    Reserved(PaymentReserved) via payment,
+    Rejected(PaymentRejected) via payment,
+    Finished(PaymentFinished) via key,
+}
+
+impl Quote {
+    /// The rate between major units, for people; absent within one currency.
+    pub fn rate_text(&self, source: Currency) -> Option<String> {
+        self.conversion.as_ref().map(|applied| applied.rate.to_major_string(source, self.destination_amount.currency))
+    }
+}

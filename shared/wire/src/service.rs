@@ -1,0 +1,148 @@
+//! Request-reply: the micro services' subjects and bodies. Replies equal the HTTP bodies.
+
+use domain::ledger::AccountStatus;
+use domain::{AccountId, Currency, OperationId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// An endpoint of a micro service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `wallet.balance`
+    Balance,
+    /// `wallet.open`
+    Open,
+    /// `wallet.deposit`
+    Deposit,
+    /// `fx.rate`
+    Rate,
+    /// `fx.convert`
+    Convert,
+    /// `risk.score`
+    Score,
+}
+
+impl Endpoint {
+    /// The service that the endpoint belongs to, as `nats micro ls` shows it.
+    pub const fn service(self) -> &'static str {
+        match self {
+            Endpoint::Balance | Endpoint::Open | Endpoint::Deposit => "wallet",
+            Endpoint::Rate | Endpoint::Convert => "fx",
+            Endpoint::Score => "risk",
+        }
+    }
+
+    /// The endpoint's name within its service.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Endpoint::Balance => "balance",
+            Endpoint::Open => "open",
+            Endpoint::Deposit => "deposit",
+            Endpoint::Rate => "rate",
+            Endpoint::Convert => "convert",
+            Endpoint::Score => "score",
+        }
+    }
+
+    /// The subject that requests go to.
+    pub fn subject(self) -> String {
+        format!("{}.{}", self.service(), self.name())
+    }
+}
+
+/// Reply of `wallet.balance`; amounts are decimal strings in the account's currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalanceReply {
+    /// Which account.
+    pub account_id: AccountId,
+    /// Its currency.
+    pub currency: Currency,
+    /// The sum of its entries.
+    pub balance: String,
+    /// What open holds keep back.
+    pub held: String,
+    /// What can be spent.
+    pub available: String,
+}
+
+/// Reply of `wallet.open`, and the body of `/accounts/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountReply {
+    /// Which account.
+    pub id: AccountId,
+    /// Its one immutable currency.
+    pub currency: Currency,
+    /// Whether money may leave it.
+    pub status: AccountStatus,
+    /// The sum of its entries.
+    pub balance: String,
+    /// What open holds keep back.
+    pub held: String,
+    /// What can be spent.
+    pub available: String,
+}
+
+/// Reply of `wallet.deposit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositReply {
+    /// The deposit, unique per tenant.
+    pub id: OperationId,
+    /// The account that it went to.
+    pub account_id: AccountId,
+    /// How much came in.
+    pub amount: String,
+    /// The account's currency.
+    pub currency: Currency,
+    /// The account's balance right after it.
+    pub balance: String,
+}
+
+/// Reply of `fx.rate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateReply {
+    /// One major unit of this currency
+    pub base: Currency,
+    /// is worth so many of this one.
+    pub quote: Currency,
+    /// The mid-market rate, a decimal string.
+    pub rate: String,
+    /// When it was true.
+    pub as_of: Timestamp,
+}
+
+/// Reply of `fx.convert`: the amount at the mid-market rate, rounded down to the minor unit. A payment pays the spread on top.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConvertReply {
+    /// The currency of `amount`.
+    pub from: Currency,
+    /// The currency of `converted`.
+    pub to: Currency,
+    /// What was asked.
+    pub amount: String,
+    /// What it is worth.
+    pub converted: String,
+    /// The mid-market rate, a decimal string.
+    pub rate: String,
+    /// When it was true.
+    pub as_of: Timestamp,
+}
+
+/// Reply of `risk.score`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreReply {
+    /// Percent of the tightest limit that the payment would use.
+    pub score: u8,
+    /// What risk would decide.
+    pub decision: Decision,
+    /// The rules that would refuse it.
+    pub reasons: Vec<String>,
+}
+
+/// What risk decides of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It may pass.
+    Approve,
+    /// It is refused.
+    Reject,
+}
