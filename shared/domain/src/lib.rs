@@ -4,6 +4,7 @@
 //! identifiers are arguments. Amounts are `i64` minor units with checked arithmetic; there is no floating point.
 
 pub mod currency;
+pub mod facts;
 pub mod fx;
 pub mod id;
 pub mod ledger;
@@ -11,12 +12,15 @@ pub mod money;
 pub mod payment;
 pub mod refusal;
 pub mod risk;
+pub mod stage;
 pub mod timestamp;
 pub mod velocity;
 
 pub use currency::Currency;
+pub use facts::PaymentRecord;
 pub use id::{AccountId, AccountKey, OperationId, PaymentId, PaymentKey, Tenant};
 pub use money::Money;
 pub use payment::{Fingerprint, Payment};
 pub use refusal::Refusal;
+pub use stage::StageName;
 pub use timestamp::Timestamp;

@@ -1,1 +1,40 @@
-//! x
+//! The ledger in Postgres: the only crate that names sqlx.
+//!
+//! Every write takes a whole batch through the same five steps, whatever its size:
+//!
+//! | round trip | what | why apart |
+//! |---|---|---|
+//! | 1 | `BEGIN` | |
+//! | 2 | lock, `SELECT ... ORDER BY id FOR NO KEY UPDATE` | one order of locks, so batches never deadlock |
+//! | 3 | read what is already there | a new statement after the lock sees what was committed before it |
+//! | - | judge in pure domain code | |
+//! | 4 | one statement of common table expressions writes, `RETURNING` what it wrote | fewer rows than expected: roll back, judge again |
+//! | 5 | `COMMIT` | |
+//!
+//! Lock order: `reserve` and deposits lock accounts by id, then insert by id. `settle` locks payments by id, then accounts
+//! by id. Transactions run in tasks of their own that are never cancelled: sqlx 0.9's `begin` is not cancel-safe, and its
+//! `commit` does not look at the server's answer, so each ends on the proof that `RETURNING` gave.
+
+mod accounts;
+mod audit;
+mod dead_letters;
+mod deposits;
+mod error;
+mod holds;
+mod lookups;
+mod pool;
+mod record;
+mod rejections;
+mod settlements;
+mod transaction;
+mod upkeep;
+
+pub use accounts::{Account, Opening};
+pub use dead_letters::{DeadLetter, OpenDeadLetter};
+pub use deposits::{Deposit, DepositOutcome};
+pub use error::StoreError;
+pub use holds::HoldRequest;
+pub use lookups::{Known, StatusRow};
+pub use pool::{Store, StoreOptions, migrate};
+pub use settlements::SettleFault;
+pub use upkeep::{RecentPayment, Trace};

@@ -10,13 +10,14 @@ pub mod message;
 pub mod object;
 pub mod problem;
 pub mod rates;
+pub mod role;
 pub mod service;
-pub mod stage;
 pub mod stream;
 pub mod subject;
 
+pub use domain::StageName;
 pub use message::{HopMessage, Message};
 pub use problem::{Code, Problem};
-pub use stage::{Role, StageName};
+pub use role::Role;
 pub use stream::Stream;
 pub use subject::{Hop, Subject};

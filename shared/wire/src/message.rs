@@ -1,8 +1,8 @@
 //! The messages: one struct per hop, each the one before plus what its stage found out.
 
-use crate::{Hop, StageName, Stream, Subject};
-use domain::fx::Rate;
-use domain::{Currency, Fingerprint, Money, Payment, PaymentKey, Refusal, Timestamp};
+use crate::{Hop, Stream, Subject};
+use domain::facts::{PaymentRecord, Quote, RecordState, Rejection, Screening};
+use domain::{Fingerprint, Money, Payment, PaymentKey, Refusal, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A message of the pipeline.
@@ -38,15 +38,6 @@ pub struct PaymentScreened {
     pub screening: Screening,
 }
 
-/// What risk found of a payment that may pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Screening {
-    /// Percent of the tightest limit used.
-    pub score: u8,
-    /// When.
-    pub at: Timestamp,
-}
-
 /// Has its destination amount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentQuoted {
@@ -62,33 +53,6 @@ pub struct PaymentQuoted {
     pub screening: Screening,
     /// What will arrive, and how it was worked out.
     pub quote: Quote,
-}
-
-/// What will arrive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quote {
-    /// Net of the spread, in the destination account's currency.
-    pub destination_amount: Money,
-    /// Absent within one currency.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conversion: Option<AppliedRate>,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// A conversion as it was applied; with it the destination amount can be computed again exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedRate {
-    /// The mid-market rate between minor units.
-    pub rate: Rate,
-    /// What the house keeps of it, in basis points.
-    pub spread_bps: u32,
-    /// At the mid-market rate, in minor units of the destination.
-    pub gross_minor: i64,
-    /// What rounding cut off, in `1 / (denominator * 10_000)` of a minor unit.
-    pub residue: i64,
-    /// When the rate was true.
-    pub as_of: Timestamp,
 }
 
 /// Its money is held.
@@ -129,20 +93,6 @@ pub struct PaymentRejected {
     pub quote: Option<Quote>,
     /// Who refused and why.
     pub rejection: Rejection,
-}
-
-/// Who refused a payment and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejection {
-    /// The stage that refused.
-    pub stage: StageName,
-    /// The stable code.
-    pub reason: Refusal,
-    /// The risk rules behind it, if any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<String>,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// Captured or failed, recorded in the ledger. May be repeated: readers go by payment.
@@ -258,9 +208,67 @@ hop_messages! {
     Finished(PaymentFinished) via key,
 }
 
-impl Quote {
-    /// The rate between major units, for people; absent within one currency.
-    pub fn rate_text(&self, source: Currency) -> Option<String> {
-        self.conversion.as_ref().map(|applied| applied.rate.to_major_string(source, self.destination_amount.currency))
+impl HopMessage {
+    /// What a stage says of a payment that is already in the ledger: the row answers, never the message in hand.
+    pub fn of_record(record: &PaymentRecord) -> HopMessage {
+        match &record.state {
+            RecordState::Reserved(reserved) => PaymentReserved {
+                payment: record.payment.clone(),
+                fingerprint: record.fingerprint,
+                accepted_seq: record.accepted_seq,
+                accepted_at: record.accepted_at,
+                screening: reserved.screening.clone(),
+                quote: reserved.quote.clone(),
+                reserved_at: reserved.at,
+            }
+            .into(),
+            RecordState::Failed { screening, quote, rejection, .. } => PaymentRejected {
+                payment: record.payment.clone(),
+                fingerprint: record.fingerprint,
+                accepted_seq: record.accepted_seq,
+                accepted_at: record.accepted_at,
+                screening: screening.clone(),
+                quote: quote.clone(),
+                rejection: rejection.clone(),
+            }
+            .into(),
+            RecordState::Captured { reserved, finished_at } => {
+                PaymentFinished::of(record, FinalStatus::Captured, None, Some(&reserved.quote), *finished_at).into()
+            }
+        }
+    }
+}
+
+impl PaymentFinished {
+    /// How a payment ended, from its row; nothing while it has not.
+    pub fn of_record(record: &PaymentRecord) -> Option<PaymentFinished> {
+        match &record.state {
+            RecordState::Reserved(_) => None,
+            RecordState::Captured { reserved, finished_at } => {
+                Some(PaymentFinished::of(record, FinalStatus::Captured, None, Some(&reserved.quote), *finished_at))
+            }
+            RecordState::Failed { quote, rejection, finished_at, .. } => {
+                Some(PaymentFinished::of(record, FinalStatus::Failed, Some(rejection.reason), quote.as_ref(), *finished_at))
+            }
+        }
+    }
+
+    fn of(
+        record: &PaymentRecord,
+        status: FinalStatus,
+        reason: Option<Refusal>,
+        quote: Option<&Quote>,
+        finished_at: Timestamp,
+    ) -> PaymentFinished {
+        PaymentFinished {
+            key: record.payment.key(),
+            status,
+            reason,
+            amount: record.payment.amount,
+            destination_amount: quote.map(|quote| quote.destination_amount),
+            accepted_seq: record.accepted_seq,
+            accepted_at: record.accepted_at,
+            finished_at,
+        }
     }
 }

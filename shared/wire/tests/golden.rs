@@ -1,11 +1,9 @@
 //! The wire format, committed: each message is written exactly as its file says, and read back from it.
 
+use domain::facts::{AppliedRate, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Money, Payment, PaymentKey, Refusal, Timestamp};
-use wire::message::{
-    AppliedRate, FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened, Quote,
-    Rejection, Screening,
-};
+use wire::message::{FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened};
 use wire::{HopMessage, Message, StageName, envelope};
 
 fn at(second: i64) -> Timestamp {

@@ -1,0 +1,113 @@
+//! What becomes known of a payment on its way, and the payment as the ledger records it.
+
+use crate::fx::Rate;
+use crate::{Currency, Fingerprint, Money, Payment, Refusal, StageName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What risk found of a payment that may pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Screening {
+    /// Percent of the tightest limit used.
+    pub score: u8,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What will arrive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// Net of the spread, in the destination account's currency.
+    pub destination_amount: Money,
+    /// Absent within one currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<AppliedRate>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A conversion as it was applied; with it the destination amount can be computed again exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedRate {
+    /// The mid-market rate between minor units.
+    pub rate: Rate,
+    /// What the house keeps of it, in basis points.
+    pub spread_bps: u32,
+    /// At the mid-market rate, in minor units of the destination.
+    pub gross_minor: i64,
+    /// What rounding cut off, in `1 / (denominator * 10_000)` of a minor unit.
+    pub residue: i64,
+    /// When the rate was true.
+    pub as_of: Timestamp,
+}
+
+impl Quote {
+    /// The rate between major units, for people; absent within one currency.
+    pub fn rate_text(&self, source: Currency) -> Option<String> {
+        self.conversion.as_ref().map(|applied| applied.rate.to_major_string(source, self.destination_amount.currency))
+    }
+}
+
+/// Who refused a payment and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The stage that refused.
+    pub stage: StageName,
+    /// The stable code.
+    pub reason: Refusal,
+    /// The risk rules behind it, if any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A payment in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentRecord {
+    /// What the sender asked for.
+    pub payment: Payment,
+    /// What a second request under the same id is compared with.
+    pub fingerprint: Fingerprint,
+    /// The sequence of the accepted message that this was derived from.
+    pub accepted_seq: u64,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+    /// How far it has come.
+    pub state: RecordState,
+}
+
+/// What is known of a payment whose money is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// What risk found.
+    pub screening: Screening,
+    /// What will arrive, and how it was worked out.
+    pub quote: Quote,
+    /// When the hold was made.
+    pub at: Timestamp,
+}
+
+/// How far a payment in the ledger has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordState {
+    /// Its money is held.
+    Reserved(Reserved),
+    /// The money moved.
+    Captured {
+        /// The hold that it moved from.
+        reserved: Reserved,
+        /// When.
+        finished_at: Timestamp,
+    },
+    /// It was refused, and no money moved.
+    Failed {
+        /// What risk found, unless risk itself refused.
+        screening: Option<Screening>,
+        /// What would have arrived, unless risk or fx refused.
+        quote: Option<Quote>,
+        /// Who refused and why.
+        rejection: Rejection,
+        /// When it was recorded.
+        finished_at: Timestamp,
+    },
+}

@@ -1,0 +1,150 @@
+//! Accounts: open, look up.
+
+use crate::{Store, StoreError};
+use domain::ledger::{AccountStatus, LedgerAccount};
+use domain::{AccountId, AccountKey, Currency, Money, Tenant};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use std::collections::{BTreeSet, HashMap};
+
+/// A customer's account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Which one.
+    pub key: AccountKey,
+    /// Its one immutable currency.
+    pub currency: Currency,
+    /// Whether money may leave it.
+    pub status: AccountStatus,
+    /// The sum of its entries.
+    pub balance: Money,
+    /// What open holds keep back.
+    pub held: Money,
+}
+
+impl Account {
+    /// What can be spent.
+    pub fn available(&self) -> Money {
+        Money::new(self.balance.minor.saturating_sub(self.held.minor), self.currency)
+    }
+}
+
+/// How opening an account went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    /// It is new.
+    Opened(Account),
+    /// It was there, in the same currency.
+    Replayed(Account),
+    /// It was there, in another currency.
+    OtherCurrency,
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("accounts.{what}"))
+}
+
+fn decode(row: &PgRow) -> Result<Account, StoreError> {
+    let currency = Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?;
+    Ok(Account {
+        key: AccountKey {
+            tenant: Tenant::parse(row.try_get::<String, _>("tenant")?).map_err(|_| corrupt("tenant"))?,
+            id: AccountId::parse(row.try_get::<String, _>("id")?).map_err(|_| corrupt("id"))?,
+        },
+        currency,
+        status: if row.try_get::<&str, _>("status")? == "FROZEN" { AccountStatus::Frozen } else { AccountStatus::Active },
+        balance: Money::new(row.try_get("balance")?, currency),
+        held: Money::new(row.try_get("held")?, currency),
+    })
+}
+
+impl Store {
+    /// Opens a customer's account with a zero balance.
+    pub async fn open_account(&self, key: &AccountKey, currency: Currency) -> Result<Opening, StoreError> {
+        let opened = sqlx::query(
+            "INSERT INTO accounts (tenant, id, kind, currency) VALUES ($1, $2, 'customer', $3)
+             ON CONFLICT (tenant, id) DO NOTHING
+             RETURNING tenant, id, currency, status, balance, held",
+        )
+        .bind(key.tenant.as_str())
+        .bind(key.id.as_str())
+        .bind(currency.code())
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some(row) = opened {
+            return Ok(Opening::Opened(decode(&row)?));
+        }
+        // The row that was in the way is not visible to the statement that met it; this one sees it.
+        let account = self.account(key).await?.ok_or_else(|| corrupt("id"))?;
+        Ok(if account.currency == currency { Opening::Replayed(account) } else { Opening::OtherCurrency })
+    }
+
+    /// A customer's account.
+    pub async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
+        let row = sqlx::query(
+            "SELECT tenant, id, currency, status, balance, held FROM accounts WHERE tenant = $1 AND id = $2 AND kind = 'customer'",
+        )
+        .bind(key.tenant.as_str())
+        .bind(key.id.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(decode).transpose()
+    }
+
+    /// The currencies of those accounts that exist. One round trip.
+    pub async fn account_currencies(&self, keys: &BTreeSet<AccountKey>) -> Result<HashMap<AccountKey, Currency>, StoreError> {
+        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+        let rows = sqlx::query(
+            "SELECT k.place, a.currency
+             FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
+             JOIN accounts a ON a.tenant = k.tenant AND a.id = k.id
+             WHERE a.kind = 'customer'",
+        )
+        .bind(tenants)
+        .bind(ids)
+        .fetch_all(&self.pool)
+        .await?;
+        let keys: Vec<&AccountKey> = keys.iter().collect();
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
+            let key = place.checked_sub(1).and_then(|place| keys.get(place)).ok_or_else(|| corrupt("place"))?;
+            found.insert((*key).clone(), Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?);
+        }
+        Ok(found)
+    }
+
+    /// Makes the system accounts of currencies that this process meets for the first time.
+    pub(crate) async fn ensure_system_accounts(&self, currencies: &BTreeSet<(Tenant, Currency)>, shard: u16) -> Result<(), StoreError> {
+        let known = |tenant: &Tenant, currency: Currency| (tenant.to_string(), currency, shard);
+        let unknown: Vec<(Tenant, Currency)> = {
+            let seen = self.system_accounts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            currencies.iter().filter(|(tenant, currency)| !seen.contains(&known(tenant, *currency))).cloned().collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut rows: BTreeSet<(&str, String, &str)> = BTreeSet::new();
+        for (tenant, currency) in &unknown {
+            for account in
+                [LedgerAccount::fx(*currency, shard), LedgerAccount::fee(*currency, shard), LedgerAccount::external(*currency, shard)]
+            {
+                rows.insert((tenant.as_str(), account.as_str().to_owned(), currency.code()));
+            }
+        }
+        sqlx::query(
+            "INSERT INTO accounts (tenant, id, kind, currency)
+             SELECT n.tenant, n.id, 'system', n.currency FROM UNNEST($1::text[], $2::text[], $3::text[]) AS n(tenant, id, currency)
+             ORDER BY n.tenant, n.id
+             ON CONFLICT (tenant, id) DO NOTHING",
+        )
+        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.1.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
+        .execute(&self.pool)
+        .await?;
+        let mut seen = self.system_accounts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.extend(unknown.iter().map(|(tenant, currency)| known(tenant, *currency)));
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Connections and migrations.
+
+use crate::StoreError;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// A `postgres://` URL.
+    pub url: String,
+    /// How the connections are called in `pg_stat_activity`.
+    pub application_name: String,
+    /// Connections at most.
+    pub connections_max: u32,
+    /// How long a free connection is waited for.
+    pub acquire_timeout: Duration,
+    /// The server ends a statement after this.
+    pub statement_timeout: Duration,
+}
+
+/// A handle on the ledger; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    /// Tenants and currencies (with shard) whose system accounts are known to exist.
+    pub(crate) system_accounts: Arc<Mutex<HashSet<(String, domain::Currency, u16)>>>,
+}
+
+impl Store {
+    /// A handle that connects when it is first used, so that a process can start while the database is away.
+    pub fn connect_lazily(options: &StoreOptions) -> Result<Store, StoreError> {
+        let statement_timeout = options.statement_timeout.as_millis().to_string();
+        let connect: PgConnectOptions = options.url.parse().map_err(StoreError::Unavailable)?;
+        let connect = connect.application_name(&options.application_name).options([
+            ("statement_timeout", statement_timeout.as_str()),
+            // A connection that was left inside a transaction must not hold its locks for ever.
+            ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections_max)
+            .acquire_timeout(options.acquire_timeout)
+            // A ping before each use would double the round trips; a dead connection shows itself and is retried.
+            .test_before_acquire(false)
+            .connect_lazy_with(connect);
+        Ok(Store { pool, system_accounts: Arc::default() })
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes the connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Brings the schema up to date, as its owner. Safe to run from several processes at once.
+pub async fn migrate(owner_url: &str) -> Result<(), StoreError> {
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(10)).connect(owner_url).await?;
+    let outcome = sqlx::migrate!("../../migrations").run(&pool).await;
+    pool.close().await;
+    Ok(outcome?)
+}
