@@ -3,4 +3,13 @@
 //! Architecture invariants: the harness exists once and knows no stage; only `broker` names async-nats; only `telemetry`
 //! names a metric. Nothing here knows SQL.
 
+pub mod broker;
+pub mod clock;
 pub mod config;
+pub mod drain;
+pub mod harness;
+pub mod http;
+pub mod morgue;
+pub mod stage;
+pub mod telemetry;
+pub mod transport;

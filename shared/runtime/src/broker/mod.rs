@@ -1,0 +1,23 @@
+//! JetStream: the only place that names async-nats.
+//!
+//! Two connections a process: one publishes, one consumes, so that acknowledgements never queue behind payloads. Every
+//! answer of the server is sorted into one of the kinds of [`BrokerError`], by what is to be done about it.
+
+mod connect;
+mod consume;
+mod error;
+mod publish;
+mod rates;
+mod read;
+mod scan;
+mod services;
+mod streams;
+
+pub use connect::{Broker, Subscription};
+pub use consume::{JetStreamTransport, Receipt};
+pub use error::BrokerError;
+pub use publish::Outgoing;
+pub use rates::RateChange;
+pub use read::Stored;
+pub use scan::{AcceptedHead, Progress};
+pub use services::{Reply, ServiceHandler};

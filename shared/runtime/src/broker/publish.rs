@@ -1,0 +1,89 @@
+//! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), one answer for all of a batch.
+
+use super::{Broker, BrokerError};
+use async_nats::HeaderMap;
+use async_nats::header::{
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+};
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+
+/// The most messages that the server takes in one atomic batch.
+const BATCH_MAX: usize = 1_000;
+
+/// A message on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub subject: String,
+    /// What.
+    pub payload: Bytes,
+    /// Headers of our own.
+    pub headers: Vec<(&'static str, String)>,
+    /// Only if the subject holds no message: makes a payment unique while it is stored, over all gateways.
+    pub only_if_absent: bool,
+}
+
+impl Outgoing {
+    /// A message without headers or conditions.
+    pub fn new(subject: String, payload: impl Into<Bytes>) -> Outgoing {
+        Outgoing { subject, payload: payload.into(), headers: Vec::new(), only_if_absent: false }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.insert(*name, value.as_str());
+        }
+        if self.only_if_absent {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        }
+        headers
+    }
+}
+
+impl Broker {
+    /// Stores all messages of a batch or none, in one stream, and waits until they are. At most 1,000 messages.
+    pub async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
+        self.require_connection()?;
+        debug_assert!(batch.len() <= BATCH_MAX);
+        let Some((last, before)) = batch.split_last() else {
+            return Ok(());
+        };
+        if before.is_empty() {
+            return self.publish_one(last, last.headers()).await;
+        }
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let client = self.publishing.client();
+        let numbered = |message: &Outgoing, place: usize| {
+            let mut headers = message.headers();
+            headers.insert(NATS_BATCH_ID, id.as_str());
+            headers.insert(NATS_BATCH_SEQUENCE, (place + 1).to_string());
+            headers
+        };
+        for (place, message) in before.iter().enumerate() {
+            let sent = client.publish_with_headers(message.subject.clone(), numbered(message, place), message.payload.clone());
+            // A part of a batch without its commit is never stored, so failing here has stored nothing.
+            let sent = tokio::time::timeout(self.timeout, sent).await.map_err(BrokerError::unavailable)?;
+            sent.map_err(BrokerError::unavailable)?;
+        }
+        let mut headers = numbered(last, before.len());
+        headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+        self.publish_one(last, headers).await
+    }
+
+    /// Stores one message, in the place of what its subject held if the stream keeps one message per subject.
+    pub async fn publish(&self, message: &Outgoing) -> Result<(), BrokerError> {
+        self.require_connection()?;
+        self.publish_one(message, message.headers()).await
+    }
+
+    async fn publish_one(&self, message: &Outgoing, headers: HeaderMap) -> Result<(), BrokerError> {
+        let publish = PublishMessage::build().headers(headers).payload(message.payload.clone());
+        let acknowledged = async { self.publishing.send_publish(message.subject.clone(), publish).await?.await };
+        match acknowledged.await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(BrokerError::of_publish(&error)),
+        }
+    }
+}

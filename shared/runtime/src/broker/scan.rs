@@ -1,0 +1,160 @@
+//! Reading the intake from a sequence on, how far a consumer has come, and purging.
+
+use super::Stored;
+use super::{Broker, BrokerError};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use domain::Timestamp;
+use futures::StreamExt;
+use wire::{Stream, header};
+
+/// An accepted message without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedHead {
+    /// Its sequence.
+    pub seq: u64,
+    /// Its subject.
+    pub subject: String,
+    /// When this copy was stored.
+    pub stored_at: Timestamp,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+    /// How many times it was published again.
+    pub redrives: u32,
+}
+
+/// How far a stream's consumer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Every message up to this sequence is acknowledged.
+    pub floor: u64,
+    /// Messages not yet delivered.
+    pub pending: u64,
+    /// Messages delivered and not yet acknowledged.
+    pub in_hand: u64,
+}
+
+impl Broker {
+    /// How far the consumer of a stream has come; nothing when the stream or the consumer is missing.
+    pub async fn progress(&self, stream: Stream) -> Result<Option<Progress>, BrokerError> {
+        self.require_connection()?;
+        let Some(stage) = stream.consumer() else {
+            return Ok(None);
+        };
+        let subject = format!("CONSUMER.INFO.{stream}.{stage}");
+        let answer: Result<async_nats::jetstream::response::Response<async_nats::jetstream::consumer::Info>, _> =
+            self.reading.request(subject, &()).await;
+        match answer.map_err(BrokerError::unavailable)? {
+            async_nats::jetstream::response::Response::Ok(info) => Ok(Some(Progress {
+                floor: info.ack_floor.stream_sequence,
+                pending: info.num_pending,
+                in_hand: u64::try_from(info.num_ack_pending).unwrap_or(0),
+            })),
+            async_nats::jetstream::response::Response::Err { error } => match BrokerError::of_code(&error) {
+                BrokerError::Missing => Ok(None),
+                other => Err(other),
+            },
+        }
+    }
+
+    /// The first and last sequence of a stream, and how many messages it holds; nothing when it is missing.
+    pub async fn bounds(&self, stream: Stream) -> Result<Option<(u64, u64, u64)>, BrokerError> {
+        self.require_connection()?;
+        match self.reading.get_stream(stream.name()).await {
+            Ok(handle) => {
+                let state = &handle.cached_info().state;
+                Ok(Some((state.first_sequence, state.last_sequence, state.messages)))
+            }
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+                _ => Err(BrokerError::unavailable(error)),
+            },
+        }
+    }
+
+    /// Removes every message below `seq`.
+    pub async fn purge_below(&self, stream: Stream, seq: u64) -> Result<u64, BrokerError> {
+        self.require_connection()?;
+        let handle = self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
+        Ok(handle.purge().sequence(seq).await.map_err(BrokerError::unavailable)?.purged)
+    }
+
+    /// The heads of the intake from `seq` on, up to `max` and to the last message stored when this was called.
+    pub async fn accepted_heads(&self, seq: u64, max: usize) -> Result<Vec<AcceptedHead>, BrokerError> {
+        let Some((first, last, messages)) = self.bounds(Stream::Accepted).await? else {
+            return Err(BrokerError::Missing);
+        };
+        if messages == 0 || seq > last {
+            return Ok(Vec::new());
+        }
+        let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: seq.max(first).max(1) };
+        let mut heads = Vec::new();
+        self.read_ordered(deliver_policy, true, last, |stored, redrives| {
+            heads.push(AcceptedHead {
+                seq: stored.seq,
+                accepted_at: stored.accepted_at(),
+                stored_at: stored.stored_at,
+                subject: stored.subject,
+                redrives,
+            });
+            heads.len() < max
+        })
+        .await?;
+        Ok(heads)
+    }
+
+    /// The intake's messages stored since an instant, up to the sequence `last`.
+    pub async fn accepted_since(&self, since: Timestamp, last: u64) -> Result<Vec<Stored>, BrokerError> {
+        let Some((_, newest, messages)) = self.bounds(Stream::Accepted).await? else {
+            return Ok(Vec::new());
+        };
+        if messages == 0 || last == 0 {
+            return Ok(Vec::new());
+        }
+        let deliver_policy = DeliverPolicy::ByStartTime { start_time: since.to_datetime() };
+        let mut found = Vec::new();
+        self.read_ordered(deliver_policy, false, last.min(newest), |stored, _| {
+            found.push(stored);
+            true
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Reads the intake in order until `visit` has had enough or the message `last` has passed.
+    async fn read_ordered(
+        &self,
+        deliver_policy: DeliverPolicy,
+        headers_only: bool,
+        last: u64,
+        mut visit: impl FnMut(Stored, u32) -> bool,
+    ) -> Result<(), BrokerError> {
+        let config = pull::OrderedConfig { deliver_policy, headers_only, ..Default::default() };
+        let consumer = self.reading.create_consumer_on_stream(config, Stream::Accepted.name()).await.map_err(BrokerError::unavailable)?;
+        if consumer.cached_info().num_pending == 0 {
+            return Ok(());
+        }
+        let mut messages = consumer.messages().await.map_err(BrokerError::unavailable)?;
+        loop {
+            let next = tokio::time::timeout(self.timeout, messages.next()).await.map_err(BrokerError::unavailable)?;
+            let Some(message) = next.transpose().map_err(BrokerError::unavailable)? else {
+                return Ok(());
+            };
+            let info = message.info().map_err(BrokerError::unavailable)?;
+            let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get_last(name)).map(|value| value.as_str());
+            let stored = Stored {
+                subject: message.subject.to_string(),
+                payload: message.payload.clone(),
+                seq: info.stream_sequence,
+                stored_at: Timestamp::from(info.published),
+                first_accepted_at: header(header::ACCEPTED_AT).and_then(|value| Timestamp::parse(value).ok()),
+            };
+            let redrives = header(header::REDRIVE).and_then(|count| count.parse().ok()).unwrap_or(0);
+            let done = info.stream_sequence >= last || info.pending == 0;
+            if info.stream_sequence > last || !visit(stored, redrives) || done {
+                return Ok(());
+            }
+        }
+    }
+}

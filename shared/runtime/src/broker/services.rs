@@ -1,0 +1,111 @@
+//! Micro services: endpoints that answer requests, and asking them.
+
+use super::{Broker, BrokerError};
+use async_nats::RequestErrorKind;
+use async_nats::header::HeaderMap;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt};
+use std::future::Future;
+use std::time::Duration;
+use wire::service::Endpoint;
+use wire::{Code, Problem, header};
+
+/// The most requests that a service answers together.
+const REQUESTS_MAX: usize = 256;
+
+/// A service's good answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// JSON, equal to the HTTP body.
+    pub body: Bytes,
+    /// The operation had been done before; this is its answer again.
+    pub replayed: bool,
+}
+
+/// Answers requests, as many at once as are waiting.
+pub trait ServiceHandler: Send + Sync + 'static {
+    /// One answer for each request body, in order.
+    fn answer(&self, endpoint: Endpoint, bodies: Vec<Bytes>) -> impl Future<Output = Vec<Result<Reply, Problem>>> + Send;
+}
+
+impl Broker {
+    /// Answers an endpoint's requests until the connection is closed for good. Several processes share the requests.
+    pub async fn serve<H: ServiceHandler>(&self, endpoints: &[Endpoint], handler: &H) -> Result<(), BrokerError> {
+        let Some(first) = endpoints.first() else {
+            return Ok(());
+        };
+        let service = self.reading.client().service_builder().description("Kilat").start(first.service(), env!("CARGO_PKG_VERSION")).await;
+        let service = service.map_err(BrokerError::unavailable)?;
+        let group = service.group(first.service());
+        let mut streams = Vec::new();
+        for endpoint in endpoints {
+            let requests = group.endpoint_builder().name(endpoint.name()).add(endpoint.name()).await.map_err(BrokerError::unavailable)?;
+            streams.push((*endpoint, requests));
+        }
+        let serving = streams.into_iter().map(|(endpoint, mut requests)| async move {
+            while let Some(request) = requests.next().await {
+                let mut waiting = vec![request];
+                while waiting.len() < REQUESTS_MAX
+                    && let Some(Some(request)) = requests.next().now_or_never()
+                {
+                    waiting.push(request);
+                }
+                let bodies = waiting.iter().map(|request| request.message.payload.clone()).collect();
+                for (request, answer) in waiting.iter().zip(handler.answer(endpoint, bodies).await) {
+                    respond(self, request, answer).await;
+                }
+            }
+        });
+        futures::future::join_all(serving).await;
+        Ok(())
+    }
+
+    /// Asks an endpoint. A problem is the service's own answer, or says that no answer came within `timeout`.
+    pub async fn ask(&self, endpoint: Endpoint, body: Bytes, timeout: Duration) -> Result<Reply, Problem> {
+        let away = |detail: &str| Problem::new(Code::Unavailable, format!("the {} service {detail}", endpoint.service()));
+        if self.require_connection().is_err() {
+            return Err(away("cannot be reached"));
+        }
+        let client = self.reading.client();
+        let request = client.request(endpoint.subject(), body);
+        let answer = match tokio::time::timeout(timeout, request).await {
+            Err(_) => return Err(away("did not answer in time")),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => return Err(away("is not running")),
+            Ok(Err(_)) => return Err(away("did not answer")),
+            Ok(Ok(answer)) => answer,
+        };
+        let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get_last(name));
+        if header(NATS_SERVICE_ERROR_CODE).is_some() {
+            return Err(serde_json::from_slice(&answer.payload).unwrap_or_else(|_| away("failed")));
+        }
+        Ok(Reply { replayed: header(header::REPLAYED).is_some(), body: answer.payload.clone() })
+    }
+}
+
+async fn respond(broker: &Broker, request: &Request, answer: Result<Reply, Problem>) {
+    let mut headers = HeaderMap::new();
+    let sent = match answer {
+        Ok(reply) => {
+            if reply.replayed {
+                headers.insert(header::REPLAYED, "true");
+            }
+            request.respond_with_headers(Ok(reply.body), headers).await.map_err(|error| error.to_string())
+        }
+        // The library's own error answer has no body; ours carries the problem.
+        Err(problem) => {
+            headers.insert(NATS_SERVICE_ERROR, problem.detail.as_str());
+            headers.insert(NATS_SERVICE_ERROR_CODE, problem.status.to_string());
+            let body = serde_json::to_vec(&problem).unwrap_or_default();
+            match request.message.reply.clone() {
+                Some(reply) => {
+                    broker.reading.client().publish_with_headers(reply, headers, body.into()).await.map_err(|error| error.to_string())
+                }
+                None => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = sent {
+        tracing::debug!(error, "an answer could not be sent");
+    }
+}

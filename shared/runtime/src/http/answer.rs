@@ -1,0 +1,55 @@
+//! Answers: JSON, problems, text.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use wire::{Code, Problem};
+
+/// A whole answer.
+pub type Answer = Response<Full<Bytes>>;
+
+/// What a client that was turned away for load or an outage waits, in seconds.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+fn build(status: u16, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// A JSON body.
+pub fn json<T: Serialize>(status: u16, body: &T) -> Answer {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => build(status, "application/json", bytes.into()),
+        Err(_) => problem(&Problem::new(Code::Internal, "the answer cannot be written")),
+    }
+}
+
+/// A body that is text of some type already.
+pub fn text(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    build(status, content_type, body.into())
+}
+
+/// A problem, with `Retry-After` where trying again is the right thing to do.
+pub fn problem(problem: &Problem) -> Answer {
+    let mut answer = build(problem.status, "application/problem+json", serde_json::to_vec(problem).unwrap_or_default().into());
+    if matches!(problem.status, 429 | 503) {
+        answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    answer
+}
+
+/// Nothing under this path.
+pub fn not_found() -> Answer {
+    problem(&Problem::new(Code::NotFound, "there is nothing under this path"))
+}
+
+/// The path has other methods.
+pub fn method_not_allowed(allow: &'static str) -> Answer {
+    let mut answer = problem(&Problem::new(Code::MethodNotAllowed, format!("this path answers {allow}")));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    answer
+}

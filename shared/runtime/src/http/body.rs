@@ -1,0 +1,61 @@
+//! Reading a request's body within its bounds.
+
+use crate::config::HttpConfig;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::Request;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use std::time::Duration;
+use wire::{Code, Problem};
+
+/// The bytes of a JSON body: of the right media type, within the size limit, and arrived within the time limit.
+pub async fn read_json(request: Request<Incoming>, config: &HttpConfig) -> Result<Bytes, Problem> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if request.headers().contains_key(CONTENT_ENCODING) || !header(CONTENT_TYPE).is_some_and(is_json) {
+        return Err(Problem::new(Code::UnsupportedMediaType, "send application/json in UTF-8, without content encoding"));
+    }
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body may have at most {} bytes", config.body_bytes_max));
+    // Said before a byte of it is read.
+    if request.body().size_hint().lower() > config.body_bytes_max as u64 {
+        return Err(too_large());
+    }
+    let read = Limited::new(request.into_body(), config.body_bytes_max).collect();
+    match tokio::time::timeout(Duration::from_millis(config.body_timeout_ms), read).await {
+        Err(_) => Err(Problem::new(Code::RequestTimeout, format!("the body did not arrive within {} ms", config.body_timeout_ms))),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Code::MalformedJson, "the body ended early or was framed wrongly")),
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or("");
+    media_type.eq_ignore_ascii_case("application/json")
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => value.trim_matches('"').eq_ignore_ascii_case("utf-8"),
+            _ => true,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_json;
+
+    #[test]
+    fn only_json_in_utf_8_is_read() {
+        let rows = [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json; charset=\"utf-8\"", true),
+            ("application/json; charset=utf-16", false),
+            ("text/plain", false),
+            ("multipart/form-data; boundary=x", false),
+            ("", false),
+        ];
+        for (content_type, expected) in rows {
+            assert_eq!(is_json(content_type), expected, "{content_type}");
+        }
+    }
+}

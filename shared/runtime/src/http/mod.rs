@@ -1,0 +1,13 @@
+//! HTTP/1.1 on hyper: one listener for the gateway and every admin port, with every bound that hyper leaves to us.
+
+mod admin;
+mod answer;
+mod body;
+mod server;
+mod service_routes;
+
+pub use admin::{Admin, Check, Health, NoService};
+pub use answer::{Answer, json, method_not_allowed, not_found, problem, text};
+pub use body::read_json;
+pub use server::{BindError, Handler, bind, serve};
+pub use service_routes::{Refused, query, service_request};

@@ -1,0 +1,56 @@
+//! The seam between the harness and a broker. Two implementations: JetStream, and memory for tests.
+
+use crate::broker::{BrokerError, Outgoing};
+use bytes::Bytes;
+use domain::Timestamp;
+use std::future::Future;
+
+/// A message as it was delivered to a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery<R> {
+    /// The subject that it was stored under.
+    pub subject: String,
+    /// Its content.
+    pub payload: Bytes,
+    /// Its sequence in the stream.
+    pub seq: u64,
+    /// When the stream stored it.
+    pub stored_at: Timestamp,
+    /// When the first copy of the payment was accepted, if this is a later copy.
+    pub first_accepted_at: Option<Timestamp>,
+    /// How many times it has been delivered, this one included.
+    pub attempt: u64,
+    /// What acknowledges it.
+    pub receipt: R,
+}
+
+/// A stage's input stream and its way out.
+pub trait Transport: Send + Sync + 'static {
+    /// What acknowledges a delivery.
+    type Receipt: Clone + Send + Sync + 'static;
+
+    /// The name of the input stream, for dead letters.
+    fn stream(&self) -> String;
+
+    /// Waits for a delivery and takes what else is ready, up to `max`. An error means that nothing more will come until
+    /// [`Transport::reopen`] succeeds.
+    fn take(&mut self, max: usize) -> impl Future<Output = Result<Vec<Delivery<Self::Receipt>>, BrokerError>> + Send;
+
+    /// Lets go of deliveries that were fetched ahead, so that they do not count up while nothing is processed.
+    fn close(&mut self);
+
+    /// Declares what is missing and starts to take deliveries again.
+    fn reopen(&mut self) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Declares streams that a publish found missing.
+    fn declare(&self) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Stores a batch in one stream: all of it or nothing.
+    fn publish(&self, batch: &[Outgoing]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Acknowledges deliveries for good.
+    fn acknowledge(&self, receipts: &[Self::Receipt]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Says that deliveries are still being worked on.
+    fn keep(&self, receipts: &[Self::Receipt]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+}
