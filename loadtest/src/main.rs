@@ -1,2 +1,67 @@
-//! x
-fn main() {}
+//! The load generator and outside auditor: writes payments, funds accounts, replays a CSV against a gateway, and asks the
+//! ledger whether every rule still holds.
+//!
+//! It runs on the machine that it measures, so it works on one thread and leaves the other cores to the system.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod generate;
+mod replay;
+mod seed;
+mod verify;
+
+mod client;
+mod error;
+mod ledger;
+mod output;
+mod rows;
+
+use clap::{Parser, Subcommand};
+use error::LoadtestError;
+use runtime::config::{Config, Flags, load_or_exit, parse_command_line};
+use std::process::ExitCode;
+
+/// Load for a payment gateway, and the audit of what it did.
+#[derive(Debug, Parser)]
+#[command(name = "loadtest", version)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write a CSV of payments, and the accounts that they need beside it.
+    Gen(generate::Arguments),
+    /// Open and fund accounts through the gateway.
+    Seed(seed::Arguments),
+    /// Send the payments of a CSV and follow each to its end.
+    Replay(replay::Arguments),
+    /// Check the ledger's invariants from outside.
+    Verify(verify::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = parse_command_line();
+    let flags = arguments.flags;
+    let outcome = match arguments.action {
+        Action::Gen(arguments) => generate::run(&arguments),
+        Action::Seed(arguments) => block_on(&flags, async |config| seed::run(&arguments, config).await),
+        Action::Replay(arguments) => block_on(&flags, async |config| replay::run(&arguments, config).await),
+        Action::Verify(arguments) => block_on(&flags, async |config| verify::run(&arguments, config).await),
+    };
+    outcome.unwrap_or_else(|error| {
+        output::complain(&error);
+        error.exit_code()
+    })
+}
+
+fn block_on<F>(flags: &Flags, action: F) -> Result<ExitCode, LoadtestError>
+where
+    F: AsyncFnOnce(&Config) -> Result<ExitCode, LoadtestError>,
+{
+    let config = load_or_exit(flags);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadtestError::Runtime)?;
+    runtime.block_on(action(&config))
+}

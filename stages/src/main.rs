@@ -1,2 +1,64 @@
-//! x
-fn main() {}
+//! `stages ROLE...`: the workers of the pipeline, any subset in one process.
+
+use clap::{Parser, Subcommand};
+use runtime::config::{self, Flags};
+use runtime::process;
+use stages::roles;
+use std::process::ExitCode;
+use wire::Role;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The workers of Kilat's pipeline.
+#[derive(Debug, Parser)]
+#[command(name = "stages", subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    /// risk fx reserve settle wallet janitor, any of them, or all.
+    #[arg(required = true, value_name = "ROLE", value_parser = parse_role)]
+    roles: Vec<Vec<Role>>,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Print the configuration, passwords left out, and exit.
+    #[arg(long, global = true)]
+    print_config: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the database's schema up to date, as its owner (postgres.owner_url).
+    Migrate,
+}
+
+fn parse_role(text: &str) -> Result<Vec<Role>, String> {
+    if text == "all" {
+        return Ok(Role::STAGES.to_vec());
+    }
+    let names = || Role::STAGES.map(Role::as_str).join(" ");
+    Role::STAGES
+        .into_iter()
+        .find(|role| role.as_str() == text)
+        .map(|role| vec![role])
+        .ok_or_else(|| format!("not a role: use {} or all", names()))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command_line: CommandLine = config::parse_command_line();
+    let config = config::load_or_exit(&command_line.flags);
+    if command_line.print_config {
+        return config::print(&config);
+    }
+    let log = config.log.clone();
+    match command_line.command {
+        Some(Command::Migrate) => process::run(&log, |_| async move { store::migrate(&config.postgres.owner_url).await }).await,
+        None => {
+            let mut roles: Vec<Role> = command_line.roles.concat();
+            roles.sort_unstable();
+            roles.dedup();
+            process::run(&log, |drain| async move { roles::run(&roles, config, drain).await }).await
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod harness;
 pub mod http;
 pub mod morgue;
+pub mod process;
 pub mod stage;
 pub mod telemetry;
 pub mod transport;

@@ -2,19 +2,25 @@
 
 use crate::record::{self, record_columns};
 use crate::{Store, StoreError};
-use domain::{AccountId, AccountKey, Currency, Money, PaymentKey, PaymentRecord, Tenant, Timestamp};
+use domain::{AccountId, AccountKey, Currency, Money, PaymentRecord, Tenant, Timestamp};
 use sqlx::Row;
 use std::collections::HashMap;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// What the ledger has of an accepted payment.
+/// What the ledger has of an accepted payment. Both kinds say how long it takes until they are as old as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trace {
-    /// A row or an open dead letter, younger than asked.
-    Young,
-    /// A row or an open dead letter, at least as old as asked: the intake may forget the payment.
-    Old,
+    /// A row, which never goes away.
+    Recorded {
+        /// Until it is old enough.
+        wait: Duration,
+    },
+    /// No row but an open dead letter, which someone may resolve.
+    Dead {
+        /// Until it is old enough.
+        wait: Duration,
+    },
 }
 
 /// A payment that counts in the velocity of its source account.
@@ -43,11 +49,13 @@ fn milliseconds(duration: Duration) -> i64 {
 }
 
 impl Store {
-    /// Which of these payments have left a trace, and whether it is at least `age` old by the database's clock.
-    pub async fn traces(&self, keys: &[PaymentKey], age: Duration) -> Result<HashMap<PaymentKey, Trace>, StoreError> {
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+    /// What these payments, given as tenant and id, have left in the ledger, by their place in `keys`; and how long each
+    /// trace takes until it is `age` old by the database's clock. One round trip.
+    pub async fn traces(&self, keys: &[(String, String)], age: Duration) -> Result<HashMap<usize, Trace>, StoreError> {
+        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
         let rows = sqlx::query(
-            "SELECT k.place, LEAST(p.recorded_at, d.at) <= clock_timestamp() - $3::bigint * interval '1 millisecond' AS old
+            "SELECT k.place, p.id IS NOT NULL AS recorded,
+                (extract(epoch FROM COALESCE(p.recorded_at, d.at) - clock_timestamp()) * 1000)::bigint + $3 AS wait_ms
              FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
              LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
              LEFT JOIN LATERAL (
@@ -63,8 +71,9 @@ impl Store {
         let mut traces = HashMap::with_capacity(rows.len());
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
-            let key = place.checked_sub(1).and_then(|place| keys.get(place)).ok_or_else(|| StoreError::Corrupt("place".into()))?;
-            traces.insert(key.clone(), if row.try_get("old")? { Trace::Old } else { Trace::Young });
+            let place = place.checked_sub(1).ok_or_else(|| StoreError::Corrupt("place".into()))?;
+            let wait = Duration::from_millis(u64::try_from(row.try_get::<i64, _>("wait_ms")?).unwrap_or(0));
+            traces.insert(place, if row.try_get("recorded")? { Trace::Recorded { wait } } else { Trace::Dead { wait } });
         }
         Ok(traces)
     }

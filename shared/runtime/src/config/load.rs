@@ -129,12 +129,24 @@ fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// Loads the configuration, or says what is wrong with it and exits with [`EXIT_CONFIG`].
-#[expect(clippy::print_stderr, reason = "the one thing a program says before its logs exist")]
 pub fn load_or_exit(flags: &Flags) -> Config {
     load(flags).unwrap_or_else(|error| {
-        eprintln!("bad configuration: {error}");
+        complain(&error);
         std::process::exit(EXIT_CONFIG)
     })
+}
+
+/// Says what is wrong with the configuration.
+#[expect(clippy::print_stderr, reason = "the one thing a program says before its logs exist")]
+pub(crate) fn complain(error: &dyn std::error::Error) {
+    eprintln!("bad configuration: {error}");
+}
+
+/// Prints the configuration in the format of its file, passwords left out.
+#[expect(clippy::print_stdout, reason = "printing is what the flag asks for")]
+pub fn print(config: &Config) -> std::process::ExitCode {
+    println!("{}", to_redacted_toml(config));
+    std::process::ExitCode::SUCCESS
 }
 
 /// Reads the command line; help goes out with 0, a bad flag with [`EXIT_CONFIG`].
@@ -148,7 +160,7 @@ pub fn parse_command_line<T: clap::Parser>() -> T {
 }
 
 /// The configuration in the format of its file, passwords left out.
-pub fn to_redacted_toml(config: &Config) -> String {
+fn to_redacted_toml(config: &Config) -> String {
     let mut shown = config.clone();
     for url in [&mut shown.nats.url, &mut shown.postgres.url, &mut shown.postgres.owner_url] {
         *url = url.split(',').map(redact).collect::<Vec<_>>().join(",");

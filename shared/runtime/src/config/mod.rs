@@ -5,7 +5,8 @@
 mod load;
 mod sections;
 
-pub use load::{ConfigError, EXIT_CONFIG, Flags, load, load_or_exit, parse_command_line, to_redacted_toml};
+pub(crate) use load::complain;
+pub use load::{ConfigError, EXIT_CONFIG, Flags, load, load_or_exit, parse_command_line, print};
 pub use sections::{
     AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat, NatsConfig, PipelineConfig,
     PostgresConfig, RiskConfig, StackConfig,

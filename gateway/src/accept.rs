@@ -1,0 +1,242 @@
+//! Acceptance: the honest 202. It is given only after the intake has the payment on disk, and promises exactly one effect.
+//!
+//! Requests are gathered while the batch before them is stored, so the batch grows with the load and nobody waits for one to
+//! fill. A batch: coalesce equal ids; look those that clients chose up in the ledger; store the rest, each only if its
+//! subject is empty; when some are stored already, read them all at once, answer them, and store the rest again. Each round
+//! answers at least one request, so the rounds end.
+
+use domain::{Fingerprint, Payment, PaymentKey};
+use runtime::broker::{Broker, BrokerError, Outgoing};
+use runtime::config::PipelineConfig;
+use serde::Deserialize;
+use std::collections::HashMap;
+use store::{Known, Store};
+use tokio::sync::{mpsc, oneshot};
+use wire::message::PaymentAccepted;
+use wire::{Code, Hop, HopMessage, Stream, Subject, envelope};
+
+/// How a request for acceptance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    /// It is on disk, by this request.
+    Accepted,
+    /// The same request had been accepted before.
+    Replayed,
+    /// Another request had been accepted under this id.
+    Mismatch,
+    /// Not accepted, or not known to be; the code says which, and that trying again with the same id is right.
+    Failed(Code),
+}
+
+struct Submission {
+    payment: Payment,
+    fingerprint: Fingerprint,
+    is_named_by_client: bool,
+    answer: oneshot::Sender<Acceptance>,
+}
+
+/// What became of one payment: what is stored under its id now, or why that is not known.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Stored { fingerprint: Fingerprint, by_us: bool },
+    Failed(Code),
+}
+
+/// The way to the intake; clones share it.
+#[derive(Clone)]
+pub(crate) struct Acceptor(mpsc::Sender<Submission>);
+
+impl Acceptor {
+    /// Starts the task that stores payments. It ends when the last acceptor is gone.
+    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig) -> Acceptor {
+        let (sender, mut submissions) = mpsc::channel::<Submission>(2 * pipeline.batch_max);
+        tokio::spawn(async move {
+            let intake = Intake { broker, store, pipeline };
+            let mut waiting = Vec::new();
+            while submissions.recv_many(&mut waiting, intake.pipeline.batch_max).await > 0 {
+                intake.accept(std::mem::take(&mut waiting)).await;
+            }
+        });
+        Acceptor(sender)
+    }
+
+    /// Accepts a payment, once. The caller may go away; the acceptance goes on.
+    pub(crate) async fn accept(&self, payment: Payment, fingerprint: Fingerprint, is_named_by_client: bool) -> Acceptance {
+        let (answer, answered) = oneshot::channel();
+        if self.0.try_send(Submission { payment, fingerprint, is_named_by_client, answer }).is_err() {
+            return Acceptance::Failed(Code::Overloaded);
+        }
+        answered.await.unwrap_or(Acceptance::Failed(Code::AcceptanceUnknown))
+    }
+}
+
+struct Intake {
+    broker: Broker,
+    store: Store,
+    pipeline: PipelineConfig,
+}
+
+/// The requests of a batch by payment, and what became of each payment.
+struct Batch {
+    requests: HashMap<PaymentKey, Vec<Submission>>,
+    fates: HashMap<PaymentKey, Fate>,
+}
+
+impl Batch {
+    fn of(submissions: Vec<Submission>) -> Batch {
+        let mut requests: HashMap<PaymentKey, Vec<Submission>> = HashMap::new();
+        for submission in submissions {
+            requests.entry(submission.payment.key()).or_default().push(submission);
+        }
+        Batch { requests, fates: HashMap::new() }
+    }
+
+    /// The first request of each payment that has no fate yet.
+    fn open(&self) -> Vec<&Submission> {
+        let undecided = self.requests.iter().filter(|(key, _)| !self.fates.contains_key(*key));
+        undecided.filter_map(|(_, same)| same.first()).collect()
+    }
+
+    fn fail_open(&mut self, code: Code) {
+        let keys: Vec<PaymentKey> = self.open().iter().map(|submission| submission.payment.key()).collect();
+        self.fates.extend(keys.into_iter().map(|key| (key, Fate::Failed(code))));
+    }
+
+    fn answer(self) {
+        for (key, same) in self.requests {
+            let fate = self.fates.get(&key).copied().unwrap_or(Fate::Failed(Code::Unavailable));
+            for (place, submission) in same.into_iter().enumerate() {
+                let acceptance = match fate {
+                    Fate::Failed(code) => Acceptance::Failed(code),
+                    Fate::Stored { fingerprint, .. } if fingerprint != submission.fingerprint => Acceptance::Mismatch,
+                    Fate::Stored { by_us: true, .. } if place == 0 => Acceptance::Accepted,
+                    Fate::Stored { .. } => Acceptance::Replayed,
+                };
+                // The client may have gone; the payment's fate does not depend on it.
+                let _ = submission.answer.send(acceptance);
+            }
+        }
+    }
+}
+
+impl Intake {
+    async fn accept(&self, submissions: Vec<Submission>) {
+        let mut batch = Batch::of(submissions);
+        self.look_up(&mut batch).await;
+        self.store(&mut batch).await;
+        batch.answer();
+    }
+
+    /// Decides what the ledger knows. Ids that we made are new by construction.
+    async fn look_up(&self, batch: &mut Batch) {
+        let named: Vec<PaymentKey> = batch
+            .open()
+            .into_iter()
+            .filter(|submission| submission.is_named_by_client)
+            .map(|submission| submission.payment.key())
+            .collect();
+        if named.is_empty() {
+            return;
+        }
+        match self.store.known(&named).await {
+            Ok(known) => batch.fates.extend(known.into_iter().map(|(key, known)| (key, fate_of(&known)))),
+            Err(error) => {
+                tracing::warn!(%error, "ids cannot be looked up");
+                batch.fates.extend(named.into_iter().map(|key| (key, Fate::Failed(Code::Unavailable))));
+            }
+        }
+    }
+
+    /// Stores what has no fate yet.
+    async fn store(&self, batch: &mut Batch) {
+        let mut may_declare = true;
+        loop {
+            let open = batch.open();
+            let Ok(messages) = open.iter().map(|submission| message(submission)).collect::<Result<Vec<_>, _>>() else {
+                return batch.fail_open(Code::Internal);
+            };
+            match self.broker.publish_batch(&messages).await {
+                Ok(()) => {
+                    let stored: Vec<(PaymentKey, Fate)> =
+                        open.iter().map(|one| (one.payment.key(), Fate::Stored { fingerprint: one.fingerprint, by_us: true })).collect();
+                    return batch.fates.extend(stored);
+                }
+                Err(BrokerError::Conflict) => match self.find_stored(batch).await {
+                    0 => return batch.fail_open(Code::Unavailable),
+                    _ => continue,
+                },
+                Err(BrokerError::Missing) if may_declare => {
+                    may_declare = false;
+                    if let Err(error) = self.broker.declare_all(&self.pipeline).await {
+                        tracing::warn!(%error, "the intake cannot be declared");
+                    }
+                }
+                Err(BrokerError::Full) => return batch.fail_open(Code::Overloaded),
+                Err(BrokerError::Unknown(reason)) => {
+                    tracing::warn!(reason, "acceptance is unknown");
+                    return self.read_back(batch).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the intake is unavailable");
+                    return batch.fail_open(Code::Unavailable);
+                }
+            }
+        }
+    }
+
+    /// Decides those that the intake holds already; how many that were.
+    async fn find_stored(&self, batch: &mut Batch) -> usize {
+        let subjects: Vec<Subject> =
+            batch.open().iter().map(|submission| Subject::of(Hop::Accepted, 0, &submission.payment.key())).collect();
+        let Ok(stored) = self.broker.last_of_each(Stream::Accepted, &subjects).await else {
+            return 0;
+        };
+        let found = stored.iter().filter_map(|message| Some((Subject::payment(&message.subject).ok()?, fate_of_payload(&message.payload))));
+        let found: Vec<(PaymentKey, Fate)> = found.collect();
+        let count = found.len();
+        batch.fates.extend(found);
+        count
+    }
+
+    /// No answer came: whether the batch was stored can only be read from the stream's leader, one by one. What is not found may
+    /// yet arrive, so it is neither accepted nor refused.
+    async fn read_back(&self, batch: &mut Batch) {
+        let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
+        for key in keys {
+            let found = self.broker.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, &key)).await;
+            let fate = match found {
+                Ok(Some(stored)) => match fate_of_payload(&stored.payload) {
+                    Fate::Stored { fingerprint, .. } => Fate::Stored { fingerprint, by_us: true },
+                    failed => failed,
+                },
+                Ok(None) => Fate::Failed(Code::AcceptanceUnknown),
+                // Without an answer for one there is none for the rest either: do not wait for each.
+                Err(_) => return batch.fail_open(Code::AcceptanceUnknown),
+            };
+            batch.fates.insert(key, fate);
+        }
+    }
+}
+
+fn message(submission: &Submission) -> Result<Outgoing, serde_json::Error> {
+    let accepted = HopMessage::Accepted(PaymentAccepted { payment: submission.payment.clone(), fingerprint: submission.fingerprint });
+    let subject = Subject::of(Hop::Accepted, 0, &submission.payment.key());
+    Ok(Outgoing { only_if_absent: true, ..Outgoing::new(subject.into_string(), accepted.encode()?) })
+}
+
+fn fate_of(known: &Known) -> Fate {
+    match known {
+        Known::Recorded(fingerprint) => Fate::Stored { fingerprint: *fingerprint, by_us: false },
+        Known::Dead(payload) => fate_of_payload(payload),
+    }
+}
+
+/// Every message on the way carries the fingerprint. Something else under the subject is at any rate not this request.
+fn fate_of_payload(payload: &[u8]) -> Fate {
+    #[derive(Deserialize)]
+    struct Content {
+        fingerprint: Fingerprint,
+    }
+    let fingerprint = envelope::decode::<Content>(payload).map_or(Fingerprint([0; 32]), |content| content.fingerprint);
+    Fate::Stored { fingerprint, by_us: false }
+}

@@ -1,0 +1,70 @@
+//! Accounts and deposits: asked of the wallet service; looked up in the ledger.
+
+use crate::payments::{IDEMPOTENCY_REPLAYED, TRUE};
+use bytes::Bytes;
+use domain::{AccountId, AccountKey, Tenant};
+use hyper::Request;
+use hyper::body::Incoming;
+use runtime::broker::{Broker, Reply};
+use runtime::config::HttpConfig;
+use runtime::http::{Answer, json, problem, read_json, text};
+use std::time::Duration;
+use store::Store;
+use wire::object::RequestObject;
+use wire::service::{AccountReply, Endpoint};
+use wire::{Code, Problem};
+
+/// Opens an account.
+pub(crate) async fn open(request: Request<Incoming>, http: &HttpConfig, broker: &Broker, timeout: Duration) -> Result<Answer, Problem> {
+    let body = read_json(request, http).await?;
+    broker.ask(Endpoint::Open, body, timeout).await.map(created)
+}
+
+/// Deposits into the account that the path names.
+pub(crate) async fn deposit(
+    account: &str,
+    request: Request<Incoming>,
+    http: &HttpConfig,
+    broker: &Broker,
+    timeout: Duration,
+) -> Result<Answer, Problem> {
+    let body = read_json(request, http).await?;
+    let mut object = RequestObject::parse(&body)?;
+    let (id, amount) = (object.require_text("id")?, object.require_decimal("amount")?);
+    object.finish()?;
+    let body = serde_json::json!({ "account_id": account, "id": id, "amount": amount });
+    broker.ask(Endpoint::Deposit, Bytes::from(body.to_string()), timeout).await.map(created)
+}
+
+fn created(reply: Reply) -> Answer {
+    if !reply.replayed {
+        return text(201, "application/json", reply.body);
+    }
+    let mut answer = text(200, "application/json", reply.body);
+    answer.headers_mut().insert(IDEMPOTENCY_REPLAYED, TRUE);
+    answer
+}
+
+/// Shows an account.
+pub(crate) async fn show(account: &str, store: &Store) -> Result<Answer, Problem> {
+    let missing = || Problem::new(Code::NotFound, "there is no such account");
+    let id = AccountId::parse(account).map_err(|_| missing())?;
+    let found = store.account(&AccountKey { tenant: Tenant::default(), id }).await.map_err(|error| {
+        tracing::warn!(%error, "an account cannot be read");
+        Problem::new(Code::Unavailable, "the ledger is unavailable")
+    })?;
+    match found {
+        None => Ok(problem(&missing())),
+        Some(account) => Ok(json(
+            200,
+            &AccountReply {
+                id: account.key.id.clone(),
+                currency: account.currency,
+                status: account.status,
+                balance: account.balance.to_decimal_string(),
+                held: account.held.to_decimal_string(),
+                available: account.available().to_decimal_string(),
+            },
+        )),
+    }
+}

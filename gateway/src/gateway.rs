@@ -1,0 +1,108 @@
+//! Putting the gateway together: connect, listen, serve, drain.
+
+use crate::accept::Acceptor;
+use crate::admission::Admission;
+use crate::routes::Routes;
+use crate::status::StatusReader;
+use runtime::broker::{Broker, BrokerError};
+use runtime::config::Config;
+use runtime::drain::Drain;
+use runtime::http::{BindError, Check, Health, bind, serve};
+use runtime::telemetry::{Metrics, TelemetryError};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Store, StoreError, StoreOptions};
+use tokio::task::JoinSet;
+
+/// Between two attempts to declare the streams.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why the gateway cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The database's URL is not one.
+    #[error("postgres.url: {0}")]
+    Store(#[from] StoreError),
+    /// The broker's URL is not one.
+    #[error("nats.url: {0}")]
+    Broker(#[from] BrokerError),
+    /// Metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// Serves until the drain begins and the requests in flight are answered.
+pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
+    let store = Store::connect_lazily(&StoreOptions {
+        url: config.postgres.url.clone(),
+        application_name: "kilat gateway".to_owned(),
+        connections_max: config.postgres.connections_max,
+        acquire_timeout: Duration::from_millis(config.postgres.acquire_timeout_ms),
+        statement_timeout: Duration::from_millis(config.postgres.statement_timeout_ms),
+    })?;
+    let broker = Broker::connect(&config.nats, "kilat gateway").await?;
+    let metrics = Metrics::new()?;
+    let routes = Arc::new(Routes {
+        health: health(&broker, &store, &metrics, &drain),
+        admission: Admission::new(
+            NonZeroU32::new(config.gateway.requests_per_second_max).unwrap_or(NonZeroU32::MIN),
+            config.gateway.in_flight_max,
+        ),
+        acceptor: Acceptor::start(broker.clone(), store.clone(), config.pipeline.clone()),
+        status: StatusReader { store: store.clone(), broker: broker.clone(), shards: config.pipeline.shards },
+        broker: broker.clone(),
+        store: store.clone(),
+        http: config.http.clone(),
+        reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
+    });
+    let mut servers = JoinSet::new();
+    for port in &config.gateway.ports {
+        let listener = bind(config.http.host, *port, "gateway.ports").await?;
+        servers.spawn(serve(listener, routes.clone(), config.http.clone(), metrics.clone(), drain.clone()));
+    }
+    tracing::info!(ports = ?config.gateway.ports, "started");
+    let declaring = tokio::spawn(declare(broker, config, drain));
+    while let Some(ended) = servers.join_next().await {
+        if let Err(failure) = ended {
+            tracing::error!(%failure, "a listener panicked");
+        }
+    }
+    declaring.abort();
+    store.close().await;
+    Ok(())
+}
+
+/// The intake must exist before the first payment, and again after its server has come back.
+async fn declare(broker: Broker, config: Config, drain: Drain) {
+    let mut reconnects = broker.reconnects();
+    while !drain.has_begun() {
+        match broker.declare_all(&config.pipeline).await {
+            Ok(()) => {
+                if reconnects.changed().await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the streams cannot be declared yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+fn health(broker: &Broker, store: &Store, metrics: &Metrics, drain: &Drain) -> Health {
+    let (broker, store) = (broker.clone(), store.clone());
+    let nats: Check = Arc::new(move || {
+        let connected = broker.is_connected();
+        Box::pin(async move { connected })
+    });
+    let postgres: Check = Arc::new(move || {
+        let store = store.clone();
+        Box::pin(async move { store.ping().await.is_ok() })
+    });
+    Health { checks: vec![("nats", nats), ("postgres", postgres)], drain: drain.clone(), metrics: metrics.clone() }
+}

@@ -1,0 +1,77 @@
+//! The routes: one match from method and path to what answers.
+
+use crate::accept::Acceptor;
+use crate::admission::Admission;
+use crate::status::StatusReader;
+use crate::{accounts, payments};
+use hyper::body::Incoming;
+use hyper::{Method, Request};
+use runtime::broker::Broker;
+use runtime::config::HttpConfig;
+use runtime::http::{Answer, Handler, Health, Refused, method_not_allowed, not_found, problem, service_request, text};
+use std::time::Duration;
+use store::Store;
+use wire::{Problem, Role};
+
+/// Answers every route of the gateway.
+pub(crate) struct Routes {
+    pub(crate) health: Health,
+    pub(crate) admission: Admission,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) status: StatusReader,
+    pub(crate) broker: Broker,
+    pub(crate) store: Store,
+    pub(crate) http: HttpConfig,
+    pub(crate) reply_timeout: Duration,
+}
+
+impl Handler for Routes {
+    fn role(&self) -> Role {
+        Role::Gateway
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Answer {
+        if let Some(answer) = self.health.answer(request.method(), request.uri().path()).await {
+            return answer;
+        }
+        let _permit = match self.admission.enter() {
+            Ok(permit) => permit,
+            Err(overloaded) => return problem(&overloaded),
+        };
+        self.route(request).await.unwrap_or_else(|refused| problem(&refused))
+    }
+}
+
+impl Routes {
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+        let path = request.uri().path().to_owned();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
+        match segments.as_slice() {
+            ["payments"] if post => payments::submit(request, &self.http, &self.acceptor, &self.status).await,
+            ["payments"] => Ok(method_not_allowed("POST")),
+            ["payments", id] if get => payments::show(id, &self.status).await,
+            ["payments", _] => Ok(method_not_allowed("GET")),
+            ["accounts"] if post => accounts::open(request, &self.http, &self.broker, self.reply_timeout).await,
+            ["accounts"] => Ok(method_not_allowed("POST")),
+            ["accounts", id] if get => accounts::show(id, &self.store).await,
+            ["accounts", _] => Ok(method_not_allowed("GET")),
+            ["accounts", id, "deposits"] if post => accounts::deposit(id, request, &self.http, &self.broker, self.reply_timeout).await,
+            ["accounts", _, "deposits"] => Ok(method_not_allowed("POST")),
+            _ => self.service(request).await,
+        }
+    }
+
+    /// What a micro service answers.
+    async fn service(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+        match service_request(request, &self.http).await {
+            Ok((endpoint, body)) => {
+                let reply = self.broker.ask(endpoint, body, self.reply_timeout).await?;
+                Ok(text(200, "application/json", reply.body))
+            }
+            Err(Refused::Path) => Ok(not_found()),
+            Err(Refused::Method(allow)) => Ok(method_not_allowed(allow)),
+            Err(Refused::Problem(refused)) => Err(refused),
+        }
+    }
+}

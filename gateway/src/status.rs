@@ -1,0 +1,102 @@
+//! Status is always true: the ledger first, then the intake, each asked itself and never remembered.
+//!
+//! A payment exists if the ledger or the intake has it. The janitor purges the intake at the earliest a minute after the
+//! ledger has the payment, longer than any request lives, so reading in this order never misses one.
+
+use crate::view::PaymentView;
+use domain::{Payment, PaymentKey};
+use runtime::broker::{Broker, BrokerError, Stored};
+use serde::Deserialize;
+use store::{OpenDeadLetter, Store};
+use wire::message::{PaymentAccepted, PaymentQuoted, PaymentReserved, PaymentScreened};
+use wire::{Code, Hop, Problem, Stream, Subject, envelope};
+
+/// Reads the status of payments.
+#[derive(Clone)]
+pub(crate) struct StatusReader {
+    /// The ledger.
+    pub(crate) store: Store,
+    /// The intake and the derived streams.
+    pub(crate) broker: Broker,
+    /// Of the derived streams.
+    pub(crate) shards: u16,
+}
+
+fn silent(what: &str) -> Problem {
+    Problem::new(Code::Unavailable, format!("{what} does not answer, so the status is not known"))
+}
+
+impl StatusReader {
+    /// The payment's status; nothing when ledger and intake both say that there is none.
+    pub(crate) async fn read(&self, key: &PaymentKey) -> Result<Option<PaymentView>, Problem> {
+        let row = self.store.status(key).await.map_err(|error| {
+            tracing::warn!(%error, "a status cannot be read");
+            silent("the ledger")
+        })?;
+        if let Some(record) = &row.record {
+            let view = PaymentView::of_record(record);
+            let is_open = matches!(record.state, domain::facts::RecordState::Reserved(_));
+            return Ok(Some(if is_open && row.dead.is_some() { view.dead() } else { view }));
+        }
+        if let Some(letter) = &row.dead {
+            return Ok(Some(dead_view(key, letter)));
+        }
+        let accepted = self.broker.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, key)).await.map_err(|error| outage(&error))?;
+        match accepted {
+            None => Ok(None),
+            Some(accepted) => self.pending(key, &accepted).await.map(Some),
+        }
+    }
+
+    /// A payment that is on its way: as far as the furthest derived message says.
+    async fn pending(&self, key: &PaymentKey, accepted: &Stored) -> Result<PaymentView, Problem> {
+        let Ok(PaymentAccepted { payment, .. }) = envelope::decode(&accepted.payload) else {
+            return Ok(PaymentView::unreadable(key.id.as_str(), Hop::Accepted.as_str()));
+        };
+        let shard = payment.source_key().shard(self.shards);
+        let view = PaymentView::pending(&payment).at(Hop::Accepted, accepted.accepted_at());
+        for hop in [Hop::Reserved, Hop::Quoted, Hop::Screened] {
+            let stored = self.broker.last(Stream::of(hop, shard), &Subject::of(hop, shard, key)).await.map_err(|error| outage(&error))?;
+            if let Some(further) = stored.and_then(|stored| further(view.clone(), hop, &stored.payload)) {
+                return Ok(further);
+            }
+        }
+        Ok(view)
+    }
+}
+
+fn outage(error: &BrokerError) -> Problem {
+    tracing::warn!(%error, "a status cannot be read");
+    silent("the intake")
+}
+
+/// The view with what a derived message adds; nothing when it cannot be read.
+fn further(view: PaymentView, hop: Hop, payload: &[u8]) -> Option<PaymentView> {
+    match hop {
+        Hop::Reserved => {
+            let message: PaymentReserved = envelope::decode(payload).ok()?;
+            Some(view.screened(&message.screening).quoted(&message.quote).at(Hop::Reserved, message.reserved_at))
+        }
+        Hop::Quoted => {
+            let message: PaymentQuoted = envelope::decode(payload).ok()?;
+            Some(view.screened(&message.screening).quoted(&message.quote))
+        }
+        Hop::Screened => {
+            let message: PaymentScreened = envelope::decode(payload).ok()?;
+            Some(view.screened(&message.screening))
+        }
+        Hop::Accepted | Hop::Rejected | Hop::Finished => None,
+    }
+}
+
+/// A payment without a row that was buried. The letter keeps the message, whichever it was; all carry the payment.
+fn dead_view(key: &PaymentKey, letter: &OpenDeadLetter) -> PaymentView {
+    #[derive(Deserialize)]
+    struct Content {
+        payment: Payment,
+    }
+    match envelope::decode::<Content>(&letter.payload) {
+        Ok(content) => PaymentView::pending(&content.payment).dead(),
+        Err(_) => PaymentView::unreadable(key.id.as_str(), "dead"),
+    }
+}

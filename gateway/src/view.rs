@@ -1,0 +1,128 @@
+//! A payment as clients see it.
+
+use domain::facts::{Quote, RecordState, Screening};
+use domain::{Currency, Payment, PaymentRecord, Refusal, Timestamp};
+use serde::Serialize;
+use wire::Hop;
+
+/// The body of `/payments/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PaymentView {
+    id: String,
+    status: &'static str,
+    stage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Refusal>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<String>,
+    #[serde(flatten)]
+    asked: Option<Asked>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_amount: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_currency: Option<Currency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    timeline: Vec<Moment>,
+}
+
+/// What the sender asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Asked {
+    amount: String,
+    currency: Currency,
+    source_account: String,
+    destination_account: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// When a payment had a hop behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Moment {
+    stage: &'static str,
+    at: Timestamp,
+}
+
+/// The stage of a payment that a stage could not judge.
+const DEAD: &str = "dead";
+
+impl PaymentView {
+    /// A payment that is on its way and of which only the request is known.
+    pub(crate) fn pending(payment: &Payment) -> PaymentView {
+        let asked = Asked {
+            amount: payment.amount.to_decimal_string(),
+            currency: payment.amount.currency,
+            source_account: payment.source_account.to_string(),
+            destination_account: payment.destination_account.to_string(),
+            description: payment.description.clone(),
+            metadata: payment.metadata.clone(),
+        };
+        PaymentView { asked: Some(asked), ..PaymentView::unreadable(payment.id.as_str(), Hop::Accepted.as_str()) }
+    }
+
+    /// A payment whose message cannot be read.
+    pub(crate) fn unreadable(id: &str, stage: &'static str) -> PaymentView {
+        PaymentView {
+            id: id.to_owned(),
+            status: "PENDING",
+            stage,
+            reason: None,
+            rules: Vec::new(),
+            asked: None,
+            destination_amount: None,
+            destination_currency: None,
+            rate: None,
+            timeline: Vec::new(),
+        }
+    }
+
+    /// A payment that is in the ledger.
+    pub(crate) fn of_record(record: &PaymentRecord) -> PaymentView {
+        let view = PaymentView::pending(&record.payment).at(Hop::Accepted, record.accepted_at);
+        match &record.state {
+            RecordState::Reserved(reserved) => view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at),
+            RecordState::Captured { reserved, finished_at } => {
+                let view = view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at);
+                PaymentView { status: "CAPTURED", ..view.at(Hop::Finished, *finished_at) }
+            }
+            RecordState::Failed { screening, quote, rejection, finished_at } => {
+                let view = screening.iter().fold(view, |view, screening| view.screened(screening));
+                let view = quote.iter().fold(view, |view, quote| view.quoted(quote));
+                let (reason, rules) = (Some(rejection.reason), rejection.rules.clone());
+                PaymentView { status: "FAILED", reason, rules, ..view.at(Hop::Finished, *finished_at) }
+            }
+        }
+    }
+
+    /// The payment has this hop behind it.
+    pub(crate) fn at(mut self, hop: Hop, at: Timestamp) -> PaymentView {
+        self.stage = hop.as_str();
+        self.timeline.push(Moment { stage: hop.as_str(), at });
+        self
+    }
+
+    /// Risk has passed it.
+    pub(crate) fn screened(self, screening: &Screening) -> PaymentView {
+        self.at(Hop::Screened, screening.at)
+    }
+
+    /// Fx has quoted it.
+    pub(crate) fn quoted(self, quote: &Quote) -> PaymentView {
+        let source = self.asked.as_ref().map(|asked| asked.currency);
+        PaymentView {
+            destination_amount: Some(quote.destination_amount.to_decimal_string()),
+            destination_currency: Some(quote.destination_amount.currency),
+            rate: source.and_then(|source| quote.rate_text(source)),
+            ..self.at(Hop::Quoted, quote.at)
+        }
+    }
+
+    /// A stage could not judge it; it waits for someone to look at it.
+    pub(crate) fn dead(self) -> PaymentView {
+        PaymentView { stage: DEAD, ..self }
+    }
+}

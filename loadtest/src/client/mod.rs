@@ -1,0 +1,14 @@
+//! HTTP to the gateways: where they are, one connection each worker, and how to insist on an answer.
+
+mod answer;
+mod connection;
+mod insist;
+mod target;
+
+pub(crate) use answer::{Answer, Judgement};
+pub(crate) use connection::{Broken, Connection};
+pub(crate) use insist::{Ending, insist};
+pub(crate) use target::{Target, TargetFlags, Targets};
+
+#[cfg(test)]
+pub(crate) mod testing;

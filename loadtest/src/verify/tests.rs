@@ -1,0 +1,234 @@
+//! Every invariant is silent on a ledger that the store itself has written, and fires on a corruption made on purpose.
+
+use super::*;
+use crate::client::testing::{Gateway, Script};
+use devstack::testing::TestPostgres;
+use domain::facts::{AppliedRate, PaymentRecord, Quote, RecordState, Rejection, Screening};
+use domain::fx::{Rate, convert};
+use domain::{AccountId, AccountKey, Currency, Money, OperationId, Payment, PaymentId, Refusal, StageName, Tenant, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use store::{DeadLetter, Deposit, HoldRequest, StoreOptions};
+
+/// Corruptions by the invariant that each must break; run by the superuser with every trigger off.
+const CORRUPTIONS: &[(&str, &str)] = &[
+    ("operations_sum_to_zero", "UPDATE entries SET amount = amount - 1 WHERE account_id = 'A_USD' AND number = 2"),
+    ("currencies_sum_to_zero", "INSERT INTO entries SELECT tenant, account_id, 99, operation_kind, 'other', currency, 5, balance_after, posted_at FROM entries WHERE account_id = 'A_USD' AND number = 1"),
+    ("operations_have_two_sides", "DELETE FROM entries WHERE account_id = 'external:USD' AND number = 1"),
+    ("entries_belong_to_an_operation", "UPDATE entries SET operation_id = 'nobody' WHERE operation_id = 'P_WITHIN'"),
+    ("entries_belong_to_an_operation", "DELETE FROM operations WHERE id = 'D_A'"),
+    ("entries_carry_their_accounts_currency", "UPDATE entries SET currency = 'GBP' WHERE account_id = 'A_USD' AND number = 2"),
+    ("entries_carry_their_accounts_currency", "DELETE FROM accounts WHERE id = 'B_USD'"),
+    ("balances_are_sums", "UPDATE accounts SET balance = balance + 1 WHERE id = 'A_USD'"),
+    ("balances_are_sums", "UPDATE accounts SET balance = 1 WHERE id = 'EMPTY_USD'"),
+    ("entries_are_numbered_without_gap", "UPDATE accounts SET entry_count = entry_count + 1 WHERE id = 'A_USD'"),
+    ("entries_are_numbered_without_gap", "UPDATE entries SET number = 99 WHERE account_id = 'A_USD' AND number = 2"),
+    ("running_balances_are_exact", "UPDATE entries SET balance_after = balance_after + 1 WHERE account_id = 'A_USD' AND number = 1"),
+    ("customers_were_never_overdrawn", "UPDATE entries SET balance_after = -1 WHERE account_id = 'A_USD' AND number = 2"),
+    ("customers_cover_their_holds", "ALTER TABLE accounts DROP CONSTRAINT customers_are_never_overdrawn; UPDATE accounts SET held = balance + 1 WHERE id = 'A_USD'"),
+    ("held_is_the_sum_of_reserved_payments", "UPDATE accounts SET held = held - 1 WHERE id = 'A_USD'"),
+    ("held_is_the_sum_of_reserved_payments", "UPDATE accounts SET held = 1 WHERE id = 'fx:USD'"),
+    ("held_is_the_sum_of_reserved_payments", "UPDATE payments SET source_account = 'NOBODY' WHERE id = 'P_OPEN'"),
+    ("captured_means_one_debit", "INSERT INTO entries SELECT tenant, account_id, 99, operation_kind, operation_id, currency, amount, balance_after, posted_at FROM entries WHERE operation_id = 'P_WITHIN' AND amount < 0"),
+    ("captured_means_one_debit", "UPDATE payments SET status = 'CAPTURED', finished_at = now() WHERE id = 'P_OPEN'"),
+    ("captured_means_one_debit", "UPDATE payments SET amount = amount + 1 WHERE id = 'P_WITHIN'"),
+    ("captured_means_one_debit", "UPDATE payments SET source_account = 'EMPTY_USD' WHERE id = 'P_WITHIN'"),
+    ("captured_means_one_credit", "DELETE FROM entries WHERE operation_id = 'P_ACROSS' AND account_id = 'C_JPY'"),
+    ("captured_means_one_credit", "UPDATE payments SET destination_amount = destination_amount + 1 WHERE id = 'P_ACROSS'"),
+    ("captured_means_one_credit", "UPDATE payments SET destination_account = 'EMPTY_USD' WHERE id = 'P_ACROSS'"),
+    ("unsettled_payments_have_no_entries", "UPDATE payments SET status = 'RESERVED', finished_at = NULL WHERE id = 'P_WITHIN'"),
+    ("conversions_pass_through_fx_and_fee", "UPDATE entries SET account_id = 'fx:JPY', number = 99 WHERE operation_id = 'P_ACROSS' AND account_id = 'fee:JPY'"),
+    ("conversions_pass_through_fx_and_fee", "UPDATE payments SET gross_amount = gross_amount + 1 WHERE id = 'P_ACROSS'"),
+    ("conversions_pass_through_fx_and_fee", "INSERT INTO entries SELECT tenant, 'fee:USD', 99, operation_kind, operation_id, currency, amount, balance_after, posted_at FROM entries WHERE operation_id = 'P_WITHIN' AND amount > 0"),
+    ("destination_amounts_recompute", "UPDATE payments SET destination_amount = destination_amount + 1 WHERE id = 'P_ACROSS'"),
+    ("destination_amounts_recompute", "UPDATE payments SET residue = residue + 1 WHERE id = 'P_ACROSS'"),
+    ("destination_amounts_recompute", "UPDATE payments SET destination_amount = destination_amount - 1, residue = residue + rate_denominator * 10000 WHERE id = 'P_ACROSS'"),
+    ("gross_amounts_recompute", "UPDATE payments SET gross_amount = gross_amount - 1 WHERE id = 'P_ACROSS'"),
+    ("conversions_exactly_between_currencies", "UPDATE payments SET rate_as_of = NULL WHERE id = 'P_ACROSS'"),
+    ("conversions_exactly_between_currencies", "UPDATE payments SET spread_bps = 0 WHERE id = 'P_WITHIN'"),
+    ("conversions_exactly_between_currencies", "UPDATE payments SET destination_amount = 1 WHERE id = 'P_WITHIN'"),
+    ("conversions_exactly_between_currencies", "UPDATE payments SET quoted_at = NULL WHERE id = 'P_WITHIN'"),
+    ("payments_match_their_accounts", "UPDATE accounts SET currency = 'GBP' WHERE id = 'B_USD'"),
+    ("payments_match_their_accounts", "UPDATE accounts SET currency = 'GBP' WHERE id = 'A_USD'"),
+    ("payments_match_their_accounts", "UPDATE payments SET requested_currency = 'GBP' WHERE id = 'P_OPEN'"),
+    ("payments_match_their_accounts", "UPDATE payments SET destination_account = 'NOBODY' WHERE id = 'P_OPEN'"),
+    ("deposits_have_their_two_entries", "UPDATE operations SET amount = amount + 1 WHERE id = 'D_A'"),
+    ("deposits_have_their_two_entries", "UPDATE operations SET balance_after = balance_after + 1 WHERE id = 'D_A'"),
+    ("deposits_have_their_two_entries", "DELETE FROM entries WHERE operation_id = 'D_A'"),
+    ("services_can_only_append", "GRANT UPDATE ON entries TO kilat_app"),
+    ("services_can_only_append", "GRANT DELETE ON operations TO kilat_app"),
+    ("services_can_only_append", "GRANT TRUNCATE ON payments TO kilat_app"),
+    ("services_can_only_append", "GRANT UPDATE (amount) ON payments TO kilat_app"),
+    ("append_only_triggers_stand", "DROP TRIGGER entries_are_append_only ON entries"),
+    ("append_only_triggers_stand", "ALTER TABLE operations DISABLE TRIGGER operations_are_append_only"),
+    ("holds_end", "UPDATE payments SET reserved_at = now() - interval '11 minutes' WHERE id = 'P_OPEN'"),
+];
+
+fn account(id: &str) -> AccountKey {
+    AccountKey { tenant: Tenant::default(), id: AccountId::parse(id).unwrap() }
+}
+
+fn currency(code: &str) -> Currency {
+    Currency::parse(code).unwrap()
+}
+
+fn payment(id: &str, source: &str, destination: &str, minor: i64) -> Payment {
+    Payment {
+        tenant: Tenant::default(),
+        id: PaymentId::parse(id).unwrap(),
+        source_account: AccountId::parse(source).unwrap(),
+        destination_account: AccountId::parse(destination).unwrap(),
+        amount: Money::new(minor, currency("USD")),
+        destination_currency: None,
+        description: None,
+        metadata: None,
+    }
+}
+
+fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap())
+}
+
+fn quote(payment: &Payment, arrives: &str, spread_bps: u32) -> Quote {
+    if currency(arrives) == payment.amount.currency {
+        return Quote { destination_amount: payment.amount, conversion: None, at: now() };
+    }
+    let rate = Rate { numerator: 15_707, denominator: 10_000 };
+    let done = convert(payment.amount, rate, spread_bps).unwrap();
+    let conversion = AppliedRate { rate, spread_bps, gross_minor: done.gross, residue: done.residue, as_of: now() };
+    Quote { destination_amount: Money::new(done.net, currency(arrives)), conversion: Some(conversion), at: now() }
+}
+
+fn hold(payment: Payment, arrives: &str, spread_bps: u32) -> HoldRequest {
+    HoldRequest {
+        fingerprint: payment.fingerprint(),
+        accepted_seq: 1,
+        accepted_at: now(),
+        screening: Screening { score: 1, at: now() },
+        quote: quote(&payment, arrives, spread_bps),
+        payment,
+    }
+}
+
+fn open(url: &str) -> Store {
+    Store::connect_lazily(&StoreOptions {
+        url: url.to_owned(),
+        application_name: "loadtest test".to_owned(),
+        connections_max: 2,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(30),
+    })
+    .unwrap()
+}
+
+/// Writes a ledger with a payment of every kind, through the store as the stages do.
+async fn write_good_ledger(store: &Store) {
+    for (id, code) in [("A_USD", "USD"), ("B_USD", "USD"), ("C_JPY", "JPY"), ("EMPTY_USD", "USD")] {
+        store.open_account(&account(id), currency(code)).await.unwrap();
+    }
+    for (id, to, minor) in [("D_A", "A_USD", 1_000_00), ("D_B", "B_USD", 5_00)] {
+        let id = OperationId::parse(id).unwrap();
+        store.deposit(vec![Deposit { account: account(to), id, amount: Money::new(minor, currency("USD")) }], now()).await.unwrap();
+    }
+    let holds = vec![
+        hold(payment("P_WITHIN", "A_USD", "B_USD", 100_00), "USD", 0),
+        hold(payment("P_ACROSS", "A_USD", "C_JPY", 33_33), "JPY", 25),
+        hold(payment("P_SPREADLESS", "B_USD", "C_JPY", 1_01), "JPY", 0),
+        hold(payment("P_POOR", "EMPTY_USD", "B_USD", 1), "USD", 0),
+    ];
+    let records = store.reserve(holds, now()).await.unwrap();
+    let keys = records.iter().filter(|record| matches!(record.state, RecordState::Reserved(_))).map(|record| record.payment.key());
+    let currencies: BTreeSet<_> = ["USD", "JPY"].map(|code| (Tenant::default(), currency(code))).into();
+    let settled = store.settle(keys.collect(), currencies, now(), 0).await.unwrap();
+    assert_eq!(settled.len(), 3);
+    store.reserve(vec![hold(payment("P_OPEN", "A_USD", "C_JPY", 7_00), "JPY", 25)], now()).await.unwrap();
+    let refused = payment("P_RISKY", "A_USD", "B_USD", 900_00);
+    let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules: vec!["r1".to_owned()], at: now() };
+    let state = RecordState::Failed { screening: None, quote: None, rejection, finished_at: now() };
+    let record = PaymentRecord { fingerprint: refused.fingerprint(), payment: refused, accepted_seq: 2, accepted_at: now(), state };
+    store.record_rejections(vec![record]).await.unwrap();
+}
+
+/// Each section's name with what it found, of those that found anything.
+async fn findings(store: &Store) -> Vec<(&'static str, Finding)> {
+    let mut findings = Vec::new();
+    for invariant in invariants::all() {
+        match ask(store, &invariant).await {
+            Finding::Holds => {}
+            finding => findings.push((invariant.name, finding)),
+        }
+    }
+    findings
+}
+
+#[tokio::test]
+async fn every_invariant_is_silent_on_a_good_ledger_and_fires_on_its_corruptions() {
+    // A server of its own: the corruptions of privileges reach every database.
+    let postgres = TestPostgres::start().await;
+    let good_url = postgres.fresh_database().await;
+    let good = good_url.rsplit('/').next().unwrap().to_owned();
+    store::migrate(&good_url).await.unwrap();
+    let store = open(&good_url);
+    write_good_ledger(&store).await;
+    assert_eq!(findings(&store).await, [("open_dead_letters", Finding::Note("0 rows".to_owned()))]);
+    // A database that is copied must have no sessions.
+    store.close().await;
+    for (number, (name, corruption)) in CORRUPTIONS.iter().enumerate() {
+        let copy = format!("corrupt_{number}");
+        postgres.query("postgres", &format!("CREATE DATABASE {copy} TEMPLATE {good}")).await;
+        postgres.query(&copy, &format!("SET session_replication_role = replica; {corruption}")).await;
+        let store = open(&postgres.url(&copy));
+        let found = findings(&store).await;
+        let fired = |(found, finding): &(&str, Finding)| found == name && matches!(finding, Finding::Broken(what) if what.contains("e.g. {"));
+        assert!(found.iter().any(fired), "{name} does not fire after {corruption}; what does: {found:?}");
+        store.close().await;
+    }
+    for invariant in invariants::all().iter().filter(|invariant| invariant.kind == Kind::Invariant) {
+        assert!(CORRUPTIONS.iter().any(|(name, _)| *name == invariant.name), "{} has no corruption", invariant.name);
+    }
+}
+
+#[tokio::test]
+async fn notes_and_unanswerable_questions_are_told_apart() {
+    let postgres = TestPostgres::shared().await;
+    let url = postgres.fresh_database().await;
+    let store = open(&url);
+    let empty = findings(&store).await;
+    assert!(empty.iter().all(|(_, finding)| matches!(finding, Finding::Broken(what) if what.starts_with("cannot be asked: "))));
+    store::migrate(&url).await.unwrap();
+    let letter = DeadLetter {
+        tenant: "default".to_owned(),
+        id: "P1".to_owned(),
+        stage: "risk",
+        stream: "PAY_ACCEPTED".to_owned(),
+        seq: 1,
+        reason: "undecodable".to_owned(),
+        payload: Vec::new(),
+    };
+    store.bury(&letter).await.unwrap();
+    let found = findings(&store).await;
+    assert!(matches!(found.as_slice(), [("open_dead_letters", Finding::Note(what))] if what.starts_with("1 row, e.g. {")), "{found:?}");
+}
+
+#[tokio::test]
+async fn balances_are_compared_with_what_the_gateway_serves() {
+    let postgres = TestPostgres::shared().await;
+    let url = postgres.fresh_database().await;
+    store::migrate(&url).await.unwrap();
+    let store = open(&url);
+    store.open_account(&account("A_USD"), currency("USD")).await.unwrap();
+    let served = |body: &'static str| vec![Script::Answer(200, "", "{}"), Script::Answer(200, "", body)];
+    let rows = [
+        (served(r#"{"account_id":"A_USD","currency":"USD","balance":"0.00","held":"0.00","available":"0.00"}"#), [true, true]),
+        (served(r#"{"account_id":"A_USD","currency":"USD","balance":"0.01","held":"0.00","available":"0.01"}"#), [true, false]),
+        (served("{}"), [true, false]),
+        (vec![Script::Answer(503, "", "{}")], [false, false]),
+    ];
+    for (script, expected) in rows {
+        let case = format!("{script:?}");
+        let gateway = Gateway::start(script).await;
+        let found = from_http::check(&gateway.targets, &store).await;
+        assert_eq!(found.clone().map(|(_, finding)| finding == Finding::Holds), expected, "{case}: {found:?}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Fx: consumes screened payments, forwards quoted ones.
+//!
+//! The destination account's currency is what arrives. Refuses with `account_not_found`, `currency_mismatch`,
+//! `fx_rate_unavailable`, `fx_rate_stale`, `amount_too_small` or `amount_too_large`. Asked again it may quote another rate;
+//! the ledger keeps the first quote that reserve saw.
+
+use crate::faults::fault;
+use crate::rate_book::RateBooks;
+use domain::facts::{AppliedRate, Quote, Rejection};
+use domain::{AccountKey, Currency, Money, Refusal, StageName, Timestamp, fx};
+use lru::LruCache;
+use runtime::stage::{Fault, Input, Stage, Verdict};
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use store::Store;
+use wire::message::{PaymentQuoted, PaymentRejected, PaymentScreened};
+
+/// The stage.
+pub struct Fx {
+    rates: Arc<RateBooks>,
+    store: Store,
+    spread_bps: u32,
+    /// An account's currency never changes, so it may be remembered. That an account is missing may not.
+    currencies: Mutex<LruCache<AccountKey, Currency>>,
+}
+
+impl Fx {
+    /// The stage with room for so many accounts' currencies.
+    pub fn new(rates: Arc<RateBooks>, store: Store, spread_bps: u32, cache_size: NonZeroUsize) -> Fx {
+        Fx { rates, store, spread_bps, currencies: Mutex::new(LruCache::new(cache_size)) }
+    }
+
+    /// The currencies of the batch's destinations, those that exist: remembered, or read at once.
+    async fn destinations(&self, batch: &[Input<PaymentScreened>]) -> Result<HashMap<AccountKey, Currency>, Fault> {
+        let mut found = HashMap::new();
+        let mut unknown = BTreeSet::new();
+        {
+            let mut remembered = self.currencies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for input in batch {
+                let key = input.message.payment.destination_key();
+                if let Some(currency) = remembered.get(&key) {
+                    found.insert(key, *currency);
+                } else {
+                    unknown.insert(key);
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            let read = self.store.account_currencies(&unknown).await.map_err(|error| fault(&error))?;
+            let mut remembered = self.currencies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for (key, currency) in read {
+                remembered.put(key.clone(), currency);
+                found.insert(key, currency);
+            }
+        }
+        Ok(found)
+    }
+
+    fn quote(&self, message: &PaymentScreened, arrives: Option<Currency>, now: Timestamp) -> Result<Quote, Refusal> {
+        let payment = &message.payment;
+        let arrives = arrives.ok_or(Refusal::AccountNotFound)?;
+        if payment.destination_currency.is_some_and(|wanted| wanted != arrives) {
+            return Err(Refusal::CurrencyMismatch);
+        }
+        if payment.amount.currency == arrives {
+            return Ok(Quote { destination_amount: payment.amount, conversion: None, at: now });
+        }
+        let found = self.rates.rate(payment.amount.currency, arrives, now)?;
+        let converted = fx::convert(payment.amount, found.rate, self.spread_bps)?;
+        let conversion = AppliedRate {
+            rate: found.rate,
+            spread_bps: self.spread_bps,
+            gross_minor: converted.gross,
+            residue: converted.residue,
+            as_of: found.as_of,
+        };
+        Ok(Quote { destination_amount: Money::new(converted.net, arrives), conversion: Some(conversion), at: now })
+    }
+}
+
+impl Stage for Fx {
+    const NAME: StageName = StageName::Fx;
+    type In = PaymentScreened;
+    type Out = PaymentQuoted;
+
+    async fn advance(&self, batch: &[Input<PaymentScreened>]) -> Result<Vec<Verdict>, Fault> {
+        if !self.rates.is_loaded() {
+            return Err(Fault::Outage("the rates are not loaded yet".to_owned()));
+        }
+        let destinations = self.destinations(batch).await?;
+        let now = runtime::clock::now();
+        let judge = |input: &Input<PaymentScreened>| {
+            let PaymentScreened { payment, fingerprint, accepted_seq, accepted_at, screening } = input.message.clone();
+            match self.quote(&input.message, destinations.get(&payment.destination_key()).copied(), now) {
+                Ok(quote) => Verdict::emit(PaymentQuoted { payment, fingerprint, accepted_seq, accepted_at, screening, quote }),
+                Err(reason) => {
+                    let rejection = Rejection { stage: StageName::Fx, reason, rules: Vec::new(), at: now };
+                    let screening = Some(screening);
+                    Verdict::emit(PaymentRejected { payment, fingerprint, accepted_seq, accepted_at, screening, quote: None, rejection })
+                }
+            }
+        };
+        Ok(batch.iter().map(judge).collect())
+    }
+}

@@ -1,0 +1,177 @@
+//! The janitor's picture of the intake: every accepted payment that it still holds, and what is known of each. Pure.
+
+use domain::{PaymentKey, Tenant, Timestamp};
+use runtime::broker::AcceptedHead;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+use wire::Subject;
+
+/// One accepted payment.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) token: String,
+    pub(crate) accepted_at: Timestamp,
+    pub(crate) redrives: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No trace in the ledger when it was last looked for; look again then.
+    Untraced { next_look: Timestamp },
+    /// A row: it may be purged then.
+    Recorded { purge_at: Timestamp },
+}
+
+/// The window of the intake that the janitor has read.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    entries: BTreeMap<u64, Entry>,
+    newest: HashMap<String, u64>,
+    next_seq: u64,
+}
+
+/// When a copy may be looked at and driven again: after `first`, doubled with each re-drive, up to `max`.
+pub(crate) fn patience(redrives: u32, first: Duration, max: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(redrives)).min(max)
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+}
+
+/// Tenant and id of a token, as the ledger's traces are asked; a token that names no payment is taken whole, as burial does.
+pub(crate) fn trace_key(token: &str) -> (String, String) {
+    match PaymentKey::from_token(token) {
+        Ok(key) => (key.tenant.into(), key.id.into()),
+        Err(_) => (Tenant::default().into(), token.to_owned()),
+    }
+}
+
+impl Intake {
+    /// The first sequence that has not been read.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Entries held in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Takes in newly read heads. A payment's newer copy replaces the older one, as it did in the stream.
+    pub(crate) fn read(&mut self, heads: Vec<AcceptedHead>, first: Duration, max: Duration) {
+        for head in heads {
+            self.next_seq = self.next_seq.max(head.seq + 1);
+            let token = Subject::payment_token(&head.subject).to_owned();
+            if let Some(older) = self.newest.insert(token.clone(), head.seq) {
+                self.entries.remove(&older);
+            }
+            let next_look = later(head.stored_at, patience(head.redrives, first, max));
+            let state = State::Untraced { next_look };
+            let entry = Entry { token, accepted_at: head.accepted_at, redrives: head.redrives, state };
+            self.entries.insert(head.seq, entry);
+        }
+    }
+
+    /// Payments to look for in the ledger now: due, without a trace so far, and processed by risk (`floor`), so that their
+    /// absence would mean something. At most `max`.
+    pub(crate) fn due(&self, now: Timestamp, floor: u64, max: usize) -> Vec<u64> {
+        let due = |entry: &Entry| matches!(entry.state, State::Untraced { next_look } if next_look <= now);
+        self.entries.range(..=floor).filter(|(_, entry)| due(entry)).map(|(seq, _)| *seq).take(max).collect()
+    }
+
+    /// The entry of a sequence.
+    pub(crate) fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(&seq)
+    }
+
+    /// The payment has a row that will be old enough after `wait`.
+    pub(crate) fn recorded(&mut self, seq: u64, now: Timestamp, wait: Duration) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.state = State::Recorded { purge_at: later(now, wait) };
+        }
+    }
+
+    /// Nothing to do about this payment before `wait` is over.
+    pub(crate) fn look_again(&mut self, seq: u64, now: Timestamp, wait: Duration) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.state = State::Untraced { next_look: later(now, wait) };
+        }
+    }
+
+    /// A newer copy was published in this one's place; the next reading finds it.
+    pub(crate) fn replaced(&mut self, seq: u64) {
+        if let Some(entry) = self.entries.remove(&seq) {
+            self.newest.remove(&entry.token);
+        }
+    }
+
+    /// Forgets the longest prefix whose payments may all be purged, and answers below which sequence the stream may be
+    /// purged, and how many entries that is.
+    pub(crate) fn purge(&mut self, now: Timestamp) -> Option<(u64, usize)> {
+        let purgeable = |entry: &Entry| matches!(entry.state, State::Recorded { purge_at } if purge_at <= now);
+        let prefix: Vec<u64> = self.entries.iter().take_while(|(_, entry)| purgeable(entry)).map(|(seq, _)| *seq).collect();
+        let last = *prefix.last()?;
+        for seq in &prefix {
+            self.replaced(*seq);
+        }
+        Some((last + 1, prefix.len()))
+    }
+
+    /// Forgets everything: the stream is another one than it was.
+    pub(crate) fn clear(&mut self) {
+        *self = Intake::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(30);
+    const MAX: Duration = Duration::from_secs(600);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn head(seq: u64, id: &str, stored: i64, redrives: u32) -> AcceptedHead {
+        AcceptedHead { seq, subject: format!("pay.accepted.0.{id}"), stored_at: at(stored), accepted_at: at(0), redrives }
+    }
+
+    #[test]
+    fn patience_doubles_up_to_its_maximum() {
+        let waits: Vec<u64> = (0..7).map(|redrives| patience(redrives, FIRST, MAX).as_secs()).collect();
+        assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
+        assert_eq!(patience(u32::MAX, FIRST, MAX), MAX);
+    }
+
+    #[test]
+    fn only_a_whole_prefix_is_purged() {
+        let mut intake = Intake::default();
+        intake.read(vec![head(1, "A", 0, 0), head(2, "B", 0, 0), head(5, "C", 0, 0)], FIRST, MAX);
+        for (seq, wait) in [(1, 10), (2, 20), (5, 10)] {
+            intake.recorded(seq, at(30), Duration::from_secs(wait));
+        }
+        let rows = [(35, None), (45, Some((2, 1))), (46, None), (55, Some((6, 2)))];
+        for (now, expected) in rows {
+            assert_eq!(intake.purge(at(now)), expected, "at {now} s");
+        }
+        assert_eq!((intake.len(), intake.next_seq()), (0, 6));
+    }
+
+    #[test]
+    fn payments_are_due_once_risk_has_had_them_and_their_patience_is_over() {
+        let mut intake = Intake::default();
+        intake.read(vec![head(1, "A", 0, 0), head(2, "B", 10, 0), head(3, "C", 0, 1), head(4, "D", 0, 0)], FIRST, MAX);
+        let rows: [(i64, u64, &[u64]); 5] = [(29, 4, &[]), (30, 4, &[1, 4]), (40, 4, &[1, 2, 4]), (60, 4, &[1, 2, 3, 4]), (60, 2, &[1, 2])];
+        for (now, floor, expected) in rows {
+            assert_eq!(intake.due(at(now), floor, 100), expected, "at {now} s with floor {floor}");
+        }
+        // A re-driven copy takes the place of the old one and has more patience.
+        intake.read(vec![head(9, "A", 61, 1)], FIRST, MAX);
+        assert_eq!(intake.due(at(61), 9, 100), [2, 3, 4]);
+        assert_eq!(intake.due(at(121), 9, 100), [2, 3, 4, 9]);
+    }
+}

@@ -1,0 +1,79 @@
+//! `fx.rate` and `fx.convert`: the mid-market rate, and amounts at it. Nothing is quoted or kept.
+
+use crate::rate_book::RateBooks;
+use bytes::Bytes;
+use domain::fx::{BookRate, convert};
+use domain::{Currency, Money, Refusal};
+use runtime::broker::{Reply, ServiceHandler};
+use std::sync::Arc;
+use wire::object::{RequestObject, amount, currency};
+use wire::service::{ConvertReply, Endpoint, RateReply};
+use wire::{Code, Problem};
+
+/// The service.
+pub(crate) struct RateService {
+    /// The rates known now.
+    pub(crate) rates: Arc<RateBooks>,
+}
+
+impl ServiceHandler for RateService {
+    async fn answer(&self, endpoint: Endpoint, bodies: Vec<Bytes>) -> Vec<Result<Reply, Problem>> {
+        let answer = |body: &Bytes| match endpoint {
+            Endpoint::Rate => self.rate(body),
+            Endpoint::Convert => self.convert(body),
+            _ => Err(Problem::new(Code::NotFound, "the fx service has no such endpoint")),
+        };
+        bodies.iter().map(answer).collect()
+    }
+}
+
+impl RateService {
+    fn rate(&self, body: &[u8]) -> Result<Reply, Problem> {
+        let mut request = RequestObject::parse(body)?;
+        let (base, quote) = (request.require_text("base")?, request.require_text("quote")?);
+        request.finish()?;
+        let (base, quote) = (currency("base", &base)?, currency("quote", &quote)?);
+        let found = self.find(base, quote)?;
+        reply(&RateReply { base, quote, rate: found.rate.to_major_string(base, quote), as_of: found.as_of })
+    }
+
+    fn convert(&self, body: &[u8]) -> Result<Reply, Problem> {
+        let mut request = RequestObject::parse(body)?;
+        let (from, to) = (request.require_text("from")?, request.require_text("to")?);
+        let digits = request.require_decimal("amount")?;
+        request.finish()?;
+        let (from, to) = (currency("from", &from)?, currency("to", &to)?);
+        let asked = amount("amount", &digits, from)?;
+        let found = self.find(from, to)?;
+        let converted = match convert(asked, found.rate, 0) {
+            Ok(conversion) => conversion.gross,
+            // An amount that is worth less than one minor unit is worth nothing, which is an answer here.
+            Err(Refusal::AmountTooSmall) => 0,
+            Err(_) => return Err(Problem::new(Code::AmountTooLarge, "the converted amount is larger than one operation may move")),
+        };
+        reply(&ConvertReply {
+            from,
+            to,
+            amount: asked.to_decimal_string(),
+            converted: Money::new(converted, to).to_decimal_string(),
+            rate: found.rate.to_major_string(from, to),
+            as_of: found.as_of,
+        })
+    }
+
+    fn find(&self, from: Currency, to: Currency) -> Result<BookRate, Problem> {
+        if !self.rates.is_loaded() {
+            return Err(Problem::new(Code::Unavailable, "the rates are not loaded yet"));
+        }
+        self.rates.rate(from, to, runtime::clock::now()).map_err(|refusal| match refusal {
+            Refusal::FxRateStale => Problem::new(Code::FxRateStale, format!("the newest rate from {from} to {to} is too old")),
+            _ => Problem::new(Code::FxRateUnavailable, format!("there is no rate from {from} to {to}")),
+        })
+    }
+}
+
+/// A reply with this JSON body.
+pub(crate) fn reply<T: serde::Serialize>(body: &T) -> Result<Reply, Problem> {
+    let body = serde_json::to_vec(body).map_err(|_| Problem::new(Code::Internal, "the answer cannot be written"))?;
+    Ok(Reply { body: body.into(), replayed: false })
+}

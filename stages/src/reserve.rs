@@ -1,0 +1,34 @@
+//! Reserve: consumes quoted payments, forwards those whose money is held.
+//!
+//! Refuses with `account_not_found`, `account_frozen`, `currency_mismatch` or `insufficient_funds`. One transaction per
+//! batch; a payment that has a row is answered from it, whatever the message says, so asking twice changes nothing.
+
+use crate::faults::fault;
+use domain::StageName;
+use runtime::stage::{Fault, Input, Stage, Verdict};
+use store::{HoldRequest, Store};
+use wire::HopMessage;
+use wire::message::{PaymentQuoted, PaymentReserved};
+
+/// The stage.
+pub struct Reserve {
+    /// The ledger.
+    pub store: Store,
+}
+
+impl Stage for Reserve {
+    const NAME: StageName = StageName::Reserve;
+    type In = PaymentQuoted;
+    type Out = PaymentReserved;
+
+    async fn advance(&self, batch: &[Input<PaymentQuoted>]) -> Result<Vec<Verdict>, Fault> {
+        let requests = batch.iter().map(|input| request(&input.message)).collect();
+        let records = self.store.reserve(requests, runtime::clock::now()).await.map_err(|error| fault(&error))?;
+        Ok(records.iter().map(|record| Verdict::emit(HopMessage::of_record(record))).collect())
+    }
+}
+
+fn request(message: &PaymentQuoted) -> HoldRequest {
+    let PaymentQuoted { payment, fingerprint, accepted_seq, accepted_at, screening, quote } = message.clone();
+    HoldRequest { payment, fingerprint, accepted_seq, accepted_at, screening, quote }
+}

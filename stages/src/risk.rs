@@ -1,0 +1,48 @@
+//! Risk: consumes accepted payments, forwards screened ones.
+//!
+//! Refuses with `risk_rejected` what breaks a limit; the broken rules go with the refusal. Asked again about a payment it
+//! does not count it again, so the second answer may only differ by what others have sent since; the ledger keeps the first.
+
+use crate::velocities::Velocities;
+use domain::StageName;
+use domain::facts::{Rejection, Screening};
+use domain::risk::{RiskLimits, assess};
+use domain::{Refusal, Timestamp};
+use runtime::stage::{Fault, Input, Stage, Verdict};
+use std::sync::Arc;
+use wire::message::{PaymentAccepted, PaymentRejected, PaymentScreened};
+
+/// The stage.
+pub struct Risk {
+    /// What a payment may be at most.
+    pub limits: Arc<RiskLimits>,
+    /// What accounts have sent lately.
+    pub velocities: Arc<Velocities>,
+}
+
+impl Stage for Risk {
+    const NAME: StageName = StageName::Risk;
+    type In = PaymentAccepted;
+    type Out = PaymentScreened;
+
+    async fn advance(&self, batch: &[Input<PaymentAccepted>]) -> Result<Vec<Verdict>, Fault> {
+        let now = runtime::clock::now();
+        Ok(batch.iter().map(|input| self.screen(input, now)).collect())
+    }
+}
+
+impl Risk {
+    fn screen(&self, input: &Input<PaymentAccepted>, now: Timestamp) -> Verdict {
+        let PaymentAccepted { payment, fingerprint } = input.message.clone();
+        let (accepted_seq, accepted_at) = (input.seq, input.accepted_at);
+        let velocity = self.velocities.count(&payment, accepted_seq, accepted_at, input.is_redriven);
+        let assessment = assess(payment.amount, velocity, &self.limits);
+        if assessment.broken.is_empty() {
+            let screening = Screening { score: assessment.score, at: now };
+            return Verdict::emit(PaymentScreened { payment, fingerprint, accepted_seq, accepted_at, screening });
+        }
+        let rules = assessment.broken.iter().map(|rule| rule.id().to_owned()).collect();
+        let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules, at: now };
+        Verdict::emit(PaymentRejected { payment, fingerprint, accepted_seq, accepted_at, screening: None, quote: None, rejection })
+    }
+}

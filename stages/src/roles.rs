@@ -1,0 +1,232 @@
+//! Which parts each role is made of, and how they are started. Every match is exhaustive: a new role cannot be forgotten.
+
+use crate::fx::Fx;
+use crate::janitor::Janitor;
+use crate::ledger_morgue::LedgerMorgue;
+use crate::rate_book::RateBooks;
+use crate::rate_service::RateService;
+use crate::reserve::Reserve;
+use crate::risk::Risk;
+use crate::score_service::ScoreService;
+use crate::settle::Settle;
+use crate::settle_rejected::SettleRejected;
+use crate::upkeep;
+use crate::velocities::Velocities;
+use crate::wallet::Wallet;
+use domain::Money;
+use domain::risk::RiskLimits;
+use runtime::broker::{Broker, BrokerError, JetStreamTransport, ServiceHandler};
+use runtime::config::{Config, RiskConfig};
+use runtime::drain::Drain;
+use runtime::harness::Harness;
+use runtime::http::{Admin, BindError, Check, Health, NoService, bind, serve};
+use runtime::stage::Stage;
+use runtime::telemetry::{Metrics, TelemetryError};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Store, StoreError, StoreOptions};
+use tokio::task::JoinSet;
+use wire::service::Endpoint;
+use wire::{Role, Stream};
+
+/// Between two attempts of something that waits for a server.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why the roles cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The database's URL is not one.
+    #[error("postgres.url: {0}")]
+    Store(#[from] StoreError),
+    /// The broker's URL is not one.
+    #[error("nats.url: {0}")]
+    Broker(#[from] BrokerError),
+    /// Metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// What the parts of a role share.
+#[derive(Clone)]
+struct Context {
+    config: Arc<Config>,
+    broker: Broker,
+    store: Store,
+    metrics: Metrics,
+    morgue: LedgerMorgue,
+    drain: Drain,
+}
+
+/// The connection settings of the ledger, for a process of this name.
+pub fn store_options(config: &Config, name: &str) -> StoreOptions {
+    StoreOptions {
+        url: config.postgres.url.clone(),
+        application_name: format!("kilat {name}"),
+        connections_max: config.postgres.connections_max,
+        acquire_timeout: Duration::from_millis(config.postgres.acquire_timeout_ms),
+        statement_timeout: Duration::from_millis(config.postgres.statement_timeout_ms),
+    }
+}
+
+/// Plays the roles until the drain begins and what is in hand is done.
+pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), StartError> {
+    let store = Store::connect_lazily(&store_options(&config, "stages"))?;
+    let broker = Broker::connect(&config.nats, "kilat stages").await?;
+    let context =
+        Context { config: Arc::new(config), broker, morgue: LedgerMorgue::new(store.clone()), store, metrics: Metrics::new()?, drain };
+    let mut tasks = JoinSet::new();
+    for role in roles {
+        context.start(*role, &mut tasks).await?;
+    }
+    let refresh = Duration::from_millis(context.config.pipeline.dead_refresh_ms);
+    tasks.spawn(context.morgue.clone().refresh(refresh, context.drain.clone()));
+    tracing::info!(roles = roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" "), "started");
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(failure) = ended {
+            tracing::error!(%failure, "a part panicked: the process ends, to be started again whole");
+            context.drain.begin();
+        }
+    }
+    context.store.close().await;
+    Ok(())
+}
+
+impl Context {
+    async fn start(&self, role: Role, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
+        let admin = &self.config.admin;
+        match role {
+            Role::Risk => {
+                let (limits, velocities) =
+                    (Arc::new(risk_limits(&self.config.risk)), Arc::new(Velocities::new(self.config.risk.window_seconds)));
+                let service = Arc::new(ScoreService { limits: limits.clone(), velocities: velocities.clone() });
+                self.admin(role, admin.risk, "admin.risk", &[Endpoint::Score], service, tasks).await?;
+                tasks.spawn(self.clone().risk(limits, velocities));
+            }
+            Role::Fx => {
+                let rates = Arc::new(RateBooks::new(self.config.fx.rate_age_seconds_max));
+                let service = Arc::new(RateService { rates: rates.clone() });
+                self.admin(role, admin.fx, "admin.fx", &[Endpoint::Rate, Endpoint::Convert], service, tasks).await?;
+                let (book, context) = (rates.clone(), self.clone());
+                tasks.spawn(async move { book.follow(&context.broker, &context.drain).await });
+                let cache = NonZeroUsize::new(self.config.fx.account_cache_size).unwrap_or(NonZeroUsize::MIN);
+                for shard in 0..self.config.pipeline.shards {
+                    let stage = Fx::new(rates.clone(), self.store.clone(), self.config.fx.spread_bps, cache);
+                    self.stage(stage, Stream::Screened(shard), shard, tasks);
+                }
+            }
+            Role::Reserve => {
+                self.admin(role, admin.reserve, "admin.reserve", &[], Arc::new(NoService), tasks).await?;
+                for shard in 0..self.config.pipeline.shards {
+                    self.stage(Reserve { store: self.store.clone() }, Stream::Quoted(shard), shard, tasks);
+                }
+            }
+            Role::Settle => {
+                self.admin(role, admin.settle, "admin.settle", &[], Arc::new(NoService), tasks).await?;
+                for shard in 0..self.config.pipeline.shards {
+                    self.stage(Settle { store: self.store.clone(), shard }, Stream::Reserved(shard), shard, tasks);
+                    self.stage(SettleRejected { store: self.store.clone() }, Stream::Rejected(shard), shard, tasks);
+                }
+            }
+            Role::Wallet => {
+                let service = Arc::new(Wallet { store: self.store.clone() });
+                let endpoints = &[Endpoint::Balance, Endpoint::Open, Endpoint::Deposit];
+                self.admin(role, admin.wallet, "admin.wallet", endpoints, service, tasks).await?;
+            }
+            Role::Janitor => {
+                self.admin(role, admin.janitor, "admin.janitor", &[], Arc::new(NoService), tasks).await?;
+                let (config, pipeline) = (self.config.janitor.clone(), self.config.pipeline.clone());
+                let janitor = Janitor::new(self.broker.clone(), self.store.clone(), config, pipeline, self.metrics.clone());
+                tasks.spawn(janitor.run(self.drain.clone()));
+            }
+            Role::Gateway => {}
+        }
+        Ok(())
+    }
+
+    /// Risk judges nothing before it knows what accounts have sent lately.
+    async fn risk(self, limits: Arc<RiskLimits>, velocities: Arc<Velocities>) {
+        while let Err(error) = self.rebuild(&velocities).await {
+            tracing::warn!(error, "velocities cannot be rebuilt yet");
+            tokio::select! {
+                () = self.drain.begun() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+        let mut tasks = JoinSet::new();
+        self.stage(Risk { limits, velocities }, Stream::Accepted, 0, &mut tasks);
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn rebuild(&self, velocities: &Velocities) -> Result<(), String> {
+        self.broker.declare_all(&self.config.pipeline).await.map_err(|error| error.to_string())?;
+        velocities.rebuild(&self.broker, &self.store, runtime::clock::now()).await.map_err(|error| crate::faults::chain(&error))
+    }
+
+    /// Starts a stage on one stream, and the upkeep of that stream.
+    fn stage<S: Stage>(&self, stage: S, stream: Stream, shard: u16, tasks: &mut JoinSet<()>) {
+        let pipeline = self.config.pipeline.clone();
+        let metrics = self.metrics.stage(S::NAME, shard);
+        let transport = JetStreamTransport::new(self.broker.clone(), stream, pipeline.clone());
+        tasks.spawn(upkeep::follow(self.broker.clone(), stream, pipeline.clone(), metrics.clone(), self.drain.clone()));
+        tasks.spawn(Harness::new(stage, transport, self.morgue.clone(), pipeline, metrics, self.drain.clone()).run());
+    }
+
+    /// Opens a role's admin port, and serves its endpoints there and by NATS.
+    async fn admin<H: ServiceHandler>(
+        &self,
+        role: Role,
+        port: u16,
+        key: &'static str,
+        endpoints: &'static [Endpoint],
+        service: Arc<H>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), StartError> {
+        let http = self.config.http.clone();
+        let listener = bind(http.host, port, key).await?;
+        let admin = Arc::new(Admin { role, health: self.health(), endpoints, service: service.clone(), http: http.clone() });
+        tasks.spawn(serve(listener, admin, http, self.metrics.clone(), self.drain.clone()));
+        if !endpoints.is_empty() {
+            let context = self.clone();
+            tasks.spawn(async move {
+                while !context.drain.has_begun() {
+                    tokio::select! {
+                        () = context.drain.begun() => return,
+                        served = context.broker.serve(endpoints, &*service) => if let Err(error) = served {
+                            tracing::warn!(%role, %error, "requests cannot be served");
+                        },
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        let (broker, store) = (self.broker.clone(), self.store.clone());
+        let nats: Check = Arc::new(move || {
+            let connected = broker.is_connected();
+            Box::pin(async move { connected })
+        });
+        let postgres: Check = Arc::new(move || {
+            let store = store.clone();
+            Box::pin(async move { store.ping().await.is_ok() })
+        });
+        Health { checks: vec![("nats", nats), ("postgres", postgres)], drain: self.drain.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+/// The limits in minor units. The configuration was checked when it was loaded.
+fn risk_limits(config: &RiskConfig) -> RiskLimits {
+    let caps = config.amount_max.iter().filter_map(|(currency, cap)| Some((*currency, Money::parse_payable(cap, *currency).ok()?.minor)));
+    RiskLimits {
+        amount_max: caps.collect(),
+        amount_max_default: config.amount_minor_max_default,
+        count_max: config.window_count_max,
+        sum_max_multiple: config.window_sum_max_multiple,
+    }
+}
