@@ -4,7 +4,7 @@ use super::Stored;
 use super::{Broker, BrokerError};
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
 use domain::Timestamp;
 use futures::StreamExt;
 use wire::{Stream, header};
@@ -42,18 +42,16 @@ impl Broker {
         let Some(stage) = stream.consumer() else {
             return Ok(None);
         };
-        let subject = format!("CONSUMER.INFO.{stream}.{stage}");
-        let answer: Result<async_nats::jetstream::response::Response<async_nats::jetstream::consumer::Info>, _> =
-            self.reading.request(subject, &()).await;
-        match answer.map_err(BrokerError::unavailable)? {
-            async_nats::jetstream::response::Response::Ok(info) => Ok(Some(Progress {
+        let handle = self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
+        match handle.consumer_info(stage.as_str()).await {
+            Ok(info) => Ok(Some(Progress {
                 floor: info.ack_floor.stream_sequence,
                 pending: info.num_pending,
                 in_hand: u64::try_from(info.num_ack_pending).unwrap_or(0),
             })),
-            async_nats::jetstream::response::Response::Err { error } => match BrokerError::of_code(&error) {
-                BrokerError::Missing => Ok(None),
-                other => Err(other),
+            Err(error) => match error.kind() {
+                ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound => Ok(None),
+                _ => Err(BrokerError::unavailable(error)),
             },
         }
     }
