@@ -15,7 +15,7 @@ pub(crate) fn complain(error: &dyn Error) {
 
 /// An error and its sources, outermost first.
 pub(crate) fn chain(error: &dyn Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
+    let sources = std::iter::successors(error.source(), |&error| error.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 

@@ -5,10 +5,10 @@ mod connection;
 mod insist;
 mod target;
 
-pub(crate) use answer::{Answer, Judgement};
-pub(crate) use connection::{Broken, Connection};
+pub(crate) use answer::Judgement;
+pub(crate) use connection::Connection;
 pub(crate) use insist::{Ending, insist};
-pub(crate) use target::{Target, TargetFlags, Targets};
+pub(crate) use target::{TargetFlags, Targets};
 
 #[cfg(test)]
 pub(crate) mod testing;

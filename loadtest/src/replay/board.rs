@@ -1,18 +1,15 @@
 //! What is known of every payment of a replay, and the counts that follow from it.
 
+use super::latencies::Latencies;
 use super::script::Script;
 use crate::client::Ending;
 use domain::facts::{PaymentRecord, RecordState};
 use domain::{PaymentId, PaymentKey, Refusal, Tenant, Timestamp};
-use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use wire::message::PaymentFinished;
-
-/// Latencies are told apart to three digits, up to five minutes.
-const LATENCY_US_MAX: u64 = 300_000_000;
 
 /// A row that was accepted so long before the replay began is an earlier replay's: the clocks of one machine agree better.
 const CLOCK_DOUBT_US: i64 = 1_000_000;
@@ -63,6 +60,17 @@ impl Track {
     }
 }
 
+/// What became of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// This replay's request was accepted: it must end.
+    Accepted,
+    /// It was refused, or accepted before.
+    NotOurs,
+    /// No answer came, and the ledger does not know it.
+    Unknown,
+}
+
 /// Counts of requests, each by its final answer.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {
@@ -88,11 +96,13 @@ pub(crate) struct State {
     /// By request.
     pub(crate) counts: Counts,
     /// From the planned send to the 202.
-    pub(crate) accept_us: Histogram<u64>,
+    pub(crate) accepts: Latencies,
     /// From the planned send to the send.
-    pub(crate) late_us: Histogram<u64>,
+    pub(crate) delays: Latencies,
     /// When the last 202 came.
     pub(crate) last_accept_us: u64,
+    /// When the last final answer came.
+    pub(crate) last_answer_us: u64,
     /// The payments of requests that are neither accepted nor replayed for sure.
     pub(crate) doubtful: Vec<usize>,
     heard: u64,
@@ -125,15 +135,16 @@ impl Board {
         let state = State {
             tracks: vec![Track::default(); script.payments()],
             counts: Counts::default(),
-            accept_us: histogram(),
-            late_us: histogram(),
+            accepts: Latencies::new(),
+            delays: Latencies::new(),
             last_accept_us: 0,
+            last_answer_us: 0,
             doubtful: Vec::new(),
             heard: 0,
             last_news: started,
         };
         let ago = i64::try_from(started.elapsed().as_micros()).unwrap_or(0);
-        let started_at = Timestamp::from_micros(now_micros().saturating_sub(ago));
+        let started_at = Timestamp::from_micros(runtime::clock::now().micros().saturating_sub(ago));
         Board { script, started, started_at, state: Mutex::new(state) }
     }
 
@@ -156,29 +167,27 @@ impl Board {
         u64::try_from(at.micros().saturating_sub(self.started_at.micros())).unwrap_or(0)
     }
 
-    /// Whether a row was accepted before the replay began.
-    pub(crate) fn is_older(&self, recorded: Timestamp) -> bool {
-        recorded.micros() < self.started_at.micros() - CLOCK_DOUBT_US
-    }
-
     /// A request is sent for the first time, now, having been planned for `planned`.
     pub(crate) fn sending(&self, row: usize, planned: Instant) {
         let (planned_us, now_us) = (self.offset_us(planned), self.now_us());
         let mut state = self.state();
         state.counts.sent += 1;
-        state.late_us.saturating_record(now_us.saturating_sub(planned_us));
+        state.delays.record(now_us.saturating_sub(planned_us));
         state.tracks[self.script.payment(row)].planned_us.get_or_insert(planned_us);
     }
 
     /// A request has its final answer, or will not get one.
-    pub(crate) fn answered(&self, slot_planned: Instant, row: usize, ending: Ending, retries: u64) {
-        let (planned_us, now_us) = (self.offset_us(slot_planned), self.now_us());
+    pub(crate) fn answered(&self, row: usize, planned: Instant, ending: Ending, retries: u64) {
+        let (planned_us, now_us) = (self.offset_us(planned), self.now_us());
         let payment = self.script.payment(row);
         let mut state = self.state();
         state.counts.retries += retries;
+        if !matches!(ending, Ending::GaveUp { .. }) {
+            state.last_answer_us = state.last_answer_us.max(now_us);
+        }
         let standing = match ending {
             Ending::Done { replayed, unclear } => {
-                state.accept_us.saturating_record(now_us.saturating_sub(planned_us));
+                state.accepts.record(now_us.saturating_sub(planned_us));
                 state.last_accept_us = state.last_accept_us.max(now_us);
                 state.last_news = Instant::now();
                 match (replayed, unclear) {
@@ -262,13 +271,19 @@ impl Board {
         (track.recorded, track.end) = (Some(record.accepted_at), end);
     }
 
+    /// What became of a payment that the replay sent, as far as is known.
+    pub(crate) fn fate(&self, track: &Track) -> Fate {
+        match (track.standing, track.recorded) {
+            (Standing::Owed, _) => Fate::Accepted,
+            (Standing::Unowed, _) => Fate::NotOurs,
+            (_, Some(recorded)) if recorded.micros() < self.started_at.micros() - CLOCK_DOUBT_US => Fate::NotOurs,
+            (_, Some(_)) | (Standing::Repeated, None) => Fate::Accepted,
+            (Standing::Unclear, None) => Fate::Unknown,
+        }
+    }
+
     /// Whether a payment of this id was sent.
     pub(crate) fn was_sent(&self, id: &str) -> bool {
         self.script.place(id).is_some_and(|payment| self.state().tracks[payment].planned_us.is_some())
     }
-}
-
-fn now_micros() -> i64 {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }

@@ -38,21 +38,15 @@ pub(crate) struct Slot {
 }
 
 impl Schedule {
-    /// Starts the clock.
-    pub(crate) fn start(pace: Pace, rows: usize) -> Schedule {
-        let started = Instant::now();
+    /// A schedule whose clock starts now.
+    pub(crate) fn start(pace: Pace, rows: usize, now: Instant) -> Schedule {
+        let started = now;
         Schedule { pace, rows, started, next: AtomicUsize::new(0), sending_ended: OnceLock::new(), last_answer: Mutex::new(started) }
-    }
-
-    /// When the clock was started.
-    pub(crate) fn started(&self) -> Instant {
-        self.started
     }
 
     /// The next row, or nothing when sending is over: all are handed out, the duration is over, or the gateway has been away
     /// for as long as the drain.
-    pub(crate) fn take(&self) -> Option<Slot> {
-        let now = Instant::now();
+    pub(crate) fn take(&self, now: Instant) -> Option<Slot> {
         let row = self.next.fetch_add(1, Ordering::Relaxed);
         let planned = match self.pace.rate {
             Some(rate) => self.started + Duration::from_secs_f64(row as f64 / rate),
@@ -67,8 +61,8 @@ impl Schedule {
     }
 
     /// Notes a final answer: the gateway is there.
-    pub(crate) fn answered(&self) {
-        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    pub(crate) fn answered(&self, now: Instant) {
+        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Nothing is waited for after this. It moves while there is something to send and there are answers.
@@ -81,55 +75,54 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::{advance, pause};
 
     const DRAIN: Duration = Duration::from_secs(10);
 
-    fn slots(schedule: &Schedule) -> Vec<u128> {
-        let planned = std::iter::from_fn(|| schedule.take()).map(|slot| slot.planned - schedule.started());
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// The planned times of all that is handed out at once, in milliseconds after the start.
+    fn plan(schedule: &Schedule, now: Instant) -> Vec<u128> {
+        let planned = std::iter::from_fn(|| schedule.take(now)).map(|slot| slot.planned - schedule.started);
         planned.map(|offset| offset.as_millis()).collect()
     }
 
-    #[tokio::test]
-    async fn rows_are_planned_by_rate_and_duration() {
-        pause();
-        let seconds = Duration::from_secs_f64;
+    #[test]
+    fn rows_are_planned_by_rate_and_duration() {
+        // rate, duration, rows, when the rows are asked for -> when they are planned
         let rows = [
-            (Some(10.0), None, 4, vec![0, 100, 200, 300]),
-            (Some(10.0), Some(seconds(0.25)), 100, vec![0, 100, 200]),
-            (None, None, 3, vec![0, 0, 0]),
-            (None, Some(seconds(1.0)), 3, vec![0, 0, 0]),
-            (Some(0.5), None, 2, vec![0, 2_000]),
+            (Some(10.0), None, 4, 0.0, vec![0, 100, 200, 300]),
+            (Some(10.0), Some(0.25), 100, 0.0, vec![0, 100, 200]),
+            (Some(0.5), None, 2, 0.0, vec![0, 2_000]),
+            // An open loop keeps its plan when it is late.
+            (Some(10.0), None, 3, 5.0, vec![0, 100, 200]),
+            (Some(10.0), Some(0.25), 100, 5.0, vec![0, 100, 200]),
+            // Without a rate a row is due when a connection is free.
+            (None, None, 3, 5.0, vec![5_000, 5_000, 5_000]),
+            (None, Some(1.0), 3, 0.5, vec![500, 500, 500]),
+            (None, Some(1.0), 3, 1.0, vec![]),
         ];
-        for (rate, duration, rows, expected) in rows {
-            let schedule = Schedule::start(Pace { rate, duration, drain: DRAIN }, rows);
-            assert_eq!(slots(&schedule), expected, "{rate:?} {duration:?} {rows}");
+        for (rate, duration, rows, asked, expected) in rows {
+            let started = Instant::now();
+            let schedule = Schedule::start(Pace { rate, duration: duration.map(seconds), drain: DRAIN }, rows, started);
+            assert_eq!(plan(&schedule, started + seconds(asked)), expected, "{rate:?} {duration:?} {rows} {asked}");
         }
     }
 
-    #[tokio::test]
-    async fn an_open_loop_keeps_its_plan_when_it_is_late() {
-        pause();
-        let schedule = Schedule::start(Pace { rate: Some(10.0), duration: None, drain: DRAIN }, 3);
-        advance(Duration::from_secs(5)).await;
-        assert_eq!(slots(&schedule), [0, 100, 200]);
-    }
-
-    #[tokio::test]
-    async fn the_drain_runs_from_the_last_send_or_the_last_answer() {
-        pause();
-        let schedule = Schedule::start(Pace { rate: None, duration: Some(Duration::from_secs(30)), drain: DRAIN }, 100);
-        let offset = || (schedule.deadline() - schedule.started()).as_secs();
-        assert_eq!(offset(), 10);
-        advance(Duration::from_secs(7)).await;
-        assert!(schedule.take().is_some());
-        assert_eq!(offset(), 10, "asking is no progress");
-        schedule.answered();
-        assert_eq!(offset(), 17);
-        advance(Duration::from_secs(10)).await;
-        assert_eq!(schedule.take(), None, "no answer for as long as the drain ends the sending");
-        assert_eq!(offset(), 27);
-        schedule.answered();
-        assert_eq!(offset(), 27, "once it runs, the drain has a fixed end");
+    #[test]
+    fn the_drain_runs_from_the_last_send_or_the_last_answer() {
+        let started = Instant::now();
+        let after = |offset: f64| started + seconds(offset);
+        let schedule = Schedule::start(Pace { rate: None, duration: None, drain: DRAIN }, 100, started);
+        assert_eq!(schedule.deadline(), after(10.0));
+        assert!(schedule.take(after(7.0)).is_some());
+        assert_eq!(schedule.deadline(), after(10.0), "asking is no progress");
+        schedule.answered(after(7.0));
+        assert_eq!(schedule.deadline(), after(17.0));
+        assert_eq!(schedule.take(after(17.0)), None, "no answer for as long as the drain ends the sending");
+        assert_eq!(schedule.deadline(), after(27.0));
+        schedule.answered(after(18.0));
+        assert_eq!(schedule.deadline(), after(27.0), "once it runs, the drain has a fixed end");
     }
 }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A gateway that takes nothing for so long is away: longer than it takes to restart everything behind it.
@@ -97,12 +97,11 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
 
 impl Run {
     fn new(accounts: Vec<PlannedAccount>) -> Run {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Run {
             progress: ProgressBar::new(accounts.len() as u64),
             accounts,
             next: AtomicUsize::new(0),
-            deposit_prefix: format!("seed-{}-{}", since_epoch.as_micros(), std::process::id()),
+            deposit_prefix: format!("seed-{}-{}", runtime::clock::now().micros(), std::process::id()),
             tally: Mutex::new(Tally {
                 opened: 0,
                 present: 0,

@@ -14,6 +14,7 @@ use crate::transport::{Delivery, Transport};
 use futures::FutureExt;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wire::{HopMessage, Stream, Subject, envelope};
 
@@ -31,6 +32,8 @@ pub struct Harness<S: Stage, T: Transport, M: Morgue> {
     pipeline: PipelineConfig,
     metrics: StageMetrics,
     drain: Drain,
+    /// When the deliveries in hand were last heard of by the broker.
+    kept_at: Mutex<tokio::time::Instant>,
 }
 
 /// Deliveries and what they were decoded to, place by place.
@@ -64,7 +67,7 @@ struct Abandoned;
 impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     /// A stage with its input, its place for the dead and its metrics.
     pub fn new(stage: S, transport: T, morgue: M, pipeline: PipelineConfig, metrics: StageMetrics, drain: Drain) -> Harness<S, T, M> {
-        Harness { stage, transport, morgue, pipeline, metrics, drain }
+        Harness { stage, transport, morgue, pipeline, metrics, drain, kept_at: Mutex::new(tokio::time::Instant::now()) }
     }
 
     /// Works until the drain begins.
@@ -114,6 +117,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
 
     /// One batch from delivery to acknowledgement.
     async fn process(&mut self, batch: Vec<Delivery<T::Receipt>>) -> Result<(), Abandoned> {
+        self.kept_now();
         self.metrics.batch(batch.len(), batch.iter().filter(|delivery| delivery.attempt > 1).count());
         let (mut together, mut alone) = (Batch::<S, T::Receipt>::empty(), Batch::<S, T::Receipt>::empty());
         for delivery in batch {
@@ -270,21 +274,27 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
         Ok(())
     }
 
-    /// Does `work` and says every third of the acknowledgement time that the deliveries are in progress.
+    /// Does `work`, and says every third of the acknowledgement time that the deliveries are in progress. The time runs on
+    /// from one piece of work to the next, or many short pauses would keep nothing.
     async fn keeping<O>(&self, receipts: &[T::Receipt], work: impl Future<Output = O>) -> O {
         let period = Duration::from_millis((self.pipeline.ack_wait_ms / 3).max(1));
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
         let mut work = std::pin::pin!(work);
         loop {
+            let due = *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) + period;
             tokio::select! {
                 done = &mut work => return done,
-                _ = ticks.tick() => {
+                () = tokio::time::sleep_until(due) => {
                     if let Err(error) = self.transport.keep(receipts).await {
                         tracing::debug!(stage = %S::NAME, %error, "deliveries could not be kept");
                     }
+                    self.kept_now();
                 }
             }
         }
+    }
+
+    fn kept_now(&self) {
+        *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) = tokio::time::Instant::now();
     }
 }
 

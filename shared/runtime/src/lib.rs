@@ -9,6 +9,8 @@ pub mod config;
 pub mod drain;
 pub mod harness;
 pub mod http;
+#[cfg(test)]
+mod memory;
 pub mod morgue;
 pub mod process;
 pub mod stage;

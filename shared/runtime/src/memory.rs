@@ -1,0 +1,112 @@
+//! The transport and the morgue in memory: a scripted broker for the harness' tests.
+
+use crate::broker::{BrokerError, Outgoing};
+use crate::drain::Drain;
+use crate::morgue::{Burial, Morgue};
+use crate::transport::{Delivery, Transport};
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+/// What a test prepares, and what it looks at afterwards.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    /// Batches to deliver, in order; when there are none left the drain begins.
+    pub(crate) deliveries: VecDeque<Vec<Delivery<u64>>>,
+    /// How the next publishes end; success when there is nothing left.
+    pub(crate) publishes: VecDeque<BrokerError>,
+    /// How many of the next burials meet an outage.
+    pub(crate) burial_outages: usize,
+    /// Tokens of open dead letters.
+    pub(crate) dead: HashSet<String>,
+    /// Batches that were stored, by subject.
+    pub(crate) published: Vec<Vec<String>>,
+    /// Receipts that were acknowledged, in order.
+    pub(crate) acknowledged: Vec<u64>,
+    /// Dead letters that were written.
+    pub(crate) buried: Vec<Burial>,
+    /// How often deliveries were kept, what was fetched ahead was let go, and missing streams were declared.
+    pub(crate) kept: usize,
+    pub(crate) closed: usize,
+    pub(crate) declared: usize,
+}
+
+/// Both seams over one script; clones share it.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    pub(crate) script: Arc<Mutex<Script>>,
+    pub(crate) drain: Drain,
+}
+
+impl Memory {
+    fn with<T>(&self, read: impl FnOnce(&mut Script) -> T) -> T {
+        read(&mut self.script.lock().unwrap())
+    }
+}
+
+impl Transport for Memory {
+    type Receipt = u64;
+
+    fn stream(&self) -> String {
+        "MEMORY".to_owned()
+    }
+
+    async fn take(&mut self, _: usize) -> Result<Vec<Delivery<u64>>, BrokerError> {
+        match self.with(|script| script.deliveries.pop_front()) {
+            Some(batch) => Ok(batch),
+            None => {
+                self.drain.begin();
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.with(|script| script.closed += 1);
+    }
+
+    async fn reopen(&mut self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn declare(&self) -> Result<(), BrokerError> {
+        self.with(|script| script.declared += 1);
+        Ok(())
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
+        self.with(|script| match script.publishes.pop_front() {
+            Some(error) => Err(error),
+            None => {
+                script.published.push(batch.iter().map(|message| message.subject.clone()).collect());
+                Ok(())
+            }
+        })
+    }
+
+    async fn acknowledge(&self, receipts: &[u64]) -> Result<(), BrokerError> {
+        self.with(|script| script.acknowledged.extend_from_slice(receipts));
+        Ok(())
+    }
+
+    async fn keep(&self, _: &[u64]) -> Result<(), BrokerError> {
+        self.with(|script| script.kept += 1);
+        Ok(())
+    }
+}
+
+impl Morgue for Memory {
+    async fn bury(&self, burial: &Burial) -> Result<(), String> {
+        self.with(|script| {
+            if script.burial_outages > 0 {
+                script.burial_outages -= 1;
+                return Err("the ledger is away".to_owned());
+            }
+            script.buried.push(burial.clone());
+            Ok(())
+        })
+    }
+
+    fn is_dead(&self, token: &str) -> bool {
+        self.with(|script| script.dead.contains(token))
+    }
+}
