@@ -240,3 +240,7 @@ fn fate_of_payload(payload: &[u8]) -> Fate {
     let fingerprint = envelope::decode::<Content>(payload).map_or(Fingerprint([0; 32]), |content| content.fingerprint);
     Fate::Stored { fingerprint, by_us: false }
 }
+
+#[cfg(test)]
+#[path = "accept_tests.rs"]
+mod tests;

@@ -7,10 +7,11 @@ use crate::status::StatusReader;
 use runtime::broker::{Broker, BrokerError};
 use runtime::config::Config;
 use runtime::drain::Drain;
-use runtime::http::{BindError, Check, Health, bind, serve};
+use runtime::http::{BindError, Check, Health, bind, serve, server_checks};
 use runtime::telemetry::{Metrics, TelemetryError};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Store, StoreError, StoreOptions};
 use tokio::task::JoinSet;
@@ -46,8 +47,15 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     })?;
     let broker = Broker::connect(&config.nats, "kilat gateway").await?;
     let metrics = Metrics::new()?;
+    let pinged = store.clone();
+    let mut checks = server_checks(broker.clone(), move || {
+        let store = pinged.clone();
+        async move { store.ping().await.is_ok() }
+    });
+    let is_declared = Arc::new(AtomicBool::new(false));
+    checks.push(("intake", flag(is_declared.clone())));
     let routes = Arc::new(Routes {
-        health: health(&broker, &store, &metrics, &drain),
+        health: Health { checks, drain: drain.clone(), metrics: metrics.clone() },
         admission: Admission::new(
             NonZeroU32::new(config.gateway.requests_per_second_max).unwrap_or(NonZeroU32::MIN),
             config.gateway.in_flight_max,
@@ -65,7 +73,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         servers.spawn(serve(listener, routes.clone(), config.http.clone(), metrics.clone(), drain.clone()));
     }
     tracing::info!(ports = ?config.gateway.ports, "started");
-    let declaring = tokio::spawn(declare(broker, config, drain));
+    let declaring = tokio::spawn(declare(broker, config, drain, is_declared));
     while let Some(ended) = servers.join_next().await {
         if let Err(failure) = ended {
             tracing::error!(%failure, "a listener panicked");
@@ -76,12 +84,20 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     Ok(())
 }
 
+fn flag(flag: Arc<AtomicBool>) -> Check {
+    Arc::new(move || {
+        let is_set = flag.load(Ordering::Relaxed);
+        Box::pin(async move { is_set })
+    })
+}
+
 /// The intake must exist before the first payment, and again after its server has come back.
-async fn declare(broker: Broker, config: Config, drain: Drain) {
+async fn declare(broker: Broker, config: Config, drain: Drain, is_declared: Arc<AtomicBool>) {
     let mut reconnects = broker.reconnects();
     while !drain.has_begun() {
         match broker.declare_all(&config.pipeline).await {
             Ok(()) => {
+                is_declared.store(true, Ordering::Relaxed);
                 if reconnects.changed().await.is_err() {
                     return;
                 }
@@ -92,17 +108,4 @@ async fn declare(broker: Broker, config: Config, drain: Drain) {
             }
         }
     }
-}
-
-fn health(broker: &Broker, store: &Store, metrics: &Metrics, drain: &Drain) -> Health {
-    let (broker, store) = (broker.clone(), store.clone());
-    let nats: Check = Arc::new(move || {
-        let connected = broker.is_connected();
-        Box::pin(async move { connected })
-    });
-    let postgres: Check = Arc::new(move || {
-        let store = store.clone();
-        Box::pin(async move { store.ping().await.is_ok() })
-    });
-    Health { checks: vec![("nats", nats), ("postgres", postgres)], drain: drain.clone(), metrics: metrics.clone() }
 }

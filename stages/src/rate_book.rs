@@ -122,7 +122,7 @@ mod tests {
         let (usd, idr) = (Currency::parse("USD").unwrap(), Currency::parse("IDR").unwrap());
         let far = Timestamp::parse("2999-01-01T00:00:00Z").unwrap();
         let rate = books.rate(usd, idr, far).unwrap();
-        assert_eq!(rate.rate.to_major_string(usd, idr), "18148.200859");
+        assert_eq!(rate.rate.to_major_string(usd, idr), "18148.2008593");
         books.apply(&RateChange { key: "EUR.IDR".into(), value: Some("nonsense".into()), at: far });
         assert_eq!(books.rate(usd, idr, far), Ok(rate));
         books.apply(&RateChange { key: "EUR.IDR".into(), value: None, at: far });

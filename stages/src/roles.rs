@@ -19,7 +19,7 @@ use runtime::broker::{Broker, BrokerError, JetStreamTransport, ServiceHandler};
 use runtime::config::{Config, RiskConfig};
 use runtime::drain::Drain;
 use runtime::harness::Harness;
-use runtime::http::{Admin, BindError, Check, Health, NoService, bind, serve};
+use runtime::http::{Admin, BindError, Check, Health, NoService, bind, serve, server_checks};
 use runtime::stage::Stage;
 use runtime::telemetry::{Metrics, TelemetryError};
 use std::num::NonZeroUsize;
@@ -58,6 +58,8 @@ struct Context {
     store: Store,
     metrics: Metrics,
     morgue: LedgerMorgue,
+    /// What readiness asks.
+    checks: Vec<(&'static str, Check)>,
     drain: Drain,
 }
 
@@ -76,8 +78,10 @@ pub fn store_options(config: &Config, name: &str) -> StoreOptions {
 pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), StartError> {
     let store = Store::connect_lazily(&store_options(&config, "stages"))?;
     let broker = Broker::connect(&config.nats, "kilat stages").await?;
-    let context =
-        Context { config: Arc::new(config), broker, morgue: LedgerMorgue::new(store.clone()), store, metrics: Metrics::new()?, drain };
+    let pinged = store.clone();
+    let checks = server_checks(broker.clone(), move || ping(pinged.clone()));
+    let morgue = LedgerMorgue::new(store.clone());
+    let context = Context { config: Arc::new(config), broker, morgue, store, metrics: Metrics::new()?, checks, drain };
     let mut tasks = JoinSet::new();
     for role in roles {
         context.start(*role, &mut tasks).await?;
@@ -109,7 +113,9 @@ impl Context {
             Role::Fx => {
                 let rates = Arc::new(RateBooks::new(self.config.fx.rate_age_seconds_max));
                 let service = Arc::new(RateService { rates: rates.clone() });
-                self.admin(role, admin.fx, "admin.fx", &[Endpoint::Rate, Endpoint::Convert], service, tasks).await?;
+                let mut context = self.clone();
+                context.checks.push(("rates", loaded(rates.clone())));
+                context.admin(role, admin.fx, "admin.fx", &[Endpoint::Rate, Endpoint::Convert], service, tasks).await?;
                 let (book, context) = (rates.clone(), self.clone());
                 tasks.spawn(async move { book.follow(&context.broker, &context.drain).await });
                 let cache = NonZeroUsize::new(self.config.fx.account_cache_size).unwrap_or(NonZeroUsize::MIN);
@@ -207,17 +213,20 @@ impl Context {
     }
 
     fn health(&self) -> Health {
-        let (broker, store) = (self.broker.clone(), self.store.clone());
-        let nats: Check = Arc::new(move || {
-            let connected = broker.is_connected();
-            Box::pin(async move { connected })
-        });
-        let postgres: Check = Arc::new(move || {
-            let store = store.clone();
-            Box::pin(async move { store.ping().await.is_ok() })
-        });
-        Health { checks: vec![("nats", nats), ("postgres", postgres)], drain: self.drain.clone(), metrics: self.metrics.clone() }
+        Health { checks: self.checks.clone(), drain: self.drain.clone(), metrics: self.metrics.clone() }
     }
+}
+
+/// Whether the rates are loaded: without them no payment gets through.
+fn loaded(rates: Arc<RateBooks>) -> Check {
+    Arc::new(move || {
+        let is_loaded = rates.is_loaded();
+        Box::pin(async move { is_loaded })
+    })
+}
+
+async fn ping(store: Store) -> bool {
+    store.ping().await.is_ok()
 }
 
 /// The limits in minor units. The configuration was checked when it was loaded.

@@ -289,3 +289,25 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error
         Err(error) => panic!("the blocking thread ended early: {error}"),
     }
 }
+
+/// A port for a service under test: no other test on this machine is lent it while this lives.
+#[derive(Debug)]
+pub struct TestPort(crate::port::PortLease);
+
+impl TestPort {
+    /// Takes a free port.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    #[expect(clippy::panic, reason = "a test without a port cannot go on")]
+    pub fn take() -> Self {
+        Self(crate::port::PortLease::take().unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.0.port
+    }
+}

@@ -159,6 +159,7 @@ pub struct AdminConfig {
 #[serde(deny_unknown_fields)]
 pub struct RiskConfig {
     /// The largest single payment per currency, a decimal in major units.
+    #[serde(deserialize_with = "decimals")]
     pub amount_max: BTreeMap<Currency, String>,
     /// The largest single payment in a currency not listed, in minor units.
     pub amount_minor_max_default: i64,
@@ -349,4 +350,20 @@ fn default_amount_caps() -> BTreeMap<Currency, String> {
     let caps =
         [("EUR", "10000000"), ("USD", "11000000"), ("GBP", "8000000"), ("JPY", "1700000000"), ("IDR", "200000000000"), ("KWD", "3300000")];
     caps.into_iter().filter_map(|(code, cap)| Currency::parse(code).ok().map(|currency| (currency, cap.to_owned()))).collect()
+}
+
+/// Decimals per currency, written as text or as whole numbers. A fraction must be text: a float would not be exact.
+fn decimals<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Currency, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a decimal as text, e.g. \"5000.00\"")]
+    enum Decimal {
+        Text(String),
+        Whole(u64),
+    }
+    let read = BTreeMap::<Currency, Decimal>::deserialize(deserializer)?;
+    let text = |decimal| match decimal {
+        Decimal::Text(text) => text,
+        Decimal::Whole(number) => number.to_string(),
+    };
+    Ok(read.into_iter().map(|(currency, decimal)| (currency, text(decimal))).collect())
 }

@@ -6,7 +6,7 @@ mod body;
 mod server;
 mod service_routes;
 
-pub use admin::{Admin, Check, Health, NoService};
+pub use admin::{Admin, Check, Health, NoService, server_checks};
 pub use answer::{Answer, json, method_not_allowed, not_found, problem, text};
 pub use body::read_json;
 pub use server::{BindError, Handler, bind, serve};
