@@ -47,9 +47,10 @@ enum Fate {
 pub(crate) struct Acceptor(mpsc::Sender<Submission>);
 
 impl Acceptor {
-    /// Starts the task that stores payments. It ends when the last acceptor is gone.
-    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig) -> Acceptor {
-        let (sender, mut submissions) = mpsc::channel::<Submission>(2 * pipeline.batch_max);
+    /// Starts the task that stores payments; it ends when the last acceptor is gone. `waiting_max` is the number of requests in
+    /// flight at most, so that admission and not this queue turns requests away.
+    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig, waiting_max: usize) -> Acceptor {
+        let (sender, mut submissions) = mpsc::channel::<Submission>(waiting_max.max(1));
         tokio::spawn(async move {
             let intake = Intake { broker, store, pipeline };
             let mut waiting = Vec::new();

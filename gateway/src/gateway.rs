@@ -44,6 +44,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         connections_max: config.postgres.connections_max,
         acquire_timeout: Duration::from_millis(config.postgres.acquire_timeout_ms),
         statement_timeout: Duration::from_millis(config.postgres.statement_timeout_ms),
+        plans: store::Plans::ByKey,
     })?;
     let broker = Broker::connect(&config.nats, "kilat gateway").await?;
     let metrics = Metrics::new()?;
@@ -60,7 +61,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
             NonZeroU32::new(config.gateway.requests_per_second_max).unwrap_or(NonZeroU32::MIN),
             config.gateway.in_flight_max,
         ),
-        acceptor: Acceptor::start(broker.clone(), store.clone(), config.pipeline.clone()),
+        acceptor: Acceptor::start(broker.clone(), store.clone(), config.pipeline.clone(), config.gateway.in_flight_max),
         status: StatusReader { store: store.clone(), broker: broker.clone(), shards: config.pipeline.shards },
         broker: broker.clone(),
         store: store.clone(),

@@ -71,6 +71,7 @@ pub fn store_options(config: &Config, name: &str) -> StoreOptions {
         connections_max: config.postgres.connections_max,
         acquire_timeout: Duration::from_millis(config.postgres.acquire_timeout_ms),
         statement_timeout: Duration::from_millis(config.postgres.statement_timeout_ms),
+        plans: store::Plans::ByKey,
     }
 }
 

@@ -113,8 +113,7 @@ mod tests {
         let targets = vec![dead, gateway.targets.get(0).clone()].into();
         let mut connection = Connection::new(&targets, 0);
         let deadline = Instant::now() + Duration::from_secs(20);
-        let ending =
-            insist(&mut connection, &Uri::from_static("/payments"), &Bytes::from_static(b"{}"), || deadline, &mut 0).await;
+        let ending = insist(&mut connection, &Uri::from_static("/payments"), &Bytes::from_static(b"{}"), || deadline, &mut 0).await;
         assert_eq!(ending, Ending::Done { replayed: false, unclear: false });
         assert!(Connection::new(&vec!["http://127.0.0.1:1".parse().unwrap()].into(), 0).open().await.is_err());
     }

@@ -63,20 +63,23 @@ fn parse_exponent(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|exponent| (0.0..=10.0).contains(exponent)).ok_or_else(|| "must be from 0 to 10".to_owned())
 }
 
-/// Writes both files.
+/// Writes both files and says so.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, LoadtestError> {
+    write(arguments)?;
+    say(format_args!("{} payments in {}", grouped(arguments.rows), arguments.out.display()));
+    say(format_args!("{} accounts in {}", grouped(arguments.accounts as u64), accounts_path(&arguments.out).display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(arguments: &Arguments) -> Result<(), LoadtestError> {
     check(arguments)?;
-    let accounts_path = accounts_path(&arguments.out);
     if let Some(folder) = arguments.out.parent() {
         std::fs::create_dir_all(folder).map_err(LoadtestError::file(folder))?;
     }
     let population = Population::new(arguments.accounts, arguments.fx_share, arguments.zipf, arguments.hot);
     let file = File::create(&arguments.out).map_err(LoadtestError::file(&arguments.out))?;
     let spent = write_payments(arguments, &population, BufWriter::new(file)).map_err(LoadtestError::file(&arguments.out))?;
-    write_accounts(&accounts_path, &population, &spent)?;
-    say(format_args!("{} payments in {}", grouped(arguments.rows), arguments.out.display()));
-    say(format_args!("{} accounts in {}", grouped(arguments.accounts as u64), accounts_path.display()));
-    Ok(ExitCode::SUCCESS)
+    write_accounts(&accounts_path(&arguments.out), &population, &spent)
 }
 
 fn check(arguments: &Arguments) -> Result<(), LoadtestError> {

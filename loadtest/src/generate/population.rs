@@ -4,14 +4,15 @@ use super::Side;
 use super::random::Random;
 
 /// The currencies in use, by turns: account number n has the n-th, in every generated file, so that files can share accounts.
-/// Amounts are a few to a few hundred euros' worth, so that every conversion leaves something to arrive.
+/// Amounts are a few to a few hundred euros' worth, so that every conversion leaves something to arrive. The dinar, with its
+/// three decimals, is only paid within itself: the European Central Bank, whose rates the system starts with, quotes none.
 pub(crate) const CURRENCIES: [CurrencyRange; 6] = [
-    CurrencyRange { code: "USD", minor_min: 1_00, minor_max: 500_00 },
-    CurrencyRange { code: "EUR", minor_min: 1_00, minor_max: 500_00 },
-    CurrencyRange { code: "GBP", minor_min: 1_00, minor_max: 400_00 },
-    CurrencyRange { code: "JPY", minor_min: 150, minor_max: 80_000 },
-    CurrencyRange { code: "IDR", minor_min: 20_000_00, minor_max: 8_000_000_00 },
-    CurrencyRange { code: "KWD", minor_min: 300, minor_max: 150_000 },
+    CurrencyRange { code: "USD", is_quoted: true, minor_min: 100, minor_max: 50_000 },
+    CurrencyRange { code: "EUR", is_quoted: true, minor_min: 100, minor_max: 50_000 },
+    CurrencyRange { code: "GBP", is_quoted: true, minor_min: 100, minor_max: 40_000 },
+    CurrencyRange { code: "JPY", is_quoted: true, minor_min: 150, minor_max: 80_000 },
+    CurrencyRange { code: "IDR", is_quoted: true, minor_min: 2_000_000, minor_max: 800_000_000 },
+    CurrencyRange { code: "KWD", is_quoted: false, minor_min: 300, minor_max: 150_000 },
 ];
 
 /// A currency and the amounts paid in it, in minor units.
@@ -19,6 +20,8 @@ pub(crate) const CURRENCIES: [CurrencyRange; 6] = [
 pub(crate) struct CurrencyRange {
     /// The code.
     pub(crate) code: &'static str,
+    /// Whether payments convert from and to it.
+    pub(crate) is_quoted: bool,
     /// The smallest amount.
     pub(crate) minor_min: u64,
     /// The largest amount.
@@ -73,9 +76,12 @@ impl Population {
 
     /// Draws who pays whom: the numbers of the source and the destination.
     pub(crate) fn draw(&self, random: &mut Random) -> (usize, usize) {
-        let anchor = self.anchors.draw(random);
+        let converts = random.fraction() < self.fx_share;
+        let drawn = self.anchors.draw(random);
+        // An account whose currency is not quoted has a neighbour before it whose currency is.
+        let anchor = if converts && !CURRENCIES[currency_of(drawn)].is_quoted { drawn - 1 } else { drawn };
         let own = currency_of(anchor);
-        let currency = if random.fraction() < self.fx_share { self.other_currency(own, random) } else { own };
+        let currency = if converts { self.other_currency(own, random) } else { own };
         let partner = self.partners[currency].draw(random) * CURRENCIES.len() + currency;
         match self.anchor {
             Side::Source => (anchor, partner),
@@ -83,9 +89,10 @@ impl Population {
         }
     }
 
-    /// Any currency with accounts but `own`.
+    /// Any quoted currency with accounts but `own`.
     fn other_currency(&self, own: usize, random: &mut Random) -> usize {
-        let others = || (0..CURRENCIES.len()).filter(|currency| *currency != own && !self.partners[*currency].is_empty());
+        let usable = |currency: &usize| *currency != own && CURRENCIES[*currency].is_quoted && !self.partners[*currency].is_empty();
+        let others = || (0..CURRENCIES.len()).filter(usable);
         let chosen = usize::try_from(random.below(others().count() as u64)).unwrap_or(0);
         others().nth(chosen).unwrap_or(own)
     }
@@ -170,7 +177,9 @@ mod tests {
                 let (source, destination) = population.draw(&mut random);
                 counts[0][source] += 1;
                 counts[1][destination] += 1;
-                conversions += i32::from(currency_of(source) != currency_of(destination));
+                let [from, to] = [source, destination].map(|account| &CURRENCIES[currency_of(account)]);
+                conversions += i32::from(from.code != to.code);
+                assert!(from.code == to.code || (from.is_quoted && to.is_quoted), "{} to {}", from.code, to.code);
             }
             let case = format!("{accounts} accounts, share {fx_share}, exponent {exponent}, hot {hot:?}");
             let busiest = counts.map(|counts| counts.into_iter().max().unwrap());

@@ -14,7 +14,6 @@ use wire::message::PaymentFinished;
 /// A row that was accepted so long before the replay began is an earlier replay's: the clocks of one machine agree better.
 const CLOCK_DOUBT_US: i64 = 1_000_000;
 
-
 /// What the gateway owes us of a payment; the larger holds when several requests were about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Standing {
@@ -248,14 +247,16 @@ impl Board {
         self.state().tracks.iter().any(Track::is_awaited)
     }
 
-    /// The payments whose row is to be read, with their place.
-    pub(crate) fn unread(&self) -> Vec<(usize, PaymentKey)> {
+    /// The payments whose row is to be read.
+    pub(crate) fn unread(&self) -> Vec<usize> {
         let state = self.state();
-        let open = |track: &Track| track.standing > Standing::Unowed && track.end.is_none();
-        let places = (0..state.tracks.len()).filter(|place| open(&state.tracks[*place]));
-        // What is no id was never stored.
-        let key = |place: usize| PaymentId::parse(self.script.id(place)).ok().map(|id| PaymentKey { tenant: Tenant::default(), id });
-        places.filter_map(|place| Some((place, key(place)?))).collect()
+        let is_open = |track: &Track| track.standing > Standing::Unowed && track.end.is_none();
+        (0..state.tracks.len()).filter(|payment| is_open(&state.tracks[*payment])).collect()
+    }
+
+    /// The key of a payment's row; nothing if its id is none, so that it was never stored.
+    pub(crate) fn key(&self, payment: usize) -> Option<PaymentKey> {
+        PaymentId::parse(self.script.id(payment)).ok().map(|id| PaymentKey { tenant: Tenant::default(), id })
     }
 
     /// Notes what the ledger has of a payment.
@@ -263,9 +264,7 @@ impl Board {
         let end = match &record.state {
             RecordState::Reserved(_) => None,
             RecordState::Captured { finished_at, .. } => Some(End { reason: None, finished_at: *finished_at }),
-            RecordState::Failed { rejection, finished_at, .. } => {
-                Some(End { reason: Some(rejection.reason), finished_at: *finished_at })
-            }
+            RecordState::Failed { rejection, finished_at, .. } => Some(End { reason: Some(rejection.reason), finished_at: *finished_at }),
         };
         let track = &mut self.state().tracks[payment];
         (track.recorded, track.end) = (Some(record.accepted_at), end);

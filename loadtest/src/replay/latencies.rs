@@ -24,6 +24,14 @@ pub(crate) struct Quantiles {
     pub(crate) max: Option<f64>,
 }
 
+impl Quantiles {
+    /// In the order of the fields, for tables.
+    pub(crate) fn cells(self) -> [String; 4] {
+        let Quantiles { p50, p95, p99, max } = self;
+        [p50, p95, p99, max].map(|value| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")))
+    }
+}
+
 impl Latencies {
     /// None yet.
     pub(crate) fn new() -> Latencies {

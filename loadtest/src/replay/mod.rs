@@ -97,7 +97,7 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     progress.abort();
     let duplicates = reconcile::duplicates(&board, &store).await?;
 
-    let summary = Summary::of(&board, duplicates);
+    let summary = Summary::of(&board, duplicates, arguments.rate.is_some());
     let checks: Vec<Check> = arguments.thresholds.iter().map(|threshold| threshold.check(&summary.report)).collect();
     let title = arguments.title(&script);
     say(summary.text(&title, &checks));

@@ -1,6 +1,6 @@
 //! The report as one page that needs nothing else: figures, thresholds, and the latency distributions as a drawing.
 
-use super::latencies::{Latencies, Quantiles};
+use super::latencies::Latencies;
 use super::report::Summary;
 use super::threshold::Check;
 use crate::output::grouped;
@@ -85,13 +85,8 @@ fn counts(summary: &Summary) -> String {
 }
 
 fn quantiles(summary: &Summary) -> String {
-    let rows = [("accept", &summary.accepts), ("settle", &summary.settlements), ("send late", &summary.delays)];
-    let rows = rows.map(|(name, latencies)| {
-        let Quantiles { p50, p95, p99, max } = latencies.quantiles();
-        let cells = [p50, p95, p99, max].map(|value| value.map_or("-".to_owned(), |value| format!("{value:.1}")));
-        (name.to_owned(), cells.to_vec(), false)
-    });
-    table("<th>milliseconds</th><th>p50</th><th>p95</th><th>p99</th><th>max</th>", rows.into_iter())
+    let rows = summary.spans().map(|(name, latencies)| (name.to_owned(), latencies.quantiles().cells().to_vec(), false));
+    table("<th>milliseconds</th><th>p50</th><th>p95</th><th>p99</th><th>max</th>", rows)
 }
 
 fn reasons(title: &str, counts: &BTreeMap<String, u64>) -> String {
@@ -177,7 +172,7 @@ mod tests {
             report: Report { sent: 12_345, failed_by_reason, ..Report::default() },
             accepts: latencies(accepts),
             settlements: latencies(settlements),
-            delays: latencies(&[]),
+            delays: None,
             retries: 0,
         }
     }
@@ -186,7 +181,9 @@ mod tests {
     fn a_page_has_the_figures_and_nothing_from_elsewhere() {
         let check = Check { text: "settle_p99<250ms".to_owned(), found: "300.0 ms".to_owned(), holds: false };
         let page = render("replay of <b>.csv", &summary(&[900, 2_000, 90_000], &[5_000, 9_000_000]), &[check]);
-        for part in ["12,345", "insufficient_funds", "1,234", "settle_p99&lt;250ms", "replay of &lt;b&gt;.csv", "class=\"bad\"", "<polyline"] {
+        for part in
+            ["12,345", "insufficient_funds", "1,234", "settle_p99&lt;250ms", "replay of &lt;b&gt;.csv", "class=\"bad\"", "<polyline"]
+        {
             assert!(page.contains(part), "{part}");
         }
         for part in ["http", "src=", "<script", "url(", "NaN", "inf"] {

@@ -9,9 +9,11 @@ use tokio::time::{Instant, sleep};
 
 /// As long as ends are heard of, the ledger is left to those who write it.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
-const LISTEN_EVERY: Duration = Duration::from_millis(20);
+const LISTEN_EVERY: Duration = Duration::from_millis(100);
 /// Between two readings of the ledger.
 const READ_EVERY: Duration = Duration::from_millis(500);
+/// The ledger may be late itself, or have broken the connection since: it gets this long even when the drain is over.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// Rows of one reading: a few milliseconds of the server's time.
 const CHUNK_ROWS: usize = 1_000;
 
@@ -21,11 +23,21 @@ const DUPLICATES: &str = include_str!("../../sql/duplicates.sql");
 pub(crate) async fn reconcile(board: &Board, store: &Store, deadline: Instant) -> Result<(), StoreError> {
     loop {
         listen(board, deadline).await;
-        match read(board, store).await {
-            Ok(()) if !board.awaits_any() => return Ok(()),
-            Err(error) if !error.is_outage() || Instant::now() >= deadline => return Err(error),
-            Ok(()) if Instant::now() >= deadline => return Ok(()),
-            Ok(()) | Err(_) => sleep(READ_EVERY).await,
+        patiently(deadline, async || read(board, store).await).await?;
+        if !board.awaits_any() || Instant::now() >= deadline {
+            return Ok(());
+        }
+        sleep(READ_EVERY).await;
+    }
+}
+
+/// Asks the ledger again while it is away, until the deadline at least.
+async fn patiently<T>(deadline: Instant, ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let deadline = deadline.max(Instant::now() + READ_PATIENCE);
+    loop {
+        match ask().await {
+            Err(error) if error.is_outage() && Instant::now() < deadline => sleep(READ_EVERY).await,
+            answer => return answer,
         }
     }
 }
@@ -40,9 +52,9 @@ async fn listen(board: &Board, deadline: Instant) {
 /// Reads the rows of all payments whose end is not known yet.
 async fn read(board: &Board, store: &Store) -> Result<(), StoreError> {
     for chunk in board.unread().chunks(CHUNK_ROWS) {
-        let keys: Vec<PaymentKey> = chunk.iter().map(|(_, key)| key.clone()).collect();
-        let records = store.records(&keys).await?;
-        for (payment, key) in chunk {
+        let keys: Vec<(usize, PaymentKey)> = chunk.iter().filter_map(|payment| Some((*payment, board.key(*payment)?))).collect();
+        let records = store.records(&keys.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>()).await?;
+        for (payment, key) in &keys {
             if let Some(record) = records.get(key) {
                 board.read(*payment, record);
             }
@@ -58,7 +70,7 @@ pub(crate) async fn duplicates(board: &Board, store: &Store) -> Result<u64, Stor
         tenant: domain::Tenant,
         id: String,
     }
-    let (_, rows) = store.violations(DUPLICATES, usize::MAX).await?;
+    let (_, rows) = patiently(Instant::now(), async || store.violations(DUPLICATES, usize::MAX).await).await?;
     let settled = rows.iter().filter_map(|row| serde_json::from_str::<Settled>(row).ok());
     let ours = settled.filter(|settled| settled.tenant == domain::Tenant::default() && board.was_sent(&settled.id));
     Ok(ours.count() as u64)

@@ -54,8 +54,8 @@ pub(crate) struct Summary {
     pub(crate) accepts: Latencies,
     /// From the planned send to the settlement.
     pub(crate) settlements: Latencies,
-    /// From the planned send to the send.
-    pub(crate) delays: Latencies,
+    /// From the planned send to the send; nothing without a plan.
+    pub(crate) delays: Option<Latencies>,
     /// Attempts after each request's first.
     pub(crate) retries: u64,
 }
@@ -67,8 +67,8 @@ fn settled_us(board: &Board, track: &Track) -> Option<u64> {
 }
 
 impl Summary {
-    /// Counts what the board knows.
-    pub(crate) fn of(board: &Board, duplicates: u64) -> Summary {
+    /// Counts what the board knows; `is_planned` says whether sends were planned at a rate.
+    pub(crate) fn of(board: &Board, duplicates: u64, is_planned: bool) -> Summary {
         let state = board.state();
         let counts = &state.counts;
         let mut report = Report {
@@ -118,7 +118,19 @@ impl Summary {
         report.accepted_per_s = per_second(report.accepted, window_s(state.last_accept_us));
         report.settled_per_s = per_second(report.settled, duration_s);
         report.settle_ms = settlements.quantiles();
-        Summary { report, accepts: state.accepts.clone(), settlements, delays: state.delays.clone(), retries: counts.retries }
+        Summary {
+            report,
+            accepts: state.accepts.clone(),
+            settlements,
+            delays: is_planned.then(|| state.delays.clone()),
+            retries: counts.retries,
+        }
+    }
+
+    /// What was measured, by name.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (&'static str, &Latencies)> {
+        let always = [("accept", &self.accepts), ("settle", &self.settlements)];
+        always.into_iter().chain(self.delays.as_ref().map(|delays| ("send late", delays)))
     }
 
     /// The report for people.
@@ -157,9 +169,8 @@ impl Summary {
             grouped(report.settled_per_s as u64),
         ));
         lines.push(format!("  {:<9}{:>10}{:>10}{:>10}{:>10}", "ms", "p50", "p95", "p99", "max"));
-        for (name, latencies) in [("accept", &self.accepts), ("settle", &self.settlements), ("send late", &self.delays)] {
-            let Quantiles { p50, p95, p99, max } = latencies.quantiles();
-            let cells = [p50, p95, p99, max].map(|value| value.map_or("-".to_owned(), |value| format!("{value:.1}")));
+        for (name, latencies) in self.spans() {
+            let cells = latencies.quantiles().cells();
             lines.push(format!("  {name:<9}{:>10}{:>10}{:>10}{:>10}", cells[0], cells[1], cells[2], cells[3]));
         }
         lines.extend(checks.iter().map(|check| {

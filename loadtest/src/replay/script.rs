@@ -109,8 +109,10 @@ mod tests {
     fn rows_become_bodies_and_ids_become_payments() {
         let script = script_of("bodies", &["P1", "P\"2", "P1"]);
         assert_eq!((script.rows(), script.payments()), (3, 2));
-        let expected =
-            [r#"{"id":"P1","currency":"USD","amount":"1.50","source_account":"A","destination_account":"B"}"#, r#"{"id":"P\"2","currency""#];
+        let expected = [
+            r#"{"id":"P1","currency":"USD","amount":"1.50","source_account":"A","destination_account":"B"}"#,
+            r#"{"id":"P\"2","currency""#,
+        ];
         assert_eq!(script.body(0), expected[0]);
         assert!(script.body(1).starts_with(expected[1].as_bytes()), "{:?}", script.body(1));
         assert_eq!((script.payment(0), script.payment(1), script.payment(2)), (0, 1, 0));

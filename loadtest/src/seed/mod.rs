@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use wire::Code;
 
 /// A gateway that takes nothing for so long is away: longer than it takes to restart everything behind it.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -92,7 +93,9 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
         let _ = worker.await;
     }
     run.progress.finish_and_clear();
-    Ok(run.report())
+    let (text, exit_code) = run.summary();
+    say(text);
+    Ok(exit_code)
 }
 
 impl Run {
@@ -121,26 +124,22 @@ impl Run {
         self.tally(|tally| tally.last_success) + PATIENCE
     }
 
-    fn report(&self) -> ExitCode {
+    /// How it went, for people and as an exit code.
+    fn summary(&self) -> (String, ExitCode) {
         self.tally(|tally| {
-            say(format_args!(
-                "{} accounts opened, {} there already, {} deposits",
-                grouped(tally.opened),
-                grouped(tally.present),
-                grouped(tally.deposits)
-            ));
-            for failure in tally.failures.iter().take(SHOWN_MAX) {
-                say(format_args!("FAILED {failure}"));
+            let (opened, present, deposits) = (grouped(tally.opened), grouped(tally.present), grouped(tally.deposits));
+            let mut lines = vec![format!("{opened} accounts opened, {present} there already, {deposits} deposits")];
+            lines.extend(tally.failures.iter().take(SHOWN_MAX).map(|failure| format!("FAILED {failure}")));
+            if let Some(more) = tally.failures.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+                lines.push(format!("FAILED and {} more", grouped(more as u64)));
             }
-            if tally.failures.len() > SHOWN_MAX {
-                say(format_args!("FAILED and {} more", grouped((tally.failures.len() - SHOWN_MAX) as u64)));
-            }
-            let unfinished = tally.opened + tally.present + (tally.failures.len() as u64) < self.accounts.len() as u64;
-            match (tally.gave_up, tally.failures.is_empty() && !unfinished) {
+            let is_whole = tally.failures.is_empty() && tally.opened + tally.present == self.accounts.len() as u64;
+            let exit_code = match (tally.gave_up, is_whole) {
                 (true, _) => ExitCode::from(EXIT_UNREACHABLE),
                 (false, true) => ExitCode::SUCCESS,
                 (false, false) => ExitCode::from(EXIT_BROKEN),
-            }
+            };
+            (lines.join("\n"), exit_code)
         })
     }
 }
@@ -150,7 +149,7 @@ async fn work(run: Arc<Run>, mut connection: Connection) {
         let number = run.next.fetch_add(1, Ordering::Relaxed);
         let Some(account) = run.accounts.get(number) else { return };
         if let Err(problem) = seed(&run, &mut connection, number, account).await {
-            run.tally(|tally| tally.failures.push(format!("{}: {problem}", account.id)));
+            run.tally(|tally| tally.failures.push(format!("{} {}: {problem}", account.id, account.currency)));
         }
         run.progress.inc(1);
     }
@@ -159,7 +158,11 @@ async fn work(run: Arc<Run>, mut connection: Connection) {
 /// Opens one account and makes its deposits.
 async fn seed(run: &Run, connection: &mut Connection, number: usize, account: &PlannedAccount) -> Result<(), String> {
     let opening = serde_json::json!({ "id": account.id.as_str(), "currency": account.currency });
-    let was_there = post(run, connection, &Uri::from_static("/accounts"), &opening).await?;
+    let was_there = post(run, connection, &Uri::from_static("/accounts"), &opening).await;
+    let was_there = was_there.map_err(|problem| match problem.ends_with(Code::IdempotencyMismatch.as_str()) {
+        true => format!("{problem}: it exists in another currency"),
+        false => problem,
+    })?;
     let path = Uri::try_from(format!("/accounts/{}/deposits", account.id)).map_err(|error| error.to_string())?;
     for (part, minor) in account.deposits().enumerate() {
         let amount = Money::new(minor, account.currency).to_decimal_string();

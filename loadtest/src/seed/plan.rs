@@ -117,7 +117,7 @@ mod tests {
             P8,JPY,1.5,D,A,\n\
             P9,JPY,500.00,D,A,USD\n";
         let plan = plan_of("payments", content, of_payments).unwrap();
-        let accounts = vec![planned("A", "USD", 12_00), planned("B", "USD", 0), planned("C", "EUR", 2_25), planned("D", "JPY", 500)];
+        let accounts = vec![planned("A", "USD", 1_200), planned("B", "USD", 0), planned("C", "EUR", 225), planned("D", "JPY", 500)];
         assert_eq!(plan, Plan { accounts, skipped: 3 });
     }
 
@@ -125,7 +125,7 @@ mod tests {
     fn account_files_are_read_whole_or_not_at_all() {
         let head = "id,currency,opening_balance\n";
         let rows = [
-            ("ACC_1,USD,100.00\nACC_2,JPY,0\n", Ok(vec![planned("ACC_1", "USD", 100_00), planned("ACC_2", "JPY", 0)])),
+            ("ACC_1,USD,100.00\nACC_2,JPY,0\n", Ok(vec![planned("ACC_1", "USD", 10_000), planned("ACC_2", "JPY", 0)])),
             ("ACC_1,USD,100.00\nACC 2,JPY,0\n", Err("line 3: id must be")),
             ("ACC_1,XYZ,100.00\n", Err("line 2: currency")),
             ("ACC_1,USD,1.001\n", Err("line 2: opening_balance has more decimals")),

@@ -4,14 +4,11 @@ use crate::client::testing::{Gateway, Script};
 /// Seeds one account of 12.50 against a gateway with this script; the exit code and the requests it saw.
 async fn seed_one(script: Vec<Script>) -> (ExitCode, Vec<String>) {
     let gateway = Gateway::start(script).await;
-    let account = PlannedAccount {
-        id: domain::AccountId::parse("ACC_1").unwrap(),
-        currency: domain::Currency::parse("USD").unwrap(),
-        minor: 12_50,
-    };
+    let account =
+        PlannedAccount { id: domain::AccountId::parse("ACC_1").unwrap(), currency: domain::Currency::parse("USD").unwrap(), minor: 1_250 };
     let run = Arc::new(Run { deposit_prefix: "seed-1".to_owned(), ..Run::new(vec![account]) });
     work(Arc::clone(&run), Connection::new(&gateway.targets, 0)).await;
-    (run.report(), gateway.requests())
+    (run.summary().1, gateway.requests())
 }
 
 #[tokio::test]

@@ -35,6 +35,6 @@ pub use deposits::{Deposit, DepositOutcome};
 pub use error::StoreError;
 pub use holds::HoldRequest;
 pub use lookups::{Known, StatusRow};
-pub use pool::{Store, StoreOptions, migrate};
+pub use pool::{Plans, Store, StoreOptions, migrate};
 pub use settlements::SettleFault;
 pub use upkeep::{RecentPayment, Trace};

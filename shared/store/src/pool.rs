@@ -19,6 +19,18 @@ pub struct StoreOptions {
     pub acquire_timeout: Duration,
     /// The server ends a statement after this.
     pub statement_timeout: Duration,
+    /// How the planner may go about it.
+    pub plans: Plans,
+}
+
+/// How Postgres may plan the statements of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plans {
+    /// By index, row by row. Every statement of a service goes by key, and its plan is made once and kept: one that was made
+    /// while the tables were empty would go on to scan them whole when they are full.
+    ByKey,
+    /// As the planner likes: for the audit, which reads everything.
+    Free,
 }
 
 /// A handle on the ledger; clones share their connections.
@@ -34,11 +46,14 @@ impl Store {
     pub fn connect_lazily(options: &StoreOptions) -> Result<Store, StoreError> {
         let statement_timeout = options.statement_timeout.as_millis().to_string();
         let connect: PgConnectOptions = options.url.parse().map_err(StoreError::Unavailable)?;
-        let connect = connect.application_name(&options.application_name).options([
+        let mut connect = connect.application_name(&options.application_name).options([
             ("statement_timeout", statement_timeout.as_str()),
             // A connection that was left inside a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
         ]);
+        if options.plans == Plans::ByKey {
+            connect = connect.options([("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")]);
+        }
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.acquire_timeout)

@@ -1,0 +1,141 @@
+//! Random operations on a small world, so that they meet: few accounts, few ids, and everything that can be wrong.
+
+use crate::common::{at, converted, currencies, currency, refused, request};
+use domain::fx::Rate;
+use domain::{AccountId, AccountKey, Currency, Money, OperationId, PaymentId, PaymentKey, PaymentRecord, Tenant, Timestamp};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use std::collections::BTreeSet;
+use store::{Deposit, HoldRequest};
+
+const CURRENCIES: [&str; 4] = ["USD", "IDR", "JPY", "KWD"];
+const ACCOUNTS_PER_TENANT: usize = 9;
+/// Few, so that most ids come again: within a batch, in later batches, as a reservation and as a refusal.
+const PAYMENT_IDS: u32 = 120;
+const BATCH_MAX: usize = 24;
+
+/// A call of the store.
+pub(crate) enum Operation {
+    Reserve(Vec<HoldRequest>),
+    Settle { keys: Vec<PaymentKey>, currencies: BTreeSet<(Tenant, Currency)>, shard: u16 },
+    Reject(Vec<PaymentRecord>),
+    Deposit(Vec<Deposit>),
+}
+
+/// An account of the world; its currency follows from its number.
+#[derive(Debug, Clone)]
+pub(crate) struct WorldAccount {
+    pub(crate) key: AccountKey,
+    pub(crate) currency: Currency,
+    pub(crate) is_frozen: bool,
+    /// Named by payments and deposits, but never opened.
+    pub(crate) is_missing: bool,
+}
+
+pub(crate) struct World {
+    random: StdRng,
+    pub(crate) accounts: Vec<WorldAccount>,
+    /// Every payment that was asked for; settlements and redeliveries choose from it.
+    asked: Vec<HoldRequest>,
+    instant: i64,
+}
+
+impl World {
+    /// Two tenants, whose ids are the same.
+    pub(crate) fn new(seed: u64) -> World {
+        let accounts = ["a", "b"].into_iter().flat_map(|half| {
+            let tenant = Tenant::parse(format!("seed{seed}{half}")).unwrap();
+            (0..ACCOUNTS_PER_TENANT).map(move |number| WorldAccount {
+                key: AccountKey { tenant: tenant.clone(), id: AccountId::parse(format!("ACC{number}")).unwrap() },
+                currency: currency(CURRENCIES[number % 3 + usize::from(number == 8)]),
+                is_frozen: number == 6,
+                is_missing: number == 7,
+            })
+        });
+        World { random: StdRng::seed_from_u64(seed), accounts: accounts.collect(), asked: Vec::new(), instant: 100 }
+    }
+
+    /// The currencies of all conversions that were asked for.
+    pub(crate) fn currencies(&self) -> BTreeSet<(Tenant, Currency)> {
+        currencies(&self.asked)
+    }
+
+    pub(crate) fn now(&mut self) -> Timestamp {
+        self.instant += self.random.random_range(1..1_000);
+        at(self.instant)
+    }
+
+    pub(crate) fn operation(&mut self) -> Operation {
+        let size = self.random.random_range(1..=BATCH_MAX);
+        match self.random.random_range(0..10) {
+            0 | 1 => Operation::Deposit((0..size).map(|_| self.deposit()).collect()),
+            2..=5 => Operation::Reserve((0..size).map(|_| self.redelivered_or_new()).collect()),
+            6 => Operation::Reject((0..size).map(|_| refused(&self.redelivered_or_new())).collect()),
+            _ => self.settlement(size),
+        }
+    }
+
+    fn settlement(&mut self, size: usize) -> Operation {
+        let chosen: Vec<HoldRequest> = (0..size).filter_map(|_| self.asked.choose(&mut self.random).cloned()).collect();
+        let mut keys: Vec<PaymentKey> = chosen.iter().map(|request| request.payment.key()).collect();
+        if self.random.random_bool(0.2) {
+            keys.push(PaymentKey { tenant: Tenant::default(), id: PaymentId::parse("NEVER-SEEN").unwrap() });
+        }
+        // The message names the currencies; a row from before may convert between others.
+        let currencies = self.currencies();
+        Operation::Settle { keys, currencies, shard: self.random.random_range(0..2) }
+    }
+
+    fn redelivered_or_new(&mut self) -> HoldRequest {
+        let again = self.asked.choose(&mut self.random).cloned();
+        match again {
+            Some(request) if self.random.random_bool(0.2) => request,
+            _ => {
+                let request = self.request();
+                self.asked.push(request.clone());
+                request
+            }
+        }
+    }
+
+    fn request(&mut self) -> HoldRequest {
+        loop {
+            let source = self.accounts.choose(&mut self.random).unwrap().clone();
+            let destination = self.accounts.choose(&mut self.random).unwrap().clone();
+            if source.key.tenant != destination.key.tenant || source.key == destination.key {
+                continue;
+            }
+            let is_mismatch = self.random.random_bool(0.05);
+            let pays = if is_mismatch { currency(CURRENCIES.choose(&mut self.random).unwrap()) } else { source.currency };
+            let amount = Money::new(self.amount(), pays);
+            let id = format!("PAY{}", self.random.random_range(0..PAYMENT_IDS));
+            let mut request = request(&id, source.key.id.as_str(), destination.key.id.as_str(), amount);
+            request.payment.tenant = source.key.tenant;
+            request.accepted_seq = self.random.random_range(1..1_000_000);
+            if pays == destination.currency {
+                return request;
+            }
+            let rate = Rate { numerator: self.random.random_range(1..1_000), denominator: self.random.random_range(1..1_000) };
+            let spread_bps = *[0, 1, 25, 300].choose(&mut self.random).unwrap();
+            // Too small for its rate: fx refuses it, so it never comes here.
+            if let Ok(request) = converted(request, destination.currency, rate, spread_bps) {
+                return request;
+            }
+        }
+    }
+
+    fn deposit(&mut self) -> Deposit {
+        let account = self.accounts.choose(&mut self.random).unwrap().clone();
+        let is_mismatch = self.random.random_bool(0.1);
+        let currency = if is_mismatch { currency(CURRENCIES.choose(&mut self.random).unwrap()) } else { account.currency };
+        let id = OperationId::parse(format!("DEP{}", self.random.random_range(0..PAYMENT_IDS))).unwrap();
+        Deposit { account: account.key, id, amount: Money::new(self.amount(), currency) }
+    }
+
+    /// Of every magnitude, often the same.
+    fn amount(&mut self) -> i64 {
+        let magnitude = 10_i64.pow(self.random.random_range(0..6));
+        magnitude * self.random.random_range(1..10)
+    }
+}

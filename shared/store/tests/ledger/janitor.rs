@@ -1,0 +1,130 @@
+//! What the janitor and a starting risk stage ask.
+
+use crate::common::{Ledger, at, currency, payment_key, refused, request, usd};
+use crate::lookups::letter;
+use domain::Timestamp;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use store::{HoldRequest, Trace};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A ledger with these payments held, each as many seconds ago as its number says.
+async fn holds(ages: &[(&str, u32)]) -> (Ledger, Vec<HoldRequest>) {
+    let ledger = Ledger::open().await;
+    ledger.fund("A", usd(1_000)).await;
+    ledger.open_account("B", currency("USD")).await;
+    let requests: Vec<HoldRequest> = ages.iter().map(|(id, _)| request(id, "A", "B", usd(1))).collect();
+    ledger.hold(&requests).await;
+    for (id, age) in ages {
+        ledger.sql(&format!("UPDATE payments SET recorded_at = clock_timestamp() - interval '{age} seconds' WHERE id = '{id}'")).await;
+    }
+    (ledger, requests)
+}
+
+#[tokio::test]
+async fn traces_say_how_long_until_they_are_old() {
+    let (ledger, _) = holds(&[("YOUNG", 0), ("HALF", 30), ("OLD", 120), ("BOTH", 120)]).await;
+    for (seq, id) in (1..).zip(["DEAD", "DEAD-OLD", "DEAD-TWICE", "DEAD-TWICE", "BOTH", "RESOLVED"]) {
+        ledger.store.bury(&letter(id, seq, "why")).await.unwrap();
+    }
+    ledger.sql("UPDATE dead_letters SET at = at - interval '2 minutes' WHERE id = 'DEAD-OLD' OR seq = 3").await;
+    ledger.sql("UPDATE dead_letters SET resolved_at = now() WHERE id = 'RESOLVED'").await;
+    // Whether a row, and the seconds to wait for an age of one minute; half a minute is what a slow machine may take.
+    let rows = [
+        ("YOUNG", Some((true, 30..=60))),
+        ("HALF", Some((true, 0..=30))),
+        ("OLD", Some((true, 0..=0))),
+        ("BOTH", Some((true, 0..=0))),
+        ("DEAD", Some((false, 30..=60))),
+        ("DEAD-OLD", Some((false, 0..=0))),
+        // The oldest counts.
+        ("DEAD-TWICE", Some((false, 0..=0))),
+        ("RESOLVED", None),
+        ("NEVER", None),
+    ];
+    let keys: Vec<(String, String)> = rows.iter().map(|(id, _)| ("default".to_owned(), (*id).to_owned())).collect();
+    let traces = ledger.store.traces(&keys, MINUTE).await.unwrap();
+    for (place, (id, expected)) in rows.into_iter().enumerate() {
+        let found = traces.get(&place).map(|trace| match trace {
+            Trace::Recorded { wait } => (true, wait.as_millis().div_ceil(1_000)),
+            Trace::Dead { wait } => (false, wait.as_millis().div_ceil(1_000)),
+        });
+        let fits = match (&found, &expected) {
+            (Some((recorded, wait)), Some((expected_recorded, range))) => recorded == expected_recorded && range.contains(wait),
+            (found, expected) => found.is_none() && expected.is_none(),
+        };
+        assert!(fits, "{id}: {found:?}, expected {expected:?}");
+    }
+    assert!(ledger.store.traces(&[], MINUTE).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn open_holds_are_found_until_they_end() {
+    let (ledger, requests) = holds(&[("OLDEST", 900), ("BURIED", 800), ("OLD", 700), ("ENDED", 600), ("YOUNG", 5)]).await;
+    ledger.capture(&requests[3..4]).await;
+    ledger.store.bury(&letter("BURIED", 1, "why")).await.unwrap();
+    // What happens before each scan; what it finds; the hold that the watermark stands at (or none: a minute and a half back).
+    let resolve = "UPDATE dead_letters SET resolved_at = now()";
+    let rows: [(&str, &[&str], &[&str], Option<&str>); 6] = [
+        ("", &[], &["OLDEST", "OLD"], Some("OLDEST")),
+        ("", &[], &["OLDEST", "OLD"], Some("OLDEST")),
+        ("", &["OLDEST"], &["OLD"], Some("BURIED")),
+        (resolve, &[], &["BURIED", "OLD"], Some("BURIED")),
+        ("", &["BURIED", "OLD"], &[], None),
+        ("", &["YOUNG"], &[], None),
+    ];
+    let mut watermark_before = String::new();
+    for (number, (sql, ended, expected, stands_at)) in rows.into_iter().enumerate() {
+        if !sql.is_empty() {
+            ledger.sql(sql).await;
+        }
+        let ended: Vec<HoldRequest> = requests.iter().filter(|request| ended.contains(&request.payment.id.as_str())).cloned().collect();
+        ledger.capture(&ended).await;
+        let found = ledger.store.open_holds(Duration::from_secs(30)).await.unwrap();
+        let ids: Vec<&str> = found.iter().map(|record| record.payment.id.as_str()).collect();
+        assert_eq!(ids, expected, "scan {number}");
+        let place = match stands_at {
+            Some(id) => format!("SELECT at = (SELECT recorded_at FROM payments WHERE id = '{id}') FROM watermarks"),
+            None => {
+                "SELECT at BETWEEN clock_timestamp() - interval '3 minutes' AND clock_timestamp() - interval '90 seconds' FROM watermarks"
+                    .to_owned()
+            }
+        };
+        assert_eq!(ledger.sql(&place).await, "t", "scan {number}");
+        let watermark = ledger.sql("SELECT extract(epoch FROM at)::text FROM watermarks WHERE name = 'open_holds'").await;
+        assert!(watermark >= watermark_before, "the watermark of scan {number} went back from {watermark_before} to {watermark}");
+        watermark_before = watermark;
+    }
+}
+
+#[tokio::test]
+async fn the_watermark_never_goes_back() {
+    let (ledger, _) = holds(&[("OLD", 700)]).await;
+    ledger.sql("INSERT INTO watermarks VALUES ('open_holds', now() - interval '5 minutes')").await;
+    let before = ledger.sql("SELECT at FROM watermarks").await;
+    assert!(ledger.store.open_holds(Duration::from_secs(3_600)).await.unwrap().is_empty());
+    assert_eq!(ledger.sql("SELECT at FROM watermarks").await, before);
+    assert!(ledger.store.open_holds(Duration::ZERO).await.unwrap().is_empty(), "what lies before the watermark has ended");
+}
+
+#[tokio::test]
+async fn recent_payments_are_those_accepted_and_recorded_since() {
+    let (ledger, mut requests) = holds(&[("NEW", 0), ("RECORDED-LONG-AGO", 7_200)]).await;
+    let mut accepted_long_ago = request("ACCEPTED-LONG-AGO", "A", "B", usd(3));
+    accepted_long_ago.accepted_at = at(-7_200_000_000);
+    ledger.hold(&[accepted_long_ago]).await;
+    // Every end counts: the sender has asked.
+    requests.push(request("FAILED", "A", "B", usd(1_000_000)));
+    ledger.store.reserve(requests.clone(), at(10)).await.unwrap();
+    ledger.store.record_rejections(vec![refused(&request("REFUSED", "A", "B", usd(7)))]).await.unwrap();
+    ledger.capture(&requests[..1]).await;
+    let since = Timestamp::from_micros(at(0).micros() - 3_600_000_000);
+    let found = ledger.store.recent_payments(since).await.unwrap();
+    let ids: BTreeSet<&str> = found.iter().map(|payment| payment.payment_id.as_str()).collect();
+    assert_eq!(ids, BTreeSet::from(["NEW", "FAILED", "REFUSED"]));
+    let refused = found.iter().find(|payment| payment.payment_id == "REFUSED").unwrap();
+    let expected = (crate::common::account_key("A"), usd(7), 7, at(1));
+    assert_eq!((refused.source.clone(), refused.amount, refused.accepted_seq, refused.accepted_at), expected);
+    assert!(ledger.store.records(&[payment_key("ACCEPTED-LONG-AGO")]).await.unwrap().len() == 1);
+}

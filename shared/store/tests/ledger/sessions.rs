@@ -1,0 +1,133 @@
+//! How the store's own sessions are set, and what is an outage and what is not.
+
+use crate::common::{Ledger, at, currency, request, try_sql, usd};
+use std::time::Duration;
+use store::{HoldRequest, Store, StoreError};
+
+#[tokio::test]
+async fn sessions_have_their_bounds() {
+    let ledger = Ledger::open().await;
+    let store = ledger.another_store(|options| {
+        options.statement_timeout = Duration::from_millis(12_345);
+        options.application_name = "settings-test".to_owned();
+    });
+    let rows = [
+        ("statement_timeout", "12345ms"),
+        ("idle_in_transaction_session_timeout", "12345ms"),
+        ("application_name", "settings-test"),
+        ("fsync", "off"),
+        ("synchronous_commit", "on"),
+        ("transaction_isolation", "read committed"),
+    ];
+    for (name, value) in rows {
+        let (_, shown) = store.violations(&format!("SELECT current_setting('{name}') AS value"), 1).await.unwrap();
+        assert_eq!(shown, [format!(r#"{{"value": "{value}"}}"#)], "{name}");
+    }
+    let (count, shown) = store.violations("SELECT current_user::text AS value FROM generate_series(1, 9);\n", 2).await.unwrap();
+    assert_eq!((count, shown), (9, vec![r#"{"value": "kilat_app"}"#.to_owned(); 2]));
+}
+
+#[tokio::test]
+async fn migrations_may_run_at_once_and_again() {
+    let ledger = Ledger::open().await;
+    let url = ledger.owner_url().to_owned();
+    let again = || {
+        tokio::spawn({
+            let url = url.clone();
+            async move { store::migrate(&url).await }
+        })
+    };
+    for outcome in [again(), again(), again()] {
+        outcome.await.unwrap().unwrap();
+    }
+    ledger.fund("A", usd(1)).await;
+}
+
+/// A payment whose data Postgres does not take. The border lets none of it through; the store must not call it an outage.
+fn impossible() -> Vec<(&'static str, HoldRequest)> {
+    let mut nul = request("NUL", "A", "B", usd(1));
+    nul.payment.description = Some("a\0b".to_owned());
+    let mut nothing_arrives = request("NOTHING", "A", "B", usd(1));
+    nothing_arrives.quote.destination_amount = usd(0);
+    let mut own = request("OWN", "A", "B", usd(1));
+    own.payment.destination_account = own.payment.source_account.clone();
+    vec![
+        ("a character that text cannot hold", nul),
+        ("nothing arrives", nothing_arrives),
+        ("a payment to itself", own),
+        ("nothing leaves", request("ZERO", "A", "B", usd(0))),
+    ]
+}
+
+#[tokio::test]
+async fn objections_to_the_data_are_no_outage_and_leave_nothing() {
+    let ledger = Ledger::open().await;
+    ledger.fund("A", usd(100)).await;
+    ledger.open_account("B", currency("USD")).await;
+    for (about, bad) in impossible() {
+        let good = request("GOOD", "A", "B", usd(1));
+        let error = ledger.store.reserve(vec![good, bad], at(10)).await.expect_err(about);
+        assert!(matches!(error, StoreError::Unexpected(_)) && !error.is_outage(), "{about}: {error:?}");
+        assert_eq!(ledger.sql("SELECT count(*), (SELECT held FROM accounts WHERE id = 'A') FROM payments").await, "0|0", "{about}");
+    }
+    ledger.hold(&[request("GOOD", "A", "B", usd(1))]).await;
+}
+
+#[tokio::test]
+async fn rights_and_schema_are_an_outage() {
+    let ledger = Ledger::open().await;
+    ledger.fund("A", usd(100)).await;
+    for (damage, repair) in [
+        ("REVOKE INSERT ON payments FROM kilat_app", "GRANT INSERT ON payments TO kilat_app"),
+        ("ALTER TABLE payments RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO payments"),
+    ] {
+        ledger.sql(damage).await;
+        let error = ledger.store.reserve(vec![request("P", "A", "B", usd(1))], at(10)).await.expect_err(damage);
+        assert!(error.is_outage(), "{damage}: {error:?}");
+        ledger.sql(repair).await;
+    }
+    ledger.hold(&[request("P", "A", "B", usd(1))]).await;
+}
+
+#[tokio::test]
+async fn waiting_too_long_is_an_outage() {
+    const SHORT: Duration = Duration::from_millis(200);
+    const LONG: Duration = Duration::from_secs(30);
+    let ledger = Ledger::open().await;
+    ledger.fund("A", usd(100)).await;
+    let mut rival = ledger.session(devstack::OWNER).await;
+    try_sql(&mut rival, "BEGIN; SELECT FROM accounts WHERE id = 'A' FOR UPDATE").await.unwrap();
+    // The statement is ended by the server; a free connection is not found in time.
+    for (statement_timeout, acquire_timeout, holds_the_connection) in [(SHORT, LONG, false), (LONG, SHORT, true)] {
+        let store = ledger.another_store(|options| {
+            (options.statement_timeout, options.acquire_timeout, options.connections_max) = (statement_timeout, acquire_timeout, 1);
+        });
+        let waiting = holds_the_connection.then(|| tokio::spawn(reserve_one(store.clone(), "P1")));
+        if holds_the_connection {
+            await_blocked(&ledger).await;
+        }
+        let error = reserve_one(store, "P2").await.expect_err("the account is locked");
+        assert!(error.is_outage(), "{error:?}");
+        if let Some(waiting) = waiting {
+            try_sql(&mut rival, "COMMIT").await.unwrap();
+            waiting.await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(ledger.sql("SELECT id FROM payments").await, "P1");
+}
+
+async fn reserve_one(store: Store, id: &'static str) -> Result<(), StoreError> {
+    store.reserve(vec![request(id, "A", "B", usd(1))], at(10)).await.map(|_| ())
+}
+
+/// Waits until a session of the services waits for a lock. Each look takes the time of starting a psql.
+async fn await_blocked(ledger: &Ledger) {
+    const LOOKS_MAX: u32 = 1_000;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    for _ in 0..LOOKS_MAX {
+        if ledger.sql(sql).await != "0" {
+            return;
+        }
+    }
+    panic!("nobody waits for a lock");
+}
