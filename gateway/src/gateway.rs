@@ -38,14 +38,11 @@ pub enum StartError {
 
 /// Serves until the drain begins and the requests in flight are answered.
 pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
-    let store = Store::connect_lazily(&StoreOptions {
-        url: config.postgres.url.clone(),
-        application_name: "kilat gateway".to_owned(),
-        connections_max: config.postgres.connections_max,
-        acquire_timeout: Duration::from_millis(config.postgres.acquire_timeout_ms),
-        statement_timeout: Duration::from_millis(config.postgres.statement_timeout_ms),
-        plans: store::Plans::ByKey,
-    })?;
+    let postgres = &config.postgres;
+    let (acquire_timeout, statement_timeout) =
+        (Duration::from_millis(postgres.acquire_timeout_ms), Duration::from_millis(postgres.statement_timeout_ms));
+    let options = StoreOptions::for_service(&postgres.url, "gateway", postgres.connections_max, acquire_timeout, statement_timeout);
+    let store = Store::connect_lazily(&options)?;
     let broker = Broker::connect(&config.nats, "kilat gateway").await?;
     let metrics = Metrics::new()?;
     let pinged = store.clone();

@@ -63,21 +63,13 @@ struct Context {
     drain: Drain,
 }
 
-/// The connection settings of the ledger, for a process of this name.
-pub fn store_options(config: &Config, name: &str) -> StoreOptions {
-    StoreOptions {
-        url: config.postgres.url.clone(),
-        application_name: format!("kilat {name}"),
-        connections_max: config.postgres.connections_max,
-        acquire_timeout: Duration::from_millis(config.postgres.acquire_timeout_ms),
-        statement_timeout: Duration::from_millis(config.postgres.statement_timeout_ms),
-        plans: store::Plans::ByKey,
-    }
-}
-
 /// Plays the roles until the drain begins and what is in hand is done.
 pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), StartError> {
-    let store = Store::connect_lazily(&store_options(&config, "stages"))?;
+    let postgres = &config.postgres;
+    let (acquire_timeout, statement_timeout) =
+        (Duration::from_millis(postgres.acquire_timeout_ms), Duration::from_millis(postgres.statement_timeout_ms));
+    let options = StoreOptions::for_service(&postgres.url, "stages", postgres.connections_max, acquire_timeout, statement_timeout);
+    let store = Store::connect_lazily(&options)?;
     let broker = Broker::connect(&config.nats, "kilat stages").await?;
     let pinged = store.clone();
     let checks = server_checks(broker.clone(), move || ping(pinged.clone()));

@@ -108,6 +108,7 @@ async fn a_full_derived_stream_is_waited_for_and_a_stage_may_stand_still() {
         async move { system.jetstream().await.get_stream(stream).await.unwrap().cached_info().state.last_sequence }
     };
     let before = last("PAY_ACCEPTED").await;
+    // That nothing happens shows only in time: longer than the longest patience of a re-drive, 2 s.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert_eq!(last("PAY_ACCEPTED").await, before, "something is driven again without end");
     system.assert_ledger_is_clean().await;

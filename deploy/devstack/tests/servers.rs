@@ -141,6 +141,7 @@ impl Trace {
     fn assert_gone(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         while (self.process.is_alive() || self.folder.exists()) && Instant::now() < deadline {
+            // Polled: the end of a process that is not our child announces itself to nobody here.
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(!self.process.is_alive(), "process {} still runs", self.process.pid);

@@ -70,6 +70,7 @@ async fn ends_are_waited_for_and_read() {
     ledger.write("P3", "RESERVED").await;
     let reconciling = reconcile(&board, &ledger.store, Instant::now() + Duration::from_secs(60));
     let ending = async {
+        // Longer than one look at the ledger: the first looks must find the payment open.
         sleep(Duration::from_millis(1_500)).await;
         ledger.postgres.query(&ledger.database, "UPDATE payments SET status = 'CAPTURED', finished_at = now() WHERE id = 'P3'").await;
     };

@@ -140,6 +140,7 @@ async fn settle_times_are_heard_of_or_read() {
         board.sending(row, started);
         board.answered(row, started, DONE, 2);
     }
+    // A latency to be measured.
     tokio::time::sleep(Duration::from_millis(30)).await;
     board.heard(&heard("P1"));
     board.heard(&heard("P1"));

@@ -2,7 +2,7 @@
 
 use crate::transaction::Attempt;
 use crate::{Store, StoreError};
-use domain::ledger::{Balance, Book, LedgerAccount, NumberedEntry, Postings};
+use domain::ledger::{Balance, Book, LedgerAccount, NumberedEntry, PostingError, Postings};
 use domain::{AccountKey, Currency, Money, OperationId, Tenant, Timestamp};
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -77,7 +77,9 @@ async fn deposit_all(
                 deposit.amount,
                 0,
             )) {
-                Err(_) => DepositOutcome::TooLarge,
+                Err(PostingError::Overflow(_)) => DepositOutcome::TooLarge,
+                // The customer's account was found above, so it is one of ours: no refusal of this deposit.
+                Err(fault @ PostingError::UnknownAccount(_)) => return Err(StoreError::Corrupt(fault.to_string())),
                 Ok(entries) => {
                     let balance_after = entries.last().map_or(0, |line| line.balance_after);
                     let operation = Operation { account_id: deposit.account.id.to_string(), amount: deposit.amount, balance_after };

@@ -5,7 +5,7 @@ use crate::transaction::Attempt;
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
 use domain::ledger::{AccountStatus, SourceAccount};
-use domain::{AccountKey, Currency, Fingerprint, Payment, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
+use domain::{AccountId, AccountKey, Currency, Fingerprint, Payment, PaymentKey, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -81,16 +81,18 @@ async fn lock_sources(
     .await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in rows {
-        let (tenant, id): (&str, &str) = (row.try_get("tenant")?, row.try_get("id")?);
+        let corrupt = |column: &str| StoreError::Corrupt(format!("accounts.{column}"));
+        let key = AccountKey {
+            tenant: Tenant::parse(row.try_get::<String, _>("tenant")?).map_err(|_| corrupt("tenant"))?,
+            id: AccountId::parse(row.try_get::<String, _>("id")?).map_err(|_| corrupt("id"))?,
+        };
         let account = SourceAccount {
-            currency: Currency::parse(row.try_get("currency")?).map_err(|_| StoreError::Corrupt("accounts.currency".into()))?,
+            currency: Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?,
             status: if row.try_get::<&str, _>("status")? == "FROZEN" { AccountStatus::Frozen } else { AccountStatus::Active },
             balance: row.try_get("balance")?,
             held: row.try_get("held")?,
         };
-        if let Some(key) = keys.iter().find(|key| key.tenant.as_str() == tenant && key.id.as_str() == id) {
-            found.insert(key.clone(), account);
-        }
+        found.insert(key, account);
     }
     Ok(found)
 }

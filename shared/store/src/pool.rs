@@ -23,6 +23,20 @@ pub struct StoreOptions {
     pub plans: Plans,
 }
 
+impl StoreOptions {
+    /// What services connect with.
+    pub fn for_service(
+        url: &str,
+        name: &str,
+        connections_max: u32,
+        acquire_timeout: Duration,
+        statement_timeout: Duration,
+    ) -> StoreOptions {
+        let application_name = format!("kilat {name}");
+        StoreOptions { url: url.to_owned(), application_name, connections_max, acquire_timeout, statement_timeout, plans: Plans::ByKey }
+    }
+}
+
 /// How Postgres may plan the statements of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plans {

@@ -7,6 +7,7 @@ use crate::{Store, StoreError};
 use domain::{PaymentKey, PaymentRecord};
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 impl Store {
     /// Inserts each refusal that has no row yet, and answers with each payment's row as it stands. Four round trips.
@@ -22,10 +23,8 @@ async fn record_rejections(
     let mut known = read_records(transaction, refused.iter().map(|record| record.payment.key())).await?;
     let mut fresh = Vec::new();
     for record in refused {
-        let key = record.payment.key();
-        if !known.contains_key(&key) {
-            fresh.push(record.clone());
-            known.insert(key, record.clone());
+        if let Entry::Vacant(place) = known.entry(record.payment.key()) {
+            fresh.push(place.insert(record.clone()).clone());
         }
     }
     let answers = |known: &HashMap<PaymentKey, PaymentRecord>| {

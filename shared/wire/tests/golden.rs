@@ -1,5 +1,7 @@
 //! The wire format, committed: each message is written exactly as its file says, and read back from it.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use domain::facts::{AppliedRate, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Money, Payment, PaymentKey, Refusal, Timestamp};

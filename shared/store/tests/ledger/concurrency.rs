@@ -149,7 +149,7 @@ async fn race(store: &Store, requests: &[HoldRequest]) -> BTreeMap<String, Payme
 async fn racing_holds_never_take_more_than_there_is() {
     const HOLDS: usize = 20;
     let ledger = Ledger::open().await;
-    ledger.fund("SOURCE", usd(100_00)).await;
+    ledger.fund("SOURCE", usd(10_000)).await;
     ledger.open_account("SHOP", currency("USD")).await;
     let store = ledger.another_store(|options| options.connections_max = u32::try_from(HOLDS).unwrap());
     let start = Arc::new(Barrier::new(HOLDS));
@@ -158,7 +158,7 @@ async fn racing_holds_never_take_more_than_there_is() {
         let (store, start) = (store.clone(), Arc::clone(&start));
         tasks.spawn(async move {
             start.wait().await;
-            store.reserve(vec![request(&format!("P{number}"), "SOURCE", "SHOP", usd(10_00))], at(10)).await.unwrap().remove(0)
+            store.reserve(vec![request(&format!("P{number}"), "SOURCE", "SHOP", usd(1_000))], at(10)).await.unwrap().remove(0)
         });
     }
     let records = tasks.join_all().await;

@@ -66,7 +66,8 @@ async fn open_holds_are_found_until_they_end() {
     ledger.store.bury(&letter("BURIED", 1, "why")).await.unwrap();
     // What happens before each scan; what it finds; the hold that the watermark stands at (or none: a minute and a half back).
     let resolve = "UPDATE dead_letters SET resolved_at = now()";
-    let rows: [(&str, &[&str], &[&str], Option<&str>); 6] = [
+    type Scan = (&'static str, &'static [&'static str], &'static [&'static str], Option<&'static str>);
+    let rows: [Scan; 6] = [
         ("", &[], &["OLDEST", "OLD"], Some("OLDEST")),
         ("", &[], &["OLDEST", "OLD"], Some("OLDEST")),
         ("", &["OLDEST"], &["OLD"], Some("BURIED")),

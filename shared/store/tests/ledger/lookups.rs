@@ -18,7 +18,7 @@ fn worded(id: &str, description: Option<&str>, metadata: Option<serde_json::Valu
 }
 
 fn awkward_requests() -> Vec<HoldRequest> {
-    let yen = request("YEN", "A", "J", usd(123_45));
+    let yen = request("YEN", "A", "J", usd(12_345));
     let mut exact = converted(yen, currency("JPY"), Rate { numerator: 20_275_170_000_003, denominator: 11_172 }, 25).unwrap();
     exact.payment.destination_currency = Some(currency("JPY"));
     exact.accepted_seq = u64::try_from(i64::MAX).unwrap();

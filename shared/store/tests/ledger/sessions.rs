@@ -1,6 +1,6 @@
 //! How the store's own sessions are set, and what is an outage and what is not.
 
-use crate::common::{Ledger, at, currency, request, try_sql, usd};
+use crate::common::{Ledger, account_key, at, currencies, currency, deposit, keys, refused, request, try_sql, usd};
 use std::time::Duration;
 use store::{HoldRequest, Store, StoreError};
 
@@ -15,8 +15,10 @@ async fn sessions_have_their_bounds() {
         ("statement_timeout", "12345ms"),
         ("idle_in_transaction_session_timeout", "12345ms"),
         ("application_name", "settings-test"),
-        ("fsync", "off"),
         ("synchronous_commit", "on"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
         ("transaction_isolation", "read committed"),
     ];
     for (name, value) in rows {
@@ -25,6 +27,40 @@ async fn sessions_have_their_bounds() {
     }
     let (count, shown) = store.violations("SELECT current_user::text AS value FROM generate_series(1, 9);\n", 2).await.unwrap();
     assert_eq!((count, shown), (9, vec![r#"{"value": "kilat_app"}"#.to_owned(); 2]));
+}
+
+/// Counted, not timed: a plan that scans a table is right on an empty one, is kept, and is ruin on a full one.
+#[tokio::test]
+async fn no_batch_scans_a_table() {
+    // The server makes its own plan for the first five executions of a statement, and keeps the sixth.
+    const ROUNDS: usize = 10;
+    const SCANS: &str = "SELECT relname, seq_scan FROM pg_stat_user_tables
+        WHERE relname IN ('accounts', 'payments', 'operations', 'entries', 'dead_letters') ORDER BY relname";
+    let ledger = Ledger::open().await;
+    let before = ledger.sql(SCANS).await;
+    let store = ledger.another_store(|options| options.connections_max = 1);
+    for id in ["A", "B"] {
+        store.open_account(&account_key(id), currency("USD")).await.unwrap();
+    }
+    for round in 0..ROUNDS {
+        let requests = ["X", "Y"].map(|name| request(&format!("{name}{round}"), "A", "B", usd(1)));
+        store.deposit(vec![deposit(&format!("D{round}"), "A", usd(2))], at(10)).await.unwrap();
+        store.reserve(requests.to_vec(), at(10)).await.unwrap();
+        store.settle(keys(&requests), currencies(&requests), at(20), 0).await.unwrap();
+        store.record_rejections(vec![refused(&request(&format!("R{round}"), "A", "B", usd(1)))]).await.unwrap();
+        store.known(&keys(&requests)).await.unwrap();
+        store.records(&keys(&requests)).await.unwrap();
+        store.status(&requests[0].payment.key()).await.unwrap();
+        store.account(&account_key("A")).await.unwrap();
+        store.account_currencies(&[account_key("A")].into()).await.unwrap();
+        store.traces(&[("default".to_owned(), "X0".to_owned())], Duration::ZERO).await.unwrap();
+        store.open_holds(Duration::ZERO).await.unwrap();
+    }
+    // A session reports what it has scanned when it ends.
+    store.close().await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'kilat_app'";
+    await_answer(&ledger, sessions, |count| count == "0").await;
+    assert_eq!(ledger.sql(SCANS).await, before);
 }
 
 #[tokio::test]
@@ -104,7 +140,8 @@ async fn waiting_too_long_is_an_outage() {
         });
         let waiting = holds_the_connection.then(|| tokio::spawn(reserve_one(store.clone(), "P1")));
         if holds_the_connection {
-            await_blocked(&ledger).await;
+            let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            await_answer(&ledger, blocked, |count| count != "0").await;
         }
         let error = reserve_one(store, "P2").await.expect_err("the account is locked");
         assert!(error.is_outage(), "{error:?}");
@@ -120,14 +157,13 @@ async fn reserve_one(store: Store, id: &'static str) -> Result<(), StoreError> {
     store.reserve(vec![request(id, "A", "B", usd(1))], at(10)).await.map(|_| ())
 }
 
-/// Waits until a session of the services waits for a lock. Each look takes the time of starting a psql.
-async fn await_blocked(ledger: &Ledger) {
+/// Asks until the answer is the one awaited. Each look takes the time of starting a psql.
+async fn await_answer(ledger: &Ledger, sql: &str, is_awaited: impl Fn(&str) -> bool) {
     const LOOKS_MAX: u32 = 1_000;
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     for _ in 0..LOOKS_MAX {
-        if ledger.sql(sql).await != "0" {
+        if is_awaited(&ledger.sql(sql).await) {
             return;
         }
     }
-    panic!("nobody waits for a lock");
+    panic!("never so: {sql}");
 }

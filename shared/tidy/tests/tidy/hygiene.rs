@@ -1,0 +1,78 @@
+//! What must not be left lying about.
+
+use crate::checkout::{Checkout, Finding};
+use crate::rust_text::has_word;
+
+/// No macros that stand for work to come.
+pub(crate) fn unfinished_work(checkout: &Checkout) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, rust) in checkout.rust_files() {
+        for (line, code) in rust.lines() {
+            let found = ["todo!", "unimplemented!", "dbg!"]
+                .into_iter()
+                .filter(|name| code.contains(name) && has_word(code, &name[..name.len() - 1]));
+            findings.extend(found.map(|name| file.finding(line, format!("`{name}` is left: finish it"))));
+        }
+    }
+    findings
+}
+
+/// A test that is not run says why.
+pub(crate) fn ignored_tests(checkout: &Checkout) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, rust) in checkout.rust_files() {
+        let silent = rust.lines().filter(|(_, code)| code.contains("#[ignore") && !code.contains("#[ignore = \""));
+        findings.extend(silent.map(|(line, _)| file.finding(line, "an ignored test without a reason: `#[ignore = \"why\"]`")));
+    }
+    findings
+}
+
+/// Work to come stands in the design, not between the lines. The words are put together so that this file has none.
+pub(crate) fn notes_to_self(checkout: &Checkout) -> Vec<Finding> {
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
+    let mut findings = Vec::new();
+    for file in &checkout.files {
+        let lines: Vec<&str> = match &file.rust {
+            Some(rust) => rust.comments.iter().map(String::as_str).collect(),
+            None if file.path.ends_with(".json") => continue,
+            None => file.text.lines().collect(),
+        };
+        let noted = (1..).zip(lines).filter(|(_, text)| words.iter().any(|word| has_word(text, word)));
+        findings.extend(noted.map(|(line, _)| file.finding(line, "a note to self: do it, or write it into the design")));
+    }
+    findings
+}
+
+/// A test waits for what it needs; where only time will do, a comment says why.
+pub(crate) fn sleeping_tests(checkout: &Checkout) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, rust) in checkout.rust_files() {
+        let sleeps = rust.lines().filter(|(line, code)| (file.is_test() || rust.is_test(*line)) && code.contains("sleep("));
+        for (line, _) in sleeps {
+            let has_comment = |line: usize| rust.comments.get(line - 1).is_some_and(|comment| !comment.trim().is_empty());
+            if !has_comment(line) && (line == 1 || !has_comment(line - 1)) {
+                findings.push(file.finding(line, "a test sleeps: await the event, or say on the line above why only time will do"));
+            }
+        }
+    }
+    findings
+}
+
+#[test]
+fn what_lies_about_is_found() {
+    let left = "fn a() {\n    todo!()\n}\n// todo! in a comment\nlet s = \"dbg!\"; dbg!(s);\nunimplemented!(\"x\");\nmy_todo!();\n";
+    let ignored = "#[ignore]\n#[ignore = \"takes an hour\"]\n#[ignore=\"x\"]\n";
+    let note = format!("// {}: later\nlet x = \"{}\";\n", concat!("TO", "DO"), concat!("TO", "DO"));
+    let sleeps =
+        "sleep(x); // the lease runs out by the clock\n// so long\ntokio::time::sleep(y).await;\n\nsleep(z);\nlet s = \"sleep(\";\n";
+    let tested = format!("sleep(a);\n#[cfg(test)]\nmod tests {{\n{sleeps}}}\n");
+    crate::check(&[
+        ("unfinished work", &[("a/src/b.rs", left)], &["a/src/b.rs:2", "a/src/b.rs:5", "a/src/b.rs:6"]),
+        ("ignored tests", &[("a/tests/b.rs", ignored)], &["a/tests/b.rs:1", "a/tests/b.rs:3"]),
+        ("notes to self", &[("a/src/b.rs", &note)], &["a/src/b.rs:1"]),
+        ("notes to self", &[("a/b.sql", &note)], &["a/b.sql:1", "a/b.sql:2"]),
+        ("sleeping tests", &[("a/tests/b.rs", sleeps)], &["a/tests/b.rs:5"]),
+        ("sleeping tests", &[("a/src/b.rs", sleeps)], &[]),
+        ("sleeping tests", &[("a/src/b.rs", &tested)], &["a/src/b.rs:8"]),
+    ]);
+}
