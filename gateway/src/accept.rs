@@ -10,10 +10,15 @@ use runtime::broker::{Broker, BrokerError, Outgoing};
 use runtime::config::PipelineConfig;
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::time::Duration;
 use store::{Known, Store};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use wire::message::PaymentAccepted;
 use wire::{Code, Hop, HopMessage, Stream, Subject, envelope};
+
+/// The longest that reading back one batch may take.
+const READ_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// How a request for acceptance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,16 +54,16 @@ pub(crate) struct Acceptor(mpsc::Sender<Submission>);
 impl Acceptor {
     /// Starts the task that stores payments; it ends when the last acceptor is gone. `waiting_max` is the number of requests in
     /// flight at most, so that admission and not this queue turns requests away.
-    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig, waiting_max: usize) -> Acceptor {
+    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig, waiting_max: usize) -> (Acceptor, JoinHandle<()>) {
         let (sender, mut submissions) = mpsc::channel::<Submission>(waiting_max.max(1));
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let intake = Intake { broker, store, pipeline };
             let mut waiting = Vec::new();
             while submissions.recv_many(&mut waiting, intake.pipeline.batch_max).await > 0 {
                 intake.accept(std::mem::take(&mut waiting)).await;
             }
         });
-        Acceptor(sender)
+        (Acceptor(sender), task)
     }
 
     /// Accepts a payment, once. The caller may go away; the acceptance goes on.
@@ -203,19 +208,20 @@ impl Intake {
     /// yet arrive, so it is neither accepted nor refused.
     async fn read_back(&self, batch: &mut Batch) {
         let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
-        for key in keys {
-            let found = self.broker.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, &key)).await;
-            let fate = match found {
-                Ok(Some(stored)) => match fate_of_payload(&stored.payload) {
-                    Fate::Stored { fingerprint, .. } => Fate::Stored { fingerprint, by_us: true },
-                    failed => failed,
-                },
-                Ok(None) => Fate::Failed(Code::AcceptanceUnknown),
+        let reading = async {
+            for key in keys {
                 // Without an answer for one there is none for the rest either: do not wait for each.
-                Err(_) => return batch.fail_open(Code::AcceptanceUnknown),
-            };
-            batch.fates.insert(key, fate);
-        }
+                let Ok(found) = self.broker.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, &key)).await else { return };
+                let fate = match found.map(|stored| fate_of_payload(&stored.payload)) {
+                    Some(Fate::Stored { fingerprint, .. }) => Fate::Stored { fingerprint, by_us: true },
+                    Some(Fate::Failed(_)) | None => Fate::Failed(Code::AcceptanceUnknown),
+                };
+                batch.fates.insert(key, fate);
+            }
+        };
+        // Others wait behind this batch: what has not been read by then is not known, and may be asked again.
+        let _ = tokio::time::timeout(READ_BACK_MAX, reading).await;
+        batch.fail_open(Code::AcceptanceUnknown);
     }
 }
 

@@ -55,16 +55,6 @@ pub(crate) async fn show(account: &str, store: &Store) -> Result<Answer, Problem
     })?;
     match found {
         None => Ok(problem(&missing())),
-        Some(account) => Ok(json(
-            200,
-            &AccountReply {
-                id: account.key.id.clone(),
-                currency: account.currency,
-                status: account.status,
-                balance: account.balance.to_decimal_string(),
-                held: account.held.to_decimal_string(),
-                available: account.available().to_decimal_string(),
-            },
-        )),
+        Some(account) => Ok(json(200, &AccountReply::of(account.key.id, account.status, account.balance, account.held))),
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Store, StoreError, StoreOptions};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Between two attempts to declare the streams.
 const RETRY: Duration = Duration::from_millis(500);
@@ -52,13 +52,15 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     });
     let is_declared = Arc::new(AtomicBool::new(false));
     checks.push(("intake", flag(is_declared.clone())));
+    let (acceptor, accepting) = Acceptor::start(broker.clone(), store.clone(), config.pipeline.clone(), config.gateway.in_flight_max);
+    tokio::spawn(supervise(accepting, drain.clone()));
     let routes = Arc::new(Routes {
         health: Health { checks, drain: drain.clone(), metrics: metrics.clone() },
         admission: Admission::new(
             NonZeroU32::new(config.gateway.requests_per_second_max).unwrap_or(NonZeroU32::MIN),
             config.gateway.in_flight_max,
         ),
-        acceptor: Acceptor::start(broker.clone(), store.clone(), config.pipeline.clone(), config.gateway.in_flight_max),
+        acceptor,
         status: StatusReader { store: store.clone(), broker: broker.clone(), shards: config.pipeline.shards },
         broker: broker.clone(),
         store: store.clone(),
@@ -80,6 +82,14 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     declaring.abort();
     store.close().await;
     Ok(())
+}
+
+/// A gateway whose acceptance has panicked must end, to be started again, rather than turn everyone away for ever.
+async fn supervise(accepting: JoinHandle<()>, drain: Drain) {
+    if let Err(failure) = accepting.await {
+        tracing::error!(%failure, "acceptance panicked: the process ends");
+        drain.begin();
+    }
 }
 
 fn flag(flag: Arc<AtomicBool>) -> Check {

@@ -6,6 +6,7 @@
 
 use crate::faults::chain;
 use crate::intake::{Intake, patience, trace_key};
+use domain::facts::RecordState;
 use domain::{PaymentKey, PaymentRecord, Timestamp};
 use runtime::broker::{Broker, BrokerError, Outgoing};
 use runtime::config::{JanitorConfig, PipelineConfig};
@@ -82,8 +83,9 @@ impl Janitor {
         let floor = self.broker.progress(Stream::Accepted).await?.map_or(0, |progress| progress.floor);
         self.read().await?;
         let untraced = self.look(now, floor).await?;
-        self.redrive(now, untraced).await?;
+        // First, since it makes room: a full intake may refuse even a re-drive.
         self.purge(now).await?;
+        self.redrive(now, untraced).await?;
         self.emit_again(now).await
     }
 
@@ -179,9 +181,15 @@ impl Janitor {
         let mut message = Outgoing::new(subject.into_string(), stored.payload);
         message.headers.push((header::REDRIVE, redrives.to_string()));
         message.headers.push((header::ACCEPTED_AT, entry.accepted_at.to_string()));
-        self.broker.publish(&message).await?;
-        self.intake.replaced(seq);
-        Ok(true)
+        match self.broker.publish(&message).await {
+            Ok(()) => {
+                self.intake.replaced(seq);
+                Ok(true)
+            }
+            // It stays as it is, and is tried again when a purge has made room.
+            Err(BrokerError::Full) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Those payments whose last message in one of these hops is still to be processed.
@@ -221,9 +229,14 @@ impl Janitor {
     /// Emits the held payments again that no message leads to settle any more.
     async fn emit_again(&mut self, now: Timestamp) -> Result<(), RoundError> {
         let held = self.store.open_holds(self.first_patience()).await?;
-        let oldest = held.iter().map(|record| record.accepted_at).min().unwrap_or(now);
+        let since = |record: &PaymentRecord| match &record.state {
+            RecordState::Reserved(reserved) => reserved.at,
+            RecordState::Captured { finished_at, .. } | RecordState::Failed { finished_at, .. } => *finished_at,
+        };
+        let oldest = held.iter().map(since).min().unwrap_or(now);
         self.metrics.oldest_open_hold(Duration::from_micros(u64::try_from(now.micros() - oldest.micros()).unwrap_or(0)));
-        self.emitted.retain(|key, _| held.iter().any(|record| record.payment.key() == *key));
+        let open: HashSet<PaymentKey> = held.iter().map(|record| record.payment.key()).collect();
+        self.emitted.retain(|key, _| open.contains(key));
         let due: Vec<&PaymentRecord> =
             held.iter().filter(|record| self.emitted.get(&record.payment.key()).is_none_or(|(next, _)| *next <= now)).collect();
         if due.is_empty() {

@@ -157,7 +157,12 @@ impl Context {
         }
         let mut tasks = JoinSet::new();
         self.stage(Risk { limits, velocities }, Stream::Accepted, 0, &mut tasks);
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            // The process ends with it, as with every other stage, rather than stand still without risk.
+            if let Err(failure) = ended {
+                std::panic::resume_unwind(failure.into_panic());
+            }
+        }
     }
 
     async fn rebuild(&self, velocities: &Velocities) -> Result<(), String> {

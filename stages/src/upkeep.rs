@@ -32,6 +32,8 @@ async fn turn(broker: &Broker, stream: Stream, keep: u64, metrics: &StageMetrics
         return Ok(());
     }
     let below = (progress.floor + 1).saturating_sub(keep);
+    // A stream that was declared again may count from an earlier time, if the clock stepped back.
+    *trimmed_to = (*trimmed_to).min(below);
     // A purge per handful of messages would cost more than their memory.
     if below >= *trimmed_to + (keep / 4).max(1) {
         broker.purge_below(stream, below).await?;

@@ -3,7 +3,7 @@
 use domain::velocity::{Velocity, VelocityBook};
 use domain::{AccountKey, Currency, Money, Payment, Timestamp};
 use runtime::broker::{Broker, BrokerError};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 use store::{Store, StoreError};
 use wire::message::PaymentAccepted;
@@ -17,9 +17,30 @@ pub struct Velocities {
 
 struct State {
     book: VelocityBook,
-    /// Accepted messages up to this sequence are counted. The intake's consumer delivers new messages in order, so
-    /// whatever comes at or below it comes again.
+    /// Accepted messages up to this sequence are counted, but for those in `skipped`.
     counted_to: u64,
+    /// Sequences that were passed over: fetched ahead and let go in an outage, they come later, behind newer ones.
+    skipped: BTreeSet<u64>,
+}
+
+/// Passed-over sequences kept in mind at most; a consumer has far fewer deliveries open.
+const SKIPPED_MAX: usize = 100_000;
+
+impl State {
+    /// Whether a sequence is seen for the first time. The intake's consumer delivers new messages in order, so what is at or
+    /// below the newest comes again, unless it was skipped.
+    fn is_first_sight(&mut self, seq: u64) -> bool {
+        if seq <= self.counted_to {
+            return self.skipped.remove(&seq);
+        }
+        let oldest = seq.saturating_sub(SKIPPED_MAX as u64).max(self.counted_to + 1);
+        self.skipped.extend(oldest..seq);
+        while self.skipped.len() > SKIPPED_MAX {
+            self.skipped.pop_first();
+        }
+        self.counted_to = seq;
+        true
+    }
 }
 
 /// Why the counters cannot be rebuilt yet.
@@ -36,7 +57,10 @@ pub enum RebuildError {
 impl Velocities {
     /// Empty counters over a sliding window.
     pub fn new(window_seconds: u32) -> Velocities {
-        Velocities { state: Mutex::new(State { book: VelocityBook::new(window_seconds), counted_to: 0 }), window_seconds }
+        Velocities {
+            state: Mutex::new(State { book: VelocityBook::new(window_seconds), counted_to: 0, skipped: BTreeSet::new() }),
+            window_seconds,
+        }
     }
 
     /// Counts what was accepted within the window before `now`: the intake's messages, and the rows of those it no longer has.
@@ -62,7 +86,7 @@ impl Velocities {
             }
         }
         tracing::info!(payments = counted.len(), counted_to, "velocities rebuilt");
-        *self.lock() = State { book, counted_to };
+        *self.lock() = State { book, counted_to, skipped: BTreeSet::new() };
         Ok(())
     }
 
@@ -70,12 +94,9 @@ impl Velocities {
     pub fn count(&self, payment: &Payment, seq: u64, accepted_at: Timestamp, is_redriven: bool) -> Velocity {
         let mut state = self.lock();
         let account = payment.source_key();
-        if seq > state.counted_to {
-            state.counted_to = seq;
-            // A copy that the janitor published again was counted when its first copy came.
-            if !is_redriven {
-                state.book.count(account.clone(), payment.amount, accepted_at);
-            }
+        // A copy that the janitor published again was counted when its first copy came.
+        if state.is_first_sight(seq) && !is_redriven {
+            state.book.count(account.clone(), payment.amount, accepted_at);
         }
         state.book.observe(&account, payment.amount.currency, accepted_at)
     }
@@ -92,5 +113,33 @@ impl Velocities {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sequence_is_seen_first_once_in_whatever_order_it_comes() {
+        let mut state = State { book: VelocityBook::new(60), counted_to: 10, skipped: BTreeSet::new() };
+        let rows = [
+            (9, false),
+            (11, true),
+            (11, false),
+            (15, true),
+            (12, true),
+            (12, false),
+            (14, true),
+            (13, true),
+            (13, false),
+            (16, true),
+            (15, false),
+        ];
+        for (seq, first) in rows {
+            assert_eq!(state.is_first_sight(seq), first, "{seq}");
+        }
+        assert!(state.skipped.is_empty());
+        assert!(state.is_first_sight(10_000_000) && state.skipped.len() == SKIPPED_MAX);
     }
 }

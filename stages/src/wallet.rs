@@ -65,8 +65,8 @@ impl Wallet {
         request.finish()?;
         let (key, currency) = (key("id", id)?, currency("currency", &code)?);
         match self.store.open_account(&key, currency).await.map_err(|error| problem(&error))? {
-            Opening::Opened(opened) => reply(&account_reply(&opened)),
-            Opening::Replayed(opened) => Ok(Reply { replayed: true, ..reply(&account_reply(&opened))? }),
+            Opening::Opened(opened) => reply(&account_reply(opened)),
+            Opening::Replayed(opened) => Ok(Reply { replayed: true, ..reply(&account_reply(opened))? }),
             Opening::OtherCurrency => Err(Problem::new(Code::IdempotencyMismatch, "the account exists in another currency")),
         }
     }
@@ -129,13 +129,6 @@ fn deposit_reply(deposit: Deposit, outcome: &DepositOutcome) -> Result<Reply, Pr
 }
 
 /// An account as clients see it.
-fn account_reply(account: &Account) -> AccountReply {
-    AccountReply {
-        id: account.key.id.clone(),
-        currency: account.currency,
-        status: account.status,
-        balance: account.balance.to_decimal_string(),
-        held: account.held.to_decimal_string(),
-        available: account.available().to_decimal_string(),
-    }
+fn account_reply(account: Account) -> AccountReply {
+    AccountReply::of(account.key.id, account.status, account.balance, account.held)
 }

@@ -32,6 +32,8 @@ pub struct Harness<S: Stage, T: Transport, M: Morgue> {
     pipeline: PipelineConfig,
     metrics: StageMetrics,
     drain: Drain,
+    /// The deliveries of the batch in hand: all are kept alive until the last of them is done.
+    in_hand: Vec<T::Receipt>,
     /// When the deliveries in hand were last heard of by the broker.
     kept_at: Mutex<tokio::time::Instant>,
 }
@@ -52,10 +54,6 @@ impl<S: Stage, R: Clone> Batch<S, R> {
         self.inputs.push(input);
     }
 
-    fn receipts(&self) -> Vec<R> {
-        self.deliveries.iter().map(|delivery| delivery.receipt.clone()).collect()
-    }
-
     fn into_singles(self) -> impl Iterator<Item = Batch<S, R>> {
         self.deliveries.into_iter().zip(self.inputs).map(|(delivery, input)| Batch { deliveries: vec![delivery], inputs: vec![input] })
     }
@@ -67,7 +65,16 @@ struct Abandoned;
 impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     /// A stage with its input, its place for the dead and its metrics.
     pub fn new(stage: S, transport: T, morgue: M, pipeline: PipelineConfig, metrics: StageMetrics, drain: Drain) -> Harness<S, T, M> {
-        Harness { stage, transport, morgue, pipeline, metrics, drain, kept_at: Mutex::new(tokio::time::Instant::now()) }
+        Harness {
+            stage,
+            transport,
+            morgue,
+            pipeline,
+            metrics,
+            drain,
+            in_hand: Vec::new(),
+            kept_at: Mutex::new(tokio::time::Instant::now()),
+        }
     }
 
     /// Works until the drain begins.
@@ -117,6 +124,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
 
     /// One batch from delivery to acknowledgement.
     async fn process(&mut self, batch: Vec<Delivery<T::Receipt>>) -> Result<(), Abandoned> {
+        self.in_hand = batch.iter().map(|delivery| delivery.receipt.clone()).collect();
         self.kept_now();
         self.metrics.batch(batch.len(), batch.iter().filter(|delivery| delivery.attempt > 1).count());
         let (mut together, mut alone) = (Batch::<S, T::Receipt>::empty(), Batch::<S, T::Receipt>::empty());
@@ -165,24 +173,23 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
 
     /// The stage's verdicts, waiting out every outage; or why it has none.
     async fn advance(&mut self, batch: &Batch<S, T::Receipt>) -> Result<Result<Vec<Verdict>, String>, Abandoned> {
-        let (inputs, receipts) = (&batch.inputs, batch.receipts());
+        let inputs = &batch.inputs;
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             let judged = AssertUnwindSafe(self.stage.advance(inputs)).catch_unwind();
-            match self.keeping(&receipts, judged).await {
+            match self.keeping(judged).await {
                 Ok(Ok(verdicts)) if verdicts.len() == inputs.len() => return Ok(Ok(verdicts)),
                 Ok(Ok(verdicts)) => return Ok(Err(format!("{} verdicts on {} messages", verdicts.len(), inputs.len()))),
                 Ok(Err(Fault::Unexpected(reason))) => return Ok(Err(reason)),
                 Err(_) => return Ok(Err("the stage panicked".to_owned())),
-                Ok(Err(Fault::Outage(reason))) => self.outage(&receipts, &mut pause, &reason).await?,
+                Ok(Err(Fault::Outage(reason))) => self.outage(&mut pause, &reason).await?,
             }
         }
     }
 
     /// Publishes what the verdicts emit, buries what they bury, then acknowledges.
     async fn conclude(&mut self, batch: Batch<S, T::Receipt>, verdicts: Vec<Verdict>) -> Result<(), Abandoned> {
-        let receipts = batch.receipts();
-        let (mut routes, mut answered, mut unjudged) = (Routes::default(), Vec::with_capacity(receipts.len()), Vec::new());
+        let (mut routes, mut answered, mut unjudged) = (Routes::default(), Vec::with_capacity(batch.inputs.len()), Vec::new());
         for (delivery, verdict) in batch.deliveries.into_iter().zip(verdicts) {
             self.metrics.verdict(&verdict);
             let routed = match verdict {
@@ -196,7 +203,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
             }
         }
         for messages in routes.0.values() {
-            self.publish(&receipts, messages).await?;
+            self.publish(messages).await?;
         }
         for (delivery, reason) in unjudged {
             self.bury(&delivery, reason).await?;
@@ -207,29 +214,29 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
 
     /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again. Declaring and trying
     /// again in place, rather than dropping the batch, spares its redelivery; what is stored twice is judged once.
-    async fn publish(&mut self, receipts: &[T::Receipt], messages: &[Outgoing]) -> Result<(), Abandoned> {
+    async fn publish(&mut self, messages: &[Outgoing]) -> Result<(), Abandoned> {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
-            let stored = self.keeping(receipts, self.transport.publish(messages)).await;
+            let stored = self.keeping(self.transport.publish(messages)).await;
             match stored {
                 Ok(()) => return Ok(()),
                 Err(BrokerError::Full) => {
                     tracing::debug!(stage = %S::NAME, "the next stream is full");
-                    self.wait(receipts, &mut pause).await?;
+                    self.wait(&mut pause).await?;
                 }
                 Err(BrokerError::Missing) => {
                     if let Err(error) = self.transport.declare().await {
-                        self.outage(receipts, &mut pause, &error.to_string()).await?;
+                        tracing::debug!(stage = %S::NAME, %error, "the next stream cannot be declared");
                     }
+                    self.wait(&mut pause).await?;
                 }
-                Err(error) => self.outage(receipts, &mut pause, &error.to_string()).await?,
+                Err(error) => self.outage(&mut pause, &error.to_string()).await?,
             }
         }
     }
 
     /// Writes the dead letter, then the buried message, then acknowledges.
     async fn bury(&mut self, delivery: &Delivery<T::Receipt>, reason: String) -> Result<(), Abandoned> {
-        let receipts = [delivery.receipt.clone()];
         let token = Subject::payment_token(&delivery.subject);
         tracing::error!(stage = %S::NAME, payment = token, reason, "buried");
         let burial = Burial {
@@ -241,14 +248,14 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
             payload: delivery.payload.clone(),
         };
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
-        while let Err(error) = self.keeping(&receipts, self.morgue.bury(&burial)).await {
-            self.outage(&receipts, &mut pause, &error).await?;
+        while let Err(error) = self.keeping(self.morgue.bury(&burial)).await {
+            self.outage(&mut pause, &error).await?;
         }
         let mut message = Outgoing::new(Subject::dead(S::NAME, token).into_string(), delivery.payload.clone());
         message.headers.push((wire::header::DEAD_REASON, reason.replace(['\r', '\n'], " ")));
-        self.publish(&receipts, &[message]).await?;
+        self.publish(&[message]).await?;
         self.metrics.buried();
-        self.acknowledge(&receipts).await;
+        self.acknowledge(std::slice::from_ref(&delivery.receipt)).await;
         Ok(())
     }
 
@@ -260,23 +267,23 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     }
 
     /// An outage: what was fetched ahead is let go, the batch in hand is kept alive through a pause.
-    async fn outage(&mut self, receipts: &[T::Receipt], pause: &mut Pause, reason: &str) -> Result<(), Abandoned> {
+    async fn outage(&mut self, pause: &mut Pause, reason: &str) -> Result<(), Abandoned> {
         tracing::warn!(stage = %S::NAME, reason, "waiting out an outage");
         self.transport.close();
-        self.wait(receipts, pause).await
+        self.wait(pause).await
     }
 
-    async fn wait(&self, receipts: &[T::Receipt], pause: &mut Pause) -> Result<(), Abandoned> {
+    async fn wait(&self, pause: &mut Pause) -> Result<(), Abandoned> {
         if self.drain.has_begun() {
             return Err(Abandoned);
         }
-        self.keeping(receipts, pause.wait(&self.drain)).await;
+        self.keeping(pause.wait(&self.drain)).await;
         Ok(())
     }
 
     /// Does `work`, and says every third of the acknowledgement time that the deliveries are in progress. The time runs on
     /// from one piece of work to the next, or many short pauses would keep nothing.
-    async fn keeping<O>(&self, receipts: &[T::Receipt], work: impl Future<Output = O>) -> O {
+    async fn keeping<O>(&self, work: impl Future<Output = O>) -> O {
         let period = Duration::from_millis((self.pipeline.ack_wait_ms / 3).max(1));
         let mut work = std::pin::pin!(work);
         loop {
@@ -284,7 +291,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
             tokio::select! {
                 done = &mut work => return done,
                 () = tokio::time::sleep_until(due) => {
-                    if let Err(error) = self.transport.keep(receipts).await {
+                    if let Err(error) = self.transport.keep(&self.in_hand).await {
                         tracing::debug!(stage = %S::NAME, %error, "deliveries could not be kept");
                     }
                     self.kept_now();

@@ -61,16 +61,19 @@ fn decode(row: &PgRow) -> Result<Account, StoreError> {
 impl Store {
     /// Opens a customer's account with a zero balance.
     pub async fn open_account(&self, key: &AccountKey, currency: Currency) -> Result<Opening, StoreError> {
-        let opened = sqlx::query(
-            "INSERT INTO accounts (tenant, id, kind, currency) VALUES ($1, $2, 'customer', $3)
+        let opened = self
+            .within(
+                sqlx::query(
+                    "INSERT INTO accounts (tenant, id, kind, currency) VALUES ($1, $2, 'customer', $3)
              ON CONFLICT (tenant, id) DO NOTHING
              RETURNING tenant, id, currency, status, balance, held",
-        )
-        .bind(key.tenant.as_str())
-        .bind(key.id.as_str())
-        .bind(currency.code())
-        .fetch_optional(&self.pool)
-        .await?;
+                )
+                .bind(key.tenant.as_str())
+                .bind(key.id.as_str())
+                .bind(currency.code())
+                .fetch_optional(&self.pool),
+            )
+            .await?;
         if let Some(row) = opened {
             return Ok(Opening::Opened(decode(&row)?));
         }
@@ -81,29 +84,35 @@ impl Store {
 
     /// A customer's account.
     pub async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
-        let row = sqlx::query(
-            "SELECT tenant, id, currency, status, balance, held FROM accounts WHERE tenant = $1 AND id = $2 AND kind = 'customer'",
-        )
-        .bind(key.tenant.as_str())
-        .bind(key.id.as_str())
-        .fetch_optional(&self.pool)
-        .await?;
+        let row = self
+            .within(
+                sqlx::query(
+                    "SELECT tenant, id, currency, status, balance, held FROM accounts WHERE tenant = $1 AND id = $2 AND kind = 'customer'",
+                )
+                .bind(key.tenant.as_str())
+                .bind(key.id.as_str())
+                .fetch_optional(&self.pool),
+            )
+            .await?;
         row.as_ref().map(decode).transpose()
     }
 
     /// The currencies of those accounts that exist. One round trip.
     pub async fn account_currencies(&self, keys: &BTreeSet<AccountKey>) -> Result<HashMap<AccountKey, Currency>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = sqlx::query(
-            "SELECT k.place, a.currency
+        let rows = self
+            .within(
+                sqlx::query(
+                    "SELECT k.place, a.currency
              FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
              JOIN accounts a ON a.tenant = k.tenant AND a.id = k.id
              WHERE a.kind = 'customer'",
-        )
-        .bind(tenants)
-        .bind(ids)
-        .fetch_all(&self.pool)
-        .await?;
+                )
+                .bind(tenants)
+                .bind(ids)
+                .fetch_all(&self.pool),
+            )
+            .await?;
         let keys: Vec<&AccountKey> = keys.iter().collect();
         let mut found = HashMap::with_capacity(rows.len());
         for row in rows {
@@ -132,16 +141,18 @@ impl Store {
                 rows.insert((tenant.as_str(), account.as_str().to_owned(), currency.code()));
             }
         }
-        sqlx::query(
-            "INSERT INTO accounts (tenant, id, kind, currency)
+        self.within(
+            sqlx::query(
+                "INSERT INTO accounts (tenant, id, kind, currency)
              SELECT n.tenant, n.id, 'system', n.currency FROM UNNEST($1::text[], $2::text[], $3::text[]) AS n(tenant, id, currency)
              ORDER BY n.tenant, n.id
              ON CONFLICT (tenant, id) DO NOTHING",
+            )
+            .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.1.as_str()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
+            .execute(&self.pool),
         )
-        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.1.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
-        .execute(&self.pool)
         .await?;
         let mut seen = self.system_accounts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         seen.extend(unknown.iter().map(|(tenant, currency)| known(tenant, *currency)));

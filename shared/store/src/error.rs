@@ -6,6 +6,9 @@ pub enum StoreError {
     /// The database is away, refuses us, or was too slow: nothing is wrong with the request. Try again.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// The database neither answers nor refuses. What was asked may still be carried out.
+    #[error("the database did not answer within {0:?}")]
+    Silent(std::time::Duration),
     /// Other transactions were in the way again and again. Try again.
     #[error("the transaction lost against others {0} times")]
     Contention(u32),
@@ -26,7 +29,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same request may succeed later as it stands.
     pub fn is_outage(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_) | StoreError::Contention(_))
+        matches!(self, StoreError::Unavailable(_) | StoreError::Silent(_) | StoreError::Contention(_))
     }
 }
 

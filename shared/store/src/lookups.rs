@@ -28,19 +28,22 @@ impl Store {
     /// Which of these payments the ledger knows. One round trip.
     pub async fn known(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, Known>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = sqlx::query(
-            "SELECT k.place, p.fingerprint, d.payload
+        let rows = self
+            .within(
+                sqlx::query(
+                    "SELECT k.place, p.fingerprint, d.payload
              FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
              LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
              LEFT JOIN LATERAL (
                 SELECT payload FROM dead_letters d
                 WHERE p.id IS NULL AND d.tenant = k.tenant AND d.id = k.id AND d.resolved_at IS NULL LIMIT 1) d ON true
              WHERE p.id IS NOT NULL OR d.payload IS NOT NULL",
-        )
-        .bind(tenants)
-        .bind(ids)
-        .fetch_all(&self.pool)
-        .await?;
+                )
+                .bind(tenants)
+                .bind(ids)
+                .fetch_all(&self.pool),
+            )
+            .await?;
         let mut known = HashMap::with_capacity(rows.len());
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
@@ -59,20 +62,23 @@ impl Store {
 
     /// What the ledger has of one payment. One round trip.
     pub async fn status(&self, key: &PaymentKey) -> Result<StatusRow, StoreError> {
-        let row = sqlx::query(concat!(
-            "SELECT ",
-            record_columns!(),
-            ", d.stage AS dead_stage, d.reason AS dead_reason, d.payload AS dead_payload, d.at AS dead_at
+        let row = self
+            .within(
+                sqlx::query(concat!(
+                    "SELECT ",
+                    record_columns!(),
+                    ", d.stage AS dead_stage, d.reason AS dead_reason, d.payload AS dead_payload, d.at AS dead_at
              FROM (VALUES ($1, $2)) AS k(tenant, id)
              LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
              LEFT JOIN LATERAL (
                 SELECT stage, reason, payload, at FROM dead_letters d
                 WHERE d.tenant = k.tenant AND d.id = k.id AND d.resolved_at IS NULL ORDER BY d.at DESC LIMIT 1) d ON true"
-        ))
-        .bind(key.tenant.as_str())
-        .bind(key.id.as_str())
-        .fetch_one(&self.pool)
-        .await?;
+                ))
+                .bind(key.tenant.as_str())
+                .bind(key.id.as_str())
+                .fetch_one(&self.pool),
+            )
+            .await?;
         let record = row.try_get::<Option<&str>, _>("id")?.map(|_| record::decode(&row)).transpose()?;
         Ok(StatusRow { record, dead: OpenDeadLetter::decode(&row)? })
     }
@@ -80,15 +86,18 @@ impl Store {
     /// The rows of these payments, those that exist. One round trip.
     pub async fn records(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            record_columns!(),
-            " FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id"
-        ))
-        .bind(tenants)
-        .bind(ids)
-        .fetch_all(&self.pool)
-        .await?;
+        let rows = self
+            .within(
+                sqlx::query(concat!(
+                    "SELECT ",
+                    record_columns!(),
+                    " FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id"
+                ))
+                .bind(tenants)
+                .bind(ids)
+                .fetch_all(&self.pool),
+            )
+            .await?;
         rows.iter().map(|row| record::decode(row).map(|record| (record.payment.key(), record))).collect()
     }
 }

@@ -3,6 +3,7 @@
 use crate::StoreError;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::collections::HashSet;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub enum Plans {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) pool: PgPool,
+    /// How long an answer is waited for: the server's own limit of a statement, and the wait for a connection.
+    pub(crate) patience: Duration,
     /// Tenants and currencies (with shard) whose system accounts are known to exist.
     pub(crate) system_accounts: Arc<Mutex<HashSet<(String, domain::Currency, u16)>>>,
 }
@@ -74,18 +77,29 @@ impl Store {
             // A ping before each use would double the round trips; a dead connection shows itself and is retried.
             .test_before_acquire(false)
             .connect_lazy_with(connect);
-        Ok(Store { pool, system_accounts: Arc::default() })
+        let patience = options.statement_timeout + options.acquire_timeout;
+        Ok(Store { pool, patience, system_accounts: Arc::default() })
     }
 
     /// Asks the database for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        self.within(sqlx::query("SELECT 1").execute(&self.pool)).await?;
         Ok(())
     }
 
-    /// Closes the connections.
+    /// Closes the connections, or leaves them to their end when the database does not answer.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // Whichever way it ends, the process does too.
+        let _ = tokio::time::timeout(self.patience, self.pool.close()).await;
+    }
+
+    /// Waits for an answer as long as one can come. A server that is stopped, or a network that swallows packets, keeps
+    /// connections open and says nothing: no limit of the server's own ends that.
+    pub(crate) async fn within<T>(&self, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.patience, asked).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(StoreError::Silent(self.patience)),
+        }
     }
 }
 

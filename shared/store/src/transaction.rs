@@ -54,6 +54,10 @@ impl Store {
             }
             Err(StoreError::Contention(ATTEMPTS_MAX))
         });
-        task.await.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string())))
+        // Five statements at most. When the wait ends the task goes on, never cancelled; whoever tries again meets its locks.
+        match tokio::time::timeout(self.patience * 2, task).await {
+            Ok(ended) => ended.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string()))),
+            Err(_) => Err(StoreError::Silent(self.patience * 2)),
+        }
     }
 }

@@ -53,8 +53,10 @@ impl Store {
     /// trace takes until it is `age` old by the database's clock. One round trip.
     pub async fn traces(&self, keys: &[(String, String)], age: Duration) -> Result<HashMap<usize, Trace>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
-        let rows = sqlx::query(
-            "SELECT k.place, p.id IS NOT NULL AS recorded,
+        let rows = self
+            .within(
+                sqlx::query(
+                    "SELECT k.place, p.id IS NOT NULL AS recorded,
                 (extract(epoch FROM COALESCE(p.recorded_at, d.at) - clock_timestamp()) * 1000)::bigint + $3 AS wait_ms
              FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
              LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
@@ -62,12 +64,13 @@ impl Store {
                 SELECT min(at) AS at FROM dead_letters d
                 WHERE p.id IS NULL AND d.tenant = k.tenant AND d.id = k.id AND d.resolved_at IS NULL) d ON true
              WHERE p.id IS NOT NULL OR d.at IS NOT NULL",
-        )
-        .bind(tenants)
-        .bind(ids)
-        .bind(milliseconds(age))
-        .fetch_all(&self.pool)
-        .await?;
+                )
+                .bind(tenants)
+                .bind(ids)
+                .bind(milliseconds(age))
+                .fetch_all(&self.pool),
+            )
+            .await?;
         let mut traces = HashMap::with_capacity(rows.len());
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
@@ -81,10 +84,15 @@ impl Store {
     /// Payments whose money has been held for at least `age`, oldest first, those with an open dead letter left out. Rows
     /// before the watermark `open_holds` have ended; the watermark moves up to the oldest open hold.
     pub async fn open_holds(&self, age: Duration) -> Result<Vec<PaymentRecord>, StoreError> {
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            record_columns!(),
-            ", d.stage IS NOT NULL AS is_dead, p.recorded_at
+        // Taken before the scan: however long this process is suspended after it, the watermark stays below what it saw.
+        let began = self.within(sqlx::query("SELECT clock_timestamp() AS at").fetch_one(&self.pool)).await?;
+        let began: OffsetDateTime = began.try_get("at")?;
+        let rows = self
+            .within(
+                sqlx::query(concat!(
+                    "SELECT ",
+                    record_columns!(),
+                    ", d.stage IS NOT NULL AS is_dead, p.recorded_at
              FROM payments p
              LEFT JOIN LATERAL (
                 SELECT stage FROM dead_letters d
@@ -94,20 +102,24 @@ impl Store {
                AND p.status = 'RESERVED'
              ORDER BY p.recorded_at
              LIMIT $2"
-        ))
-        .bind(milliseconds(age))
-        .bind(OPEN_HOLDS_MAX)
-        .fetch_all(&self.pool)
-        .await?;
+                ))
+                .bind(milliseconds(age))
+                .bind(OPEN_HOLDS_MAX)
+                .fetch_all(&self.pool),
+            )
+            .await?;
         let oldest = rows.first().map(|row| row.try_get::<OffsetDateTime, _>("recorded_at")).transpose()?;
-        sqlx::query(
-            "INSERT INTO watermarks (name, at)
-             VALUES ('open_holds', LEAST($1, clock_timestamp() - $2::bigint * interval '1 millisecond'))
+        self.within(
+            sqlx::query(
+                "INSERT INTO watermarks (name, at)
+             VALUES ('open_holds', LEAST($1, $3 - $2::bigint * interval '1 millisecond'))
              ON CONFLICT (name) DO UPDATE SET at = GREATEST(watermarks.at, EXCLUDED.at)",
+            )
+            .bind(oldest)
+            .bind(milliseconds(age + COMMIT_DELAY))
+            .bind(began)
+            .execute(&self.pool),
         )
-        .bind(oldest)
-        .bind(milliseconds(age + COMMIT_DELAY))
-        .execute(&self.pool)
         .await?;
         let alive = rows.iter().filter(|row| !row.get::<bool, _>("is_dead"));
         alive.map(record::decode).collect()
@@ -115,12 +127,11 @@ impl Store {
 
     /// Payments recorded since an instant, for rebuilding velocities.
     pub async fn recent_payments(&self, since: Timestamp) -> Result<Vec<RecentPayment>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.within(sqlx::query(
             "SELECT tenant, id, source_account, currency, amount, accepted_seq, accepted_at FROM payments WHERE recorded_at >= $1 AND accepted_at >= $1",
         )
         .bind(since.to_datetime())
-        .fetch_all(&self.pool)
-        .await?;
+        .fetch_all(&self.pool)).await?;
         let corrupt = |what: &str| StoreError::Corrupt(format!("payments.{what}"));
         let decode = |row: &sqlx::postgres::PgRow| -> Result<RecentPayment, StoreError> {
             let currency = Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?;

@@ -1,7 +1,7 @@
 //! Request-reply: the micro services' subjects and bodies. Replies equal the HTTP bodies.
 
 use domain::ledger::AccountStatus;
-use domain::{AccountId, Currency, OperationId, Timestamp};
+use domain::{AccountId, Currency, Money, OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// An endpoint of a micro service.
@@ -79,6 +79,21 @@ pub struct AccountReply {
     pub held: String,
     /// What can be spent.
     pub available: String,
+}
+
+impl AccountReply {
+    /// An account with these amounts in its currency.
+    pub fn of(id: AccountId, status: AccountStatus, balance: Money, held: Money) -> AccountReply {
+        let available = Money::new(balance.minor.saturating_sub(held.minor), balance.currency);
+        AccountReply {
+            id,
+            currency: balance.currency,
+            status,
+            balance: balance.to_decimal_string(),
+            held: held.to_decimal_string(),
+            available: available.to_decimal_string(),
+        }
+    }
 }
 
 /// Reply of `wallet.deposit`.

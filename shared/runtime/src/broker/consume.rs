@@ -48,10 +48,14 @@ impl JetStreamTransport {
     async fn answer(&self, receipts: &[Receipt], answer: &'static [u8]) -> Result<(), BrokerError> {
         self.broker.require_connection()?;
         let client = self.broker.reading.client();
-        for receipt in receipts {
-            client.publish(receipt.0.clone(), answer.into()).await.map_err(BrokerError::unavailable)?;
-        }
-        Ok(())
+        let sending = async {
+            for receipt in receipts {
+                client.publish(receipt.0.clone(), answer.into()).await.map_err(BrokerError::unavailable)?;
+            }
+            Ok(())
+        };
+        // Without a connection a publish waits in a full queue for ever, and the drain with it.
+        tokio::time::timeout(self.broker.timeout, sending).await.map_err(BrokerError::unavailable)?
     }
 }
 

@@ -105,6 +105,13 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if i64::try_from(pipeline.keep_messages).unwrap_or(i64::MAX) > pipeline.stream_messages_max / 2 {
         return value("pipeline.keep_messages", "must be at most half of pipeline.stream_messages_max");
     }
+    // What upkeep leaves in a stream, at the largest size a message can have: the request's body, and as much again for facts.
+    let kept = i64::try_from(pipeline.keep_messages.saturating_mul(5) / 4).unwrap_or(i64::MAX);
+    let message_bytes_max = i64::try_from(config.http.body_bytes_max).unwrap_or(i64::MAX).saturating_add(2_048);
+    if kept.saturating_mul(message_bytes_max) > pipeline.stream_bytes_max {
+        return value("pipeline.stream_bytes_max", "must hold 5/4 of pipeline.keep_messages, each of http.body_bytes_max and 2 KiB more");
+    }
+    check_urls(config)?;
     if config.fx.spread_bps >= domain::fx::BASIS_POINTS {
         return value("fx.spread_bps", "must be below 10000");
     }
@@ -126,6 +133,20 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_urls(config: &Config) -> Result<(), ConfigError> {
+    let url = |key: &'static str, text: &str, schemes: &[&str]| {
+        let problem = match url::Url::parse(text) {
+            Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => return Ok(()),
+            Ok(_) => format!("must be a URL of the form {}://host:port", schemes.first().unwrap_or(&"")),
+            Err(error) => format!("is not a URL: {error}"),
+        };
+        Err(ConfigError::Value { key, problem })
+    };
+    url("postgres.url", &config.postgres.url, &["postgres", "postgresql"])?;
+    url("postgres.owner_url", &config.postgres.owner_url, &["postgres", "postgresql"])?;
+    config.nats.url.split(',').try_for_each(|address| url("nats.url", address, &["nats", "tls"]))
 }
 
 /// Loads the configuration, or says what is wrong with it and exits with [`EXIT_CONFIG`].
@@ -208,6 +229,10 @@ mod tests {
             ("pipeline.batch_max=0", "pipeline.batch_max"),
             ("pipeline.keep_messages=65536", "pipeline.keep_messages"),
             ("fx.spread_bps=10000", "fx.spread_bps"),
+            ("postgres.url=nonsense", "postgres.url"),
+            ("postgres.owner_url=http://h/d", "postgres.owner_url"),
+            ("nats.url=nats://h,127.0.0.1", "nats.url"),
+            ("pipeline.stream_bytes_max=1000000", "pipeline.stream_bytes_max"),
             ("risk.amount_max.USD=1.001", "risk.amount_max"),
             ("risk.amount_max.XXX=1", "risk.amount_max"),
             ("gateway.ports", "KEY=VALUE"),

@@ -263,7 +263,7 @@ impl PostgresConfig {
             owner_url: database("kilat_owner"),
             connections_max: 10,
             acquire_timeout_ms: 2_000,
-            statement_timeout_ms: 10_000,
+            statement_timeout_ms: 5_000,
         }
     }
 }
