@@ -194,6 +194,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
             self.metrics.verdict(&verdict);
             let routed = match verdict {
                 Verdict::Done => Ok(()),
+                Verdict::Later(_) | Verdict::PutBack(_) => continue,
                 Verdict::Bury(reason) => Err(reason),
                 Verdict::Emit(message) => routes.add(&message, self.pipeline.shards),
             };

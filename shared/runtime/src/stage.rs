@@ -5,6 +5,7 @@
 
 use domain::{Refusal, StageName, Timestamp};
 use std::future::Future;
+use wire::message::PaymentAccepted;
 use wire::{HopMessage, Message};
 
 /// A message to be judged, and what its delivery says of it.
@@ -27,8 +28,21 @@ pub enum Verdict {
     Emit(Box<HopMessage>),
     /// There is nothing left to say.
     Done,
+    /// This one must wait for something that the others need not wait for: ask again in a while. Says for what.
+    Later(&'static str),
+    /// The ledger does not know a payment that it must have known: it was set back. Accept the payment again.
+    PutBack(Box<PutBack>),
     /// This one cannot be judged, for a reason of its own: bury it.
     Bury(String),
+}
+
+/// What the intake had of a payment, as a later message still carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutBack {
+    /// The message that was accepted.
+    pub accepted: PaymentAccepted,
+    /// When its first copy was.
+    pub accepted_at: Timestamp,
 }
 
 impl Verdict {
@@ -44,7 +58,7 @@ impl Verdict {
                 HopMessage::Rejected(rejected) => Some(rejected.rejection.reason),
                 _ => None,
             },
-            Verdict::Done | Verdict::Bury(_) => None,
+            Verdict::Done | Verdict::Later(_) | Verdict::PutBack(_) | Verdict::Bury(_) => None,
         }
     }
 }
