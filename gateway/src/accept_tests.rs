@@ -77,7 +77,7 @@ async fn a_batch_with_duplicates_costs_two_publishes() {
     assert!(answers.iter().enumerate().all(|(place, answer)| *answer == expected(place)), "{answers:?}");
     // 512 that are refused together, one read of what is stored, 256 that are stored.
     assert_eq!(sent, 512 + 1 + 256);
-    assert_eq!(intake.broker.bounds(Stream::Accepted).await.unwrap().map(|(_, _, messages)| messages), Some(512));
+    assert_eq!(intake.broker.bounds(Stream::Accepted).await.unwrap().map(|bounds| bounds.messages), Some(512));
 }
 
 /// Within one batch and over batches: the first content under an id stands, and each request is told how it compares.

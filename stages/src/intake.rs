@@ -1,6 +1,6 @@
 //! The janitor's picture of the intake: every accepted payment that it still holds, and what is known of each. Pure.
 
-use domain::{PaymentKey, Tenant, Timestamp};
+use domain::Timestamp;
 use runtime::broker::AcceptedHead;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -38,14 +38,6 @@ pub(crate) fn patience(redrives: u32, first: Duration, max: Duration) -> Duratio
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_micros(at.micros().saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
-}
-
-/// Tenant and id of a token, as the ledger's traces are asked; a token that names no payment is taken whole, as burial does.
-pub(crate) fn trace_key(token: &str) -> (String, String) {
-    match PaymentKey::from_token(token) {
-        Ok(key) => (key.tenant.into(), key.id.into()),
-        Err(_) => (Tenant::default().into(), token.to_owned()),
-    }
 }
 
 impl Intake {

@@ -5,7 +5,7 @@
 //! never money, because reserve answers from the row.
 
 use crate::faults::chain;
-use crate::intake::{Intake, patience, trace_key};
+use crate::intake::{Intake, patience};
 use domain::facts::RecordState;
 use domain::{PaymentKey, PaymentRecord, Timestamp};
 use runtime::broker::{Broker, BrokerError, Outgoing};
@@ -15,7 +15,7 @@ use runtime::telemetry::Metrics;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use store::{Store, StoreError, Trace};
-use wire::{Hop, HopMessage, Stream, Subject, header};
+use wire::{Hop, HopMessage, Stream, Subject, dead_letter, header};
 
 /// Payments looked for in the ledger at once.
 const LOOK_MAX: usize = 5_000;
@@ -91,8 +91,8 @@ impl Janitor {
 
     /// Reads the intake's heads as far as memory allows.
     async fn read(&mut self) -> Result<(), RoundError> {
-        if let Some((_, last, _)) = self.broker.bounds(Stream::Accepted).await?
-            && last + 1 < self.intake.next_seq()
+        if let Some(bounds) = self.broker.bounds(Stream::Accepted).await?
+            && bounds.last + 1 < self.intake.next_seq()
         {
             tracing::warn!("the intake begins anew");
             self.intake.clear();
@@ -125,7 +125,7 @@ impl Janitor {
 
     async fn traces(&self, seqs: &[u64]) -> Result<Vec<(u64, Option<Trace>)>, RoundError> {
         let known: Vec<(u64, (String, String))> =
-            seqs.iter().filter_map(|seq| self.intake.entry(*seq).map(|entry| (*seq, trace_key(&entry.token)))).collect();
+            seqs.iter().filter_map(|seq| self.intake.entry(*seq).map(|entry| (*seq, dead_letter::key(&entry.token)))).collect();
         let keys: Vec<(String, String)> = known.iter().map(|(_, key)| key.clone()).collect();
         let traces = self.store.traces(&keys, Duration::from_millis(self.config.purge_after_ms)).await?;
         Ok(known.iter().enumerate().map(|(place, (seq, _))| (*seq, traces.get(&place).copied())).collect())
@@ -149,7 +149,7 @@ impl Janitor {
             for (seq, trace) in self.traces(part).await? {
                 if trace.is_some() {
                     self.intake.look_again(seq, now, Duration::ZERO);
-                } else if self.redrive_one(seq).await? {
+                } else if self.redrive_one(seq, now).await? {
                     count += 1;
                 }
             }
@@ -161,7 +161,7 @@ impl Janitor {
         Ok(())
     }
 
-    async fn redrive_one(&mut self, seq: u64) -> Result<bool, RoundError> {
+    async fn redrive_one(&mut self, seq: u64, now: Timestamp) -> Result<bool, RoundError> {
         let Some(entry) = self.intake.entry(seq).cloned() else {
             return Ok(false);
         };
@@ -188,6 +188,11 @@ impl Janitor {
             }
             // It stays as it is, and is tried again when a purge has made room.
             Err(BrokerError::Full) => Ok(false),
+            Err(BrokerError::Refused(reason)) => {
+                tracing::error!(payment = entry.token, reason, "a lost payment cannot be driven again");
+                self.intake.look_again(seq, now, self.patience_max());
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -1,27 +1,19 @@
 //! Dead letters in the ledger, as the harness sees them.
 
 use crate::faults::chain;
-use domain::{PaymentKey, Tenant};
 use runtime::drain::Drain;
-use runtime::morgue::{Burial, Morgue};
+use runtime::morgue::{Burial, BurialError, Morgue};
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use store::{DeadLetter, Store};
+use wire::dead_letter;
 
 /// The open dead letters that this process knows of, and the way to write more.
 #[derive(Clone)]
 pub(crate) struct LedgerMorgue {
     store: Store,
     open: Arc<RwLock<HashSet<(String, String)>>>,
-}
-
-/// Tenant and id of a subject token. A token that names no payment is kept whole, so that it can be found.
-fn parts(token: &str) -> (String, String) {
-    match PaymentKey::from_token(token) {
-        Ok(key) => (key.tenant.into(), key.id.into()),
-        Err(_) => (Tenant::default().into(), token.to_owned()),
-    }
 }
 
 impl LedgerMorgue {
@@ -46,8 +38,8 @@ impl LedgerMorgue {
 }
 
 impl Morgue for LedgerMorgue {
-    async fn bury(&self, burial: &Burial) -> Result<(), String> {
-        let (tenant, id) = parts(&burial.token);
+    async fn bury(&self, burial: &Burial) -> Result<(), BurialError> {
+        let (tenant, id) = dead_letter::key(&burial.token);
         let letter = DeadLetter {
             tenant: tenant.clone(),
             id: id.clone(),
@@ -57,13 +49,16 @@ impl Morgue for LedgerMorgue {
             reason: burial.reason.clone(),
             payload: burial.payload.to_vec(),
         };
-        self.store.bury(&letter).await.map_err(|error| chain(&error))?;
+        self.store.bury(&letter).await.map_err(|error| match error.is_outage() {
+            true => BurialError::Outage(chain(&error)),
+            false => BurialError::Objection(chain(&error)),
+        })?;
         self.open.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert((tenant, id));
         Ok(())
     }
 
     fn is_dead(&self, token: &str) -> bool {
         let open = self.open.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        !open.is_empty() && open.contains(&parts(token))
+        !open.is_empty() && open.contains(&dead_letter::key(token))
     }
 }

@@ -68,7 +68,7 @@ impl Velocities {
         let since = Timestamp::from_micros(now.micros() - i64::from(self.window_seconds) * 1_000_000);
         // Rows first: a payment that is purged between the two reads has had its row for long.
         let rows = store.recent_payments(since).await?;
-        let counted_to = broker.bounds(Stream::Accepted).await?.map_or(0, |(_, last, _)| last);
+        let counted_to = broker.bounds(Stream::Accepted).await?.map_or(0, |bounds| bounds.last);
         let accepted = broker.accepted_since(since, counted_to).await?;
         let mut book = VelocityBook::new(self.window_seconds);
         let mut counted: HashSet<(AccountKey, String)> = HashSet::new();

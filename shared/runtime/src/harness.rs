@@ -3,26 +3,33 @@
 //! **Acknowledge last.** The unacknowledged input is the outbox: whatever happens before the acknowledgement happens
 //! again. **An outage never buries a payment**: the harness lets go of what was fetched ahead, keeps the batch in hand
 //! alive and tries again in place. Burial needs an unexpected fault of a payment that was judged alone; never a count.
+//! **One payment never stops the others**: what waits for something of its own is delivered again later.
+
+mod brake;
+mod burial;
+mod patience;
+mod postponed;
 
 use crate::broker::{BrokerError, Outgoing};
 use crate::config::PipelineConfig;
 use crate::drain::Drain;
-use crate::morgue::{Burial, Morgue};
-use crate::stage::{Fault, Input, Stage, Verdict};
+use crate::morgue::Morgue;
+use crate::stage::{Fault, Input, PutBack, Stage, Verdict};
 use crate::telemetry::StageMetrics;
 use crate::transport::{Delivery, Transport};
+use brake::Brake;
 use futures::FutureExt;
+use patience::{Abandoned, Pause};
+use postponed::{Postponed, Wait};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use wire::{HopMessage, Stream, Subject, envelope};
+use std::sync::Mutex;
+use tokio::time::Instant;
+use wire::envelope::{self, DecodeError};
+use wire::{HopMessage, Stream, Subject, header};
 
 /// From this delivery on a message is judged alone: if it is what ends the process, it takes no other payment with it.
 const ALONE_FROM_ATTEMPT: u64 = 3;
-
-/// The first pause of a retry; it doubles up to the configured maximum.
-const RETRY_FIRST: Duration = Duration::from_millis(20);
 
 /// Runs one stage on one input stream.
 pub struct Harness<S: Stage, T: Transport, M: Morgue> {
@@ -32,10 +39,12 @@ pub struct Harness<S: Stage, T: Transport, M: Morgue> {
     pipeline: PipelineConfig,
     metrics: StageMetrics,
     drain: Drain,
-    /// The deliveries of the batch in hand: all are kept alive until the last of them is done.
-    in_hand: Vec<T::Receipt>,
+    /// The deliveries of the batch in hand that have no answer yet, by sequence: all are kept alive until the last is done.
+    in_hand: BTreeMap<u64, T::Receipt>,
     /// When the deliveries in hand were last heard of by the broker.
-    kept_at: Mutex<tokio::time::Instant>,
+    kept_at: Mutex<Instant>,
+    postponed: Postponed,
+    brake: Brake,
 }
 
 /// Deliveries and what they were decoded to, place by place.
@@ -59,39 +68,35 @@ impl<S: Stage, R: Clone> Batch<S, R> {
     }
 }
 
-/// The drain began while the batch in hand was waiting out an outage: it stays unacknowledged and comes again.
-struct Abandoned;
+/// Deliveries, each with why it has no answer.
+type Reasoned<R, W> = Vec<(Delivery<R>, W)>;
 
 impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     /// A stage with its input, its place for the dead and its metrics.
     pub fn new(stage: S, transport: T, morgue: M, pipeline: PipelineConfig, metrics: StageMetrics, drain: Drain) -> Harness<S, T, M> {
-        Harness {
-            stage,
-            transport,
-            morgue,
-            pipeline,
-            metrics,
-            drain,
-            in_hand: Vec::new(),
-            kept_at: Mutex::new(tokio::time::Instant::now()),
-        }
+        let (in_hand, kept_at) = (BTreeMap::new(), Mutex::new(Instant::now()));
+        let (postponed, brake) = (Postponed::new(pipeline.ack_pending_max), Brake::default());
+        Harness { stage, transport, morgue, pipeline, metrics, drain, in_hand, kept_at, postponed, brake }
     }
 
     /// Works until the drain begins.
     pub async fn run(mut self) {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         self.transport.close();
+        self.metrics.halted(false);
         let mut is_open = false;
         while !self.drain.has_begun() {
             if !is_open {
                 is_open = self.reopen(&mut pause).await;
                 continue;
             }
-            let drain = self.drain.clone();
+            let (drain, release_at) = (self.drain.clone(), self.brake.release_at());
             let taken = tokio::select! {
                 () = drain.begun() => break,
                 taken = self.transport.take(self.pipeline.batch_max) => taken,
+                () = at(release_at) => Ok(Vec::new()),
             };
+            self.release_brake();
             match taken {
                 Ok(batch) => {
                     pause.reset();
@@ -124,21 +129,29 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
 
     /// One batch from delivery to acknowledgement.
     async fn process(&mut self, batch: Vec<Delivery<T::Receipt>>) -> Result<(), Abandoned> {
-        self.in_hand = batch.iter().map(|delivery| delivery.receipt.clone()).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.in_hand = batch.iter().map(|delivery| (delivery.seq, delivery.receipt.clone())).collect();
         self.kept_now();
+        self.postponed.prune(Instant::now());
         self.metrics.batch(batch.len(), batch.iter().filter(|delivery| delivery.attempt > 1).count());
         let (mut together, mut alone) = (Batch::<S, T::Receipt>::empty(), Batch::<S, T::Receipt>::empty());
+        let mut newer = Vec::new();
         for delivery in batch {
             if self.morgue.is_dead(Subject::payment_token(&delivery.subject)) {
-                self.acknowledge(&[delivery.receipt]).await;
+                self.acknowledge(&[delivery]).await;
                 continue;
             }
             match decode::<S, T>(&delivery) {
-                Ok(input) if delivery.attempt >= ALONE_FROM_ATTEMPT => alone.push(delivery, input),
+                Ok(input) if self.is_judged_alone(&delivery) => alone.push(delivery, input),
                 Ok(input) => together.push(delivery, input),
-                Err(reason) => self.bury(&delivery, reason).await?,
+                // Another release is at work beside this one, or after it; unless nobody can ever judge this.
+                Err(Unreadable::Newer) if Subject::payment(&delivery.subject).is_ok() => newer.push((delivery, "a newer release")),
+                Err(unreadable) => self.bury(delivery, unreadable.to_string()).await?,
             }
         }
+        self.postpone(newer).await;
         if !together.inputs.is_empty() {
             self.judge(together).await?;
         }
@@ -148,12 +161,17 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
         Ok(())
     }
 
+    /// What has waited comes again by our own wish, however often.
+    fn is_judged_alone(&self, delivery: &Delivery<T::Receipt>) -> bool {
+        delivery.attempt >= ALONE_FROM_ATTEMPT && !self.postponed.has_waited(delivery.seq)
+    }
+
     /// Judges a batch; after an unexpected fault each of its messages alone.
-    async fn judge(&mut self, batch: Batch<S, T::Receipt>) -> Result<(), Abandoned> {
+    async fn judge(&mut self, mut batch: Batch<S, T::Receipt>) -> Result<(), Abandoned> {
         let started = Instant::now();
         match self.advance(&batch).await? {
             Ok(verdicts) => {
-                self.conclude(batch, verdicts).await?;
+                self.conclude(batch.deliveries, verdicts).await?;
                 self.metrics.judged(started.elapsed());
                 Ok(())
             }
@@ -164,7 +182,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
                 }
                 Ok(())
             }
-            Err(reason) => match batch.deliveries.first() {
+            Err(reason) => match batch.deliveries.pop() {
                 Some(delivery) => self.bury(delivery, reason).await,
                 None => Ok(()),
             },
@@ -187,143 +205,183 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
         }
     }
 
-    /// Publishes what the verdicts emit, buries what they bury, then acknowledges.
-    async fn conclude(&mut self, batch: Batch<S, T::Receipt>, verdicts: Vec<Verdict>) -> Result<(), Abandoned> {
-        let (mut routes, mut answered, mut unjudged) = (Routes::default(), Vec::with_capacity(batch.inputs.len()), Vec::new());
-        for (delivery, verdict) in batch.deliveries.into_iter().zip(verdicts) {
+    /// Publishes what the verdicts emit and acknowledges; then postpones and buries the rest.
+    async fn conclude(&mut self, deliveries: Vec<Delivery<T::Receipt>>, verdicts: Vec<Verdict>) -> Result<(), Abandoned> {
+        let mut routes: BTreeMap<Stream, Reasoned<T::Receipt, Outgoing>> = BTreeMap::new();
+        let (mut answered, mut waiting, mut unjudged) = (Vec::new(), Vec::new(), Vec::new());
+        for (delivery, verdict) in deliveries.into_iter().zip(verdicts) {
             self.metrics.verdict(&verdict);
-            let routed = match verdict {
-                Verdict::Done => Ok(()),
-                Verdict::Later(_) | Verdict::PutBack(_) => continue,
-                Verdict::Bury(reason) => Err(reason),
-                Verdict::Emit(message) => routes.add(&message, self.pipeline.shards),
-            };
-            match routed {
-                Ok(()) => answered.push(delivery.receipt),
-                Err(reason) => unjudged.push((delivery, reason)),
+            match verdict {
+                Verdict::Done => answered.push(delivery),
+                Verdict::Later(why) => waiting.push((delivery, why)),
+                Verdict::Bury(reason) => unjudged.push((delivery, reason)),
+                Verdict::Emit(message) => match outgoing(&message, self.pipeline.shards) {
+                    Ok((stream, outgoing)) => routes.entry(stream).or_default().push((delivery, outgoing)),
+                    Err(reason) => unjudged.push((delivery, reason)),
+                },
+                Verdict::PutBack(put_back) => match self.put_back(*put_back).await? {
+                    true => answered.push(delivery),
+                    false => waiting.push((delivery, "room in the intake")),
+                },
             }
         }
-        for messages in routes.0.values() {
-            self.publish(messages).await?;
-        }
-        for (delivery, reason) in unjudged {
-            self.bury(&delivery, reason).await?;
+        for (stream, emitted) in routes {
+            let refused = self.emit(stream, emitted, &mut answered).await?;
+            unjudged.extend(refused);
         }
         self.acknowledge(&answered).await;
+        self.postpone(waiting).await;
+        for (delivery, reason) in unjudged {
+            self.bury(delivery, reason).await?;
+        }
         Ok(())
     }
 
-    /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again. Declaring and trying
-    /// again in place, rather than dropping the batch, spares its redelivery; what is stored twice is judged once.
-    async fn publish(&mut self, messages: &[Outgoing]) -> Result<(), Abandoned> {
+    /// Stores what a batch emits into one stream: all of it, or, where the broker objects to the messages, each by itself.
+    /// Answers with those that it takes in no way.
+    async fn emit(
+        &mut self,
+        stream: Stream,
+        emitted: Reasoned<T::Receipt, Outgoing>,
+        answered: &mut Vec<Delivery<T::Receipt>>,
+    ) -> Result<Reasoned<T::Receipt, String>, Abandoned> {
+        let (deliveries, messages): (Vec<_>, Vec<_>) = emitted.into_iter().unzip();
+        if self.publish(stream, &messages).await?.is_ok() {
+            answered.extend(deliveries);
+            return Ok(Vec::new());
+        }
+        let mut refused = Vec::new();
+        for (delivery, message) in deliveries.into_iter().zip(messages) {
+            match self.publish(stream, std::slice::from_ref(&message)).await? {
+                Ok(()) => answered.push(delivery),
+                Err(reason) => refused.push((delivery, reason)),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Accepts a payment again that the ledger has lost; whether the intake has it now.
+    async fn put_back(&mut self, put_back: PutBack) -> Result<bool, Abandoned> {
+        let message = HopMessage::Accepted(put_back.accepted);
+        let Ok((_, mut outgoing)) = outgoing(&message, self.pipeline.shards) else { return Ok(false) };
+        outgoing.only_if_absent = true;
+        outgoing.headers.push((header::REDRIVE, "1".to_owned()));
+        outgoing.headers.push((header::ACCEPTED_AT, put_back.accepted_at.to_string()));
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
-            let stored = self.keeping(self.transport.publish(messages)).await;
-            match stored {
-                Ok(()) => return Ok(()),
-                Err(BrokerError::Full) => {
-                    tracing::debug!(stage = %S::NAME, "the next stream is full");
-                    self.wait(&mut pause).await?;
-                }
-                Err(BrokerError::Missing) => {
-                    if let Err(error) = self.transport.declare().await {
-                        tracing::debug!(stage = %S::NAME, %error, "the next stream cannot be declared");
-                    }
-                    self.wait(&mut pause).await?;
-                }
+            match self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await {
+                Ok(()) | Err(BrokerError::Conflict) => return Ok(true),
+                // Waiting here for room would wait for ever: what makes room is settled by this very stage.
+                Err(BrokerError::Full | BrokerError::Refused(_)) => return Ok(false),
+                Err(BrokerError::Missing) => self.declare(&mut pause).await?,
                 Err(error) => self.outage(&mut pause, &error.to_string()).await?,
             }
         }
     }
 
-    /// Writes the dead letter, then the buried message, then acknowledges.
-    async fn bury(&mut self, delivery: &Delivery<T::Receipt>, reason: String) -> Result<(), Abandoned> {
-        let token = Subject::payment_token(&delivery.subject);
-        tracing::error!(stage = %S::NAME, payment = token, reason, "buried");
-        let burial = Burial {
-            stage: S::NAME,
-            token: token.to_owned(),
-            stream: self.transport.stream(),
-            seq: delivery.seq,
-            reason: reason.clone(),
-            payload: delivery.payload.clone(),
-        };
+    /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again. Declaring and trying
+    /// again in place, rather than dropping the batch, spares its redelivery; what is stored twice is judged once. The broker
+    /// may object to the messages themselves, for good.
+    async fn publish(&mut self, stream: Stream, messages: &[Outgoing]) -> Result<Result<(), String>, Abandoned> {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
-        while let Err(error) = self.keeping(self.morgue.bury(&burial)).await {
-            self.outage(&mut pause, &error).await?;
-        }
-        let mut message = Outgoing::new(Subject::dead(S::NAME, token).into_string(), delivery.payload.clone());
-        message.headers.push((wire::header::DEAD_REASON, reason.replace(['\r', '\n'], " ")));
-        self.publish(&[message]).await?;
-        self.metrics.buried();
-        self.acknowledge(std::slice::from_ref(&delivery.receipt)).await;
-        Ok(())
-    }
-
-    /// Acknowledges; a failure is not waited for, since the deliveries come again and are answered as before.
-    async fn acknowledge(&self, receipts: &[T::Receipt]) {
-        if let Err(error) = self.transport.acknowledge(receipts).await {
-            tracing::debug!(stage = %S::NAME, %error, "acknowledgements were not sent");
-        }
-    }
-
-    /// An outage: what was fetched ahead is let go, the batch in hand is kept alive through a pause.
-    async fn outage(&mut self, pause: &mut Pause, reason: &str) -> Result<(), Abandoned> {
-        tracing::warn!(stage = %S::NAME, reason, "waiting out an outage");
-        self.transport.close();
-        self.wait(pause).await
-    }
-
-    async fn wait(&self, pause: &mut Pause) -> Result<(), Abandoned> {
-        if self.drain.has_begun() {
-            return Err(Abandoned);
-        }
-        self.keeping(pause.wait(&self.drain)).await;
-        Ok(())
-    }
-
-    /// Does `work`, and says every third of the acknowledgement time that the deliveries are in progress. The time runs on
-    /// from one piece of work to the next, or many short pauses would keep nothing.
-    async fn keeping<O>(&self, work: impl Future<Output = O>) -> O {
-        let period = Duration::from_millis((self.pipeline.ack_wait_ms / 3).max(1));
-        let mut work = std::pin::pin!(work);
         loop {
-            let due = *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) + period;
-            tokio::select! {
-                done = &mut work => return done,
-                () = tokio::time::sleep_until(due) => {
-                    if let Err(error) = self.transport.keep(&self.in_hand).await {
-                        tracing::debug!(stage = %S::NAME, %error, "deliveries could not be kept");
+            match self.keeping(self.transport.publish(messages)).await {
+                Ok(()) => return Ok(Ok(())),
+                Err(BrokerError::Refused(reason)) => return Ok(Err(reason)),
+                Err(BrokerError::Full) => {
+                    tracing::debug!(stage = %S::NAME, %stream, "the next stream is full");
+                    // What fills it must be waiting for its stage; what that has done with goes now.
+                    if let Err(error) = self.keeping(self.transport.make_room(stream)).await {
+                        tracing::debug!(stage = %S::NAME, %stream, %error, "no room can be made");
                     }
-                    self.kept_now();
+                    self.wait(&mut pause).await?;
                 }
+                Err(BrokerError::Missing) => self.declare(&mut pause).await?,
+                Err(error) => self.outage(&mut pause, &error.to_string()).await?,
             }
         }
     }
 
-    fn kept_now(&self) {
-        *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) = tokio::time::Instant::now();
+    async fn declare(&mut self, pause: &mut Pause) -> Result<(), Abandoned> {
+        if let Err(error) = self.transport.declare().await {
+            tracing::debug!(stage = %S::NAME, %error, "the next stream cannot be declared");
+        }
+        self.wait(pause).await
+    }
+
+    /// Acknowledges; a failure is not waited for, since the deliveries come again and are answered as before.
+    async fn acknowledge(&mut self, deliveries: &[Delivery<T::Receipt>]) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let receipts: Vec<T::Receipt> = deliveries.iter().map(|delivery| delivery.receipt.clone()).collect();
+        for delivery in deliveries {
+            self.in_hand.remove(&delivery.seq);
+            self.postponed.ended(delivery.seq);
+        }
+        if let Err(error) = self.transport.acknowledge(&receipts).await {
+            tracing::debug!(stage = %S::NAME, %error, "acknowledgements were not sent");
+        }
+    }
+
+    /// Has these delivered again later, or lets go of those that have waited for long: the janitor brings them back.
+    async fn postpone(&mut self, waiting: Reasoned<T::Receipt, &'static str>) {
+        if waiting.is_empty() {
+            return;
+        }
+        let (now, mut again, mut let_go) = (Instant::now(), Vec::new(), Vec::new());
+        for (delivery, why) in waiting {
+            match self.postponed.wait(delivery.seq, now) {
+                Wait::Again(after) => {
+                    self.in_hand.remove(&delivery.seq);
+                    again.push((delivery.receipt, after));
+                }
+                Wait::LetGo => {
+                    tracing::warn!(stage = %S::NAME, payment = Subject::payment_token(&delivery.subject), "let go: it waits for {why}");
+                    let_go.push(delivery);
+                }
+            }
+        }
+        // Like an acknowledgement that was not sent: the deliveries come again after a while of their own.
+        if let Err(error) = self.transport.postpone(&again).await {
+            tracing::debug!(stage = %S::NAME, %error, "deliveries were not postponed");
+        }
+        self.acknowledge(&let_go).await;
     }
 }
 
-/// What a batch emits, by stream: an atomic batch belongs to one.
-#[derive(Default)]
-struct Routes(BTreeMap<Stream, Vec<Outgoing>>);
-
-impl Routes {
-    fn add(&mut self, message: &HopMessage, shards: u16) -> Result<(), String> {
-        let payload = message.encode().map_err(|error| format!("the verdict cannot be written: {error}"))?;
-        let (stream, subject) = message.route(shards);
-        self.0.entry(stream).or_default().push(Outgoing::new(subject.into_string(), payload));
-        Ok(())
+/// Waits until an instant; for ever when there is none.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 
-fn decode<S: Stage, T: Transport>(delivery: &Delivery<T::Receipt>) -> Result<Input<S::In>, String> {
-    let message: S::In = envelope::decode(&delivery.payload).map_err(|error| error.to_string())?;
-    let named = Subject::payment(&delivery.subject).map_err(|error| format!("the subject's payment {error}"))?;
+fn outgoing(message: &HopMessage, shards: u16) -> Result<(Stream, Outgoing), String> {
+    let payload = message.encode().map_err(|error| format!("the verdict cannot be written: {error}"))?;
+    let (stream, subject) = message.route(shards);
+    Ok((stream, Outgoing::new(subject.into_string(), payload)))
+}
+
+/// Why a delivery is no input.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    /// This build does not know its version.
+    #[error("a message of a newer version")]
+    Newer,
+    #[error("{0}")]
+    Malformed(String),
+}
+
+fn decode<S: Stage, T: Transport>(delivery: &Delivery<T::Receipt>) -> Result<Input<S::In>, Unreadable> {
+    let message: S::In = envelope::decode(&delivery.payload).map_err(|error| match error {
+        DecodeError::UnknownVersion(version) if version > envelope::VERSION => Unreadable::Newer,
+        error => Unreadable::Malformed(error.to_string()),
+    })?;
+    let named = Subject::payment(&delivery.subject).map_err(|error| Unreadable::Malformed(format!("the subject's payment {error}")))?;
     if wire::Message::key(&message) != named {
-        return Err("the message is about another payment than its subject".to_owned());
+        return Err(Unreadable::Malformed("the message is about another payment than its subject".to_owned()));
     }
     Ok(Input {
         message,
@@ -331,31 +389,6 @@ fn decode<S: Stage, T: Transport>(delivery: &Delivery<T::Receipt>) -> Result<Inp
         accepted_at: delivery.first_accepted_at.unwrap_or(delivery.stored_at),
         is_redriven: delivery.first_accepted_at.is_some(),
     })
-}
-
-/// Pauses that double up to a maximum.
-struct Pause {
-    next: Duration,
-    max: Duration,
-}
-
-impl Pause {
-    fn new(milliseconds_max: u64) -> Pause {
-        Pause { next: RETRY_FIRST, max: Duration::from_millis(milliseconds_max) }
-    }
-
-    fn reset(&mut self) {
-        self.next = RETRY_FIRST;
-    }
-
-    async fn wait(&mut self, drain: &Drain) {
-        let pause = self.next.min(self.max);
-        self.next = self.next.saturating_mul(2).min(self.max);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = drain.begun() => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use crate::broker::{BrokerError, Outgoing};
 use crate::drain::Drain;
-use crate::morgue::{Burial, Morgue};
+use crate::morgue::{Burial, BurialError, Morgue};
 use crate::transport::{Delivery, Transport};
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use wire::Stream;
 
 /// What a test prepares, and what it looks at afterwards.
 #[derive(Debug, Default)]
@@ -13,19 +15,23 @@ pub(crate) struct Script {
     /// Batches to deliver, in order; when there are none left the drain begins.
     pub(crate) deliveries: VecDeque<Vec<Delivery<u64>>>,
     /// How the next publishes end; success when there is nothing left.
-    pub(crate) publishes: VecDeque<BrokerError>,
-    /// How many of the next burials meet an outage.
-    pub(crate) burial_outages: usize,
+    pub(crate) publishes: VecDeque<Result<(), BrokerError>>,
+    /// How the next burials end; success when there is nothing left.
+    pub(crate) burials: VecDeque<BurialError>,
     /// Tokens of open dead letters.
     pub(crate) dead: HashSet<String>,
     /// Batches that were stored, by subject.
     pub(crate) published: Vec<Vec<String>>,
     /// Receipts that were acknowledged, in order.
     pub(crate) acknowledged: Vec<u64>,
+    /// Receipts that were postponed, and for how long each.
+    pub(crate) postponed: Vec<(u64, Duration)>,
     /// Dead letters that were written.
     pub(crate) buried: Vec<Burial>,
-    /// How often deliveries were kept, what was fetched ahead was let go, and missing streams were declared.
-    pub(crate) kept: usize,
+    /// Receipts that were kept, each time.
+    pub(crate) kept: Vec<Vec<u64>>,
+    /// How often room was made, what was fetched ahead was let go, and missing streams were declared.
+    pub(crate) made_room: usize,
     pub(crate) closed: usize,
     pub(crate) declared: usize,
 }
@@ -75,12 +81,22 @@ impl Transport for Memory {
 
     async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
         self.with(|script| match script.publishes.pop_front() {
-            Some(error) => Err(error),
-            None => {
+            Some(Err(error)) => Err(error),
+            Some(Ok(())) | None => {
                 script.published.push(batch.iter().map(|message| message.subject.clone()).collect());
                 Ok(())
             }
         })
+    }
+
+    async fn make_room(&self, _: Stream) -> Result<(), BrokerError> {
+        self.with(|script| script.made_room += 1);
+        Ok(())
+    }
+
+    async fn postpone(&self, receipts: &[(u64, Duration)]) -> Result<(), BrokerError> {
+        self.with(|script| script.postponed.extend_from_slice(receipts));
+        Ok(())
     }
 
     async fn acknowledge(&self, receipts: &[u64]) -> Result<(), BrokerError> {
@@ -88,18 +104,17 @@ impl Transport for Memory {
         Ok(())
     }
 
-    async fn keep(&self, _: &[u64]) -> Result<(), BrokerError> {
-        self.with(|script| script.kept += 1);
+    async fn keep(&self, receipts: &[u64]) -> Result<(), BrokerError> {
+        self.with(|script| script.kept.push(receipts.to_vec()));
         Ok(())
     }
 }
 
 impl Morgue for Memory {
-    async fn bury(&self, burial: &Burial) -> Result<(), String> {
+    async fn bury(&self, burial: &Burial) -> Result<(), BurialError> {
         self.with(|script| {
-            if script.burial_outages > 0 {
-                script.burial_outages -= 1;
-                return Err("the ledger is away".to_owned());
+            if let Some(error) = script.burials.pop_front() {
+                return Err(error);
             }
             script.buried.push(burial.clone());
             Ok(())

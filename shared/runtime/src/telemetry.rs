@@ -62,6 +62,7 @@ struct Instruments {
     rejected: Counter<u64>,
     dead: Counter<u64>,
     redeliveries: Counter<u64>,
+    halted: Gauge<u64>,
     lag: Gauge<u64>,
     oldest_open_hold: Gauge<f64>,
     redriven: Counter<u64>,
@@ -89,6 +90,7 @@ impl Metrics {
             rejected: meter.u64_counter("payments_rejected").with_description("Refusals by stage and code").build(),
             dead: meter.u64_counter("payments_dead").with_description("Buried messages by stage").build(),
             redeliveries: meter.u64_counter("stage_redeliveries").with_description("Deliveries that were not the first").build(),
+            halted: meter.u64_gauge("stage_halted").with_description("Whether a stage has too much to bury, and buries nothing").build(),
             lag: meter.u64_gauge("stage_lag_messages").with_description("Messages that wait for a stage").build(),
             oldest_open_hold: meter
                 .f64_gauge("ledger_oldest_open_hold")
@@ -182,6 +184,11 @@ impl StageMetrics {
         self.metrics.inner.dead.add(1, &[self.label()]);
     }
 
+    /// Burials are halted, or may go on.
+    pub fn halted(&self, is_halted: bool) {
+        self.metrics.inner.halted.record(u64::from(is_halted), &[self.label()]);
+    }
+
     /// So many messages wait.
     pub fn lag(&self, messages: u64) {
         self.metrics.inner.lag.record(messages, &[self.label(), KeyValue::new("shard", i64::from(self.shard))]);
@@ -202,6 +209,7 @@ mod tests {
         stage.batch(7, 1);
         stage.judged(Duration::from_millis(1));
         stage.buried();
+        stage.halted(true);
         stage.lag(5);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         let rows = [
@@ -211,6 +219,7 @@ mod tests {
             r#"stage_duration_seconds_count{stage="risk"} 1"#,
             r#"stage_redeliveries_total{stage="risk"} 1"#,
             r#"payments_dead_total{stage="risk"} 1"#,
+            r#"stage_halted{stage="risk"} 1"#,
             r#"stage_lag_messages{shard="0",stage="risk"} 5"#,
             "ledger_oldest_open_hold_seconds 2",
         ];

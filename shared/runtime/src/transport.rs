@@ -4,6 +4,8 @@ use crate::broker::{BrokerError, Outgoing};
 use bytes::Bytes;
 use domain::Timestamp;
 use std::future::Future;
+use std::time::Duration;
+use wire::Stream;
 
 /// A message as it was delivered to a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,12 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Stores a batch in one stream: all of it or nothing.
     fn publish(&self, batch: &[Outgoing]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Removes from a derived stream what its stage has acknowledged, as far as it fills the stream.
+    fn make_room(&self, stream: Stream) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Has each delivery come again after its time.
+    fn postpone(&self, receipts: &[(Self::Receipt, Duration)]) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
     /// Acknowledges deliveries for good.
     fn acknowledge(&self, receipts: &[Self::Receipt]) -> impl Future<Output = Result<(), BrokerError>> + Send;

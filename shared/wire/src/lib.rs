@@ -4,6 +4,7 @@
 //! type exists for what is known *after* each hop, so no field of it is ever "not yet". The committed files in
 //! `tests/golden` are the wire format: a change of theirs is a change for everyone who reads the streams.
 
+pub mod dead_letter;
 pub mod envelope;
 pub mod header;
 pub mod message;

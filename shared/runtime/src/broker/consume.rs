@@ -1,12 +1,14 @@
 //! The transport on JetStream: a durable pull consumer per stage.
 
+use super::ready::ready;
 use super::{Broker, BrokerError, Outgoing};
 use crate::config::PipelineConfig;
 use crate::transport::{Delivery, Transport};
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
+use bytes::Bytes;
 use domain::Timestamp;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use std::time::Duration;
 use tokio::sync::watch;
 use wire::{Stream, header};
@@ -45,12 +47,12 @@ impl JetStreamTransport {
         Ok(())
     }
 
-    async fn answer(&self, receipts: &[Receipt], answer: &'static [u8]) -> Result<(), BrokerError> {
+    async fn answer(&self, answers: impl Iterator<Item = (&Receipt, Bytes)>) -> Result<(), BrokerError> {
         self.broker.require_connection()?;
         let client = self.broker.reading.client();
         let sending = async {
-            for receipt in receipts {
-                client.publish(receipt.0.clone(), answer.into()).await.map_err(BrokerError::unavailable)?;
+            for (receipt, answer) in answers {
+                client.publish(receipt.0.clone(), answer).await.map_err(BrokerError::unavailable)?;
             }
             Ok(())
         };
@@ -87,25 +89,21 @@ impl Transport for JetStreamTransport {
                 return Err(changed.map_or_else(BrokerError::unavailable, |()| BrokerError::unavailable("reconnected")));
             }
         };
-        let mut batch = Vec::new();
-        let mut next = first;
-        loop {
+        let mut batch = match first {
+            Some(Ok(message)) => vec![delivery(message)?],
+            Some(Err(error)) => return Err(BrokerError::unavailable(error)),
+            None => return Err(BrokerError::Missing),
+        };
+        while batch.len() < max
+            && let Some(next) = ready(messages)
+        {
             match next {
                 Some(Ok(message)) => batch.push(delivery(message)?),
                 // What is in hand is processed; the next call meets the end of the stream again.
-                Some(Err(_)) | None if !batch.is_empty() => {
+                Some(Err(_)) | None => {
                     self.messages = None;
                     break;
                 }
-                Some(Err(error)) => return Err(BrokerError::unavailable(error)),
-                None => return Err(BrokerError::Missing),
-            }
-            if batch.len() >= max {
-                break;
-            }
-            match messages.next().now_or_never() {
-                Some(ready) => next = ready,
-                None => break,
             }
         }
         Ok(batch)
@@ -127,11 +125,20 @@ impl Transport for JetStreamTransport {
         self.broker.publish_batch(batch).await
     }
 
+    async fn make_room(&self, stream: Stream) -> Result<(), BrokerError> {
+        self.broker.trim(stream, &self.pipeline).await.map(|_| ())
+    }
+
+    async fn postpone(&self, receipts: &[(Receipt, Duration)]) -> Result<(), BrokerError> {
+        let answers = receipts.iter().map(|(receipt, after)| (receipt, format!("-NAK {{\"delay\": {}}}", after.as_nanos()).into()));
+        self.answer(answers).await
+    }
+
     async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
-        self.answer(receipts, b"+ACK").await
+        self.answer(receipts.iter().map(|receipt| (receipt, Bytes::from_static(b"+ACK")))).await
     }
 
     async fn keep(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
-        self.answer(receipts, b"+WPI").await
+        self.answer(receipts.iter().map(|receipt| (receipt, Bytes::from_static(b"+WPI")))).await
     }
 }

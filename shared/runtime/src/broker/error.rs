@@ -15,6 +15,9 @@ pub enum BrokerError {
     /// The stream or consumer does not exist. Nothing was stored.
     #[error("the stream or consumer is missing")]
     Missing,
+    /// The message itself is objected to, for good: too large. Nothing was stored.
+    #[error("the message is refused: {0}")]
+    Refused(String),
     /// Nothing was sent, or it was refused: nothing was stored.
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
@@ -33,6 +36,7 @@ impl BrokerError {
     pub(super) fn of_code(error: &jetstream::Error) -> BrokerError {
         match error.error_code() {
             ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => BrokerError::Conflict,
+            ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => BrokerError::Refused(error.to_string()),
             ErrorCode::STREAM_STORE_FAILED => BrokerError::Full,
             ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND => BrokerError::Missing,
             _ => BrokerError::unavailable(error),
@@ -44,6 +48,7 @@ impl BrokerError {
         match error.kind() {
             PublishErrorKind::WrongLastSequence => BrokerError::Conflict,
             PublishErrorKind::StreamNotFound => BrokerError::Missing,
+            PublishErrorKind::MaxPayloadExceeded => BrokerError::Refused(error.to_string()),
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => BrokerError::Unknown(error.to_string()),
             _ => match std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>()) {
                 Some(answer) => BrokerError::of_code(answer),

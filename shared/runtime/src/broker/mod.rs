@@ -9,9 +9,11 @@ mod error;
 mod publish;
 mod rates;
 mod read;
+mod ready;
 mod scan;
 mod services;
 mod streams;
+mod trim;
 
 pub use connect::{Broker, Subscription};
 pub use consume::{JetStreamTransport, Receipt};
@@ -19,5 +21,5 @@ pub use error::BrokerError;
 pub use publish::Outgoing;
 pub use rates::RateChange;
 pub use read::Stored;
-pub use scan::{AcceptedHead, Progress};
+pub use scan::{AcceptedHead, Bounds, Progress};
 pub use services::{Reply, ServiceHandler};

@@ -1,5 +1,6 @@
 //! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), one answer for all of a batch.
 
+use super::streams::MESSAGE_BYTES_MAX;
 use super::{Broker, BrokerError};
 use async_nats::HeaderMap;
 use async_nats::header::{
@@ -10,6 +11,11 @@ use bytes::Bytes;
 
 /// The most messages that the server takes in one atomic batch.
 const BATCH_MAX: usize = 1_000;
+
+/// A header line's colon, space and end.
+const HEADER_LINE_BYTES: usize = 4;
+/// The version line and the headers of a condition and of an atomic batch, with room to spare.
+const BATCH_HEADERS_BYTES_MAX: usize = 256;
 
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +34,12 @@ impl Outgoing {
     /// A message without headers or conditions.
     pub fn new(subject: String, payload: impl Into<Bytes>) -> Outgoing {
         Outgoing { subject, payload: payload.into(), headers: Vec::new(), only_if_absent: false }
+    }
+
+    /// Its size as a stream counts it, at most: subject names are not counted, and our headers are few.
+    fn bytes_max(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
+        self.payload.len() + headers + BATCH_HEADERS_BYTES_MAX
     }
 
     fn headers(&self) -> HeaderMap {
@@ -52,6 +64,10 @@ impl Broker {
         };
         if before.is_empty() {
             return self.publish_one(last, last.headers()).await;
+        }
+        // The server leaves such a message out without a word, and then refuses the batch as incomplete, as if it were lost.
+        if let Some(too_large) = batch.iter().find(|message| message.bytes_max() > MESSAGE_BYTES_MAX as usize) {
+            return Err(BrokerError::Refused(format!("{} bytes are more than a stream takes", too_large.payload.len())));
         }
         let id = uuid::Uuid::now_v7().simple().to_string();
         let client = self.publishing.client();

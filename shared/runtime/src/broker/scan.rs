@@ -35,6 +35,19 @@ pub struct Progress {
     pub in_hand: u64,
 }
 
+/// What a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first sequence.
+    pub first: u64,
+    /// The last sequence, whether it is still stored or not.
+    pub last: u64,
+    /// Messages.
+    pub messages: u64,
+    /// What they take, headers included.
+    pub bytes: u64,
+}
+
 impl Broker {
     /// How far the consumer of a stream has come; nothing when the stream or the consumer is missing.
     pub async fn progress(&self, stream: Stream) -> Result<Option<Progress>, BrokerError> {
@@ -56,13 +69,14 @@ impl Broker {
         }
     }
 
-    /// The first and last sequence of a stream, and how many messages it holds; nothing when it is missing.
-    pub async fn bounds(&self, stream: Stream) -> Result<Option<(u64, u64, u64)>, BrokerError> {
+    /// What a stream holds; nothing when it is missing.
+    pub async fn bounds(&self, stream: Stream) -> Result<Option<Bounds>, BrokerError> {
         self.require_connection()?;
         match self.reading.get_stream(stream.name()).await {
             Ok(handle) => {
                 let state = &handle.cached_info().state;
-                Ok(Some((state.first_sequence, state.last_sequence, state.messages)))
+                let (first, last) = (state.first_sequence, state.last_sequence);
+                Ok(Some(Bounds { first, last, messages: state.messages, bytes: state.bytes }))
             }
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
@@ -80,7 +94,7 @@ impl Broker {
 
     /// The heads of the intake from `seq` on, up to `max` and to the last message stored when this was called.
     pub async fn accepted_heads(&self, seq: u64, max: usize) -> Result<Vec<AcceptedHead>, BrokerError> {
-        let Some((first, last, messages)) = self.bounds(Stream::Accepted).await? else {
+        let Some(Bounds { first, last, messages, .. }) = self.bounds(Stream::Accepted).await? else {
             return Err(BrokerError::Missing);
         };
         if messages == 0 || seq > last {
@@ -104,7 +118,7 @@ impl Broker {
 
     /// The intake's messages stored since an instant, up to the sequence `last`.
     pub async fn accepted_since(&self, since: Timestamp, last: u64) -> Result<Vec<Stored>, BrokerError> {
-        let Some((_, newest, messages)) = self.bounds(Stream::Accepted).await? else {
+        let Some(Bounds { last: newest, messages, .. }) = self.bounds(Stream::Accepted).await? else {
             return Ok(Vec::new());
         };
         if messages == 0 || last == 0 {

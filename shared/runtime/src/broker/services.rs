@@ -1,11 +1,12 @@
 //! Micro services: endpoints that answer requests, and asking them.
 
+use super::ready::ready;
 use super::{Broker, BrokerError};
 use async_nats::RequestErrorKind;
 use async_nats::header::HeaderMap;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt};
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use std::future::Future;
 use std::time::Duration;
 use wire::service::Endpoint;
@@ -47,7 +48,7 @@ impl Broker {
             while let Some(request) = requests.next().await {
                 let mut waiting = vec![request];
                 while waiting.len() < REQUESTS_MAX
-                    && let Some(Some(request)) = requests.next().now_or_never()
+                    && let Some(Some(request)) = ready(&mut requests)
                 {
                     waiting.push(request);
                 }

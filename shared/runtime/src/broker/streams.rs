@@ -9,8 +9,11 @@ use async_nats::jetstream::{ErrorCode, consumer};
 use std::time::Duration;
 use wire::Stream;
 
-/// The server's largest accepted message is 1 MiB; a payment is far below.
-const MESSAGE_BYTES_MAX: i32 = 256 << 10;
+/// The largest message of a stream, headers included. The server's own limit is 1 MiB; a payment is far below.
+pub(super) const MESSAGE_BYTES_MAX: i32 = 256 << 10;
+
+/// What a dead letter needs beside the largest message that any stream lets through: its reason, and more.
+const DEAD_LETTER_BYTES: i32 = 16 << 10;
 
 impl Broker {
     /// Declares every stream of the pipeline and the consumer of each that has one. What exists stays as it is.
@@ -95,7 +98,7 @@ fn stream_config(stream: Stream, pipeline: &PipelineConfig) -> Config {
             max_messages_per_subject: 1,
             ..base
         },
-        Stream::Dead => Config { storage: StorageType::File, ..base },
+        Stream::Dead => Config { storage: StorageType::File, max_message_size: MESSAGE_BYTES_MAX + DEAD_LETTER_BYTES, ..base },
         Stream::Finished => Config {
             storage: StorageType::Memory,
             discard: DiscardPolicy::Old,

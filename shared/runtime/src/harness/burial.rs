@@ -1,0 +1,87 @@
+//! Burial: the dead letter, then the buried message, then the acknowledgement. It cannot fail on what is buried, and it has
+//! a brake.
+
+use super::Harness;
+use super::brake::Permission;
+use super::patience::{Abandoned, Pause};
+use crate::broker::Outgoing;
+use crate::morgue::{Burial, BurialError, Morgue};
+use crate::stage::Stage;
+use crate::transport::{Delivery, Transport};
+use bytes::Bytes;
+use tokio::time::Instant;
+use wire::{Stream, Subject, dead_letter, header};
+
+impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
+    /// Buries a delivery, or has it wait while burials are halted. What names no payment is nobody's money, and nobody can
+    /// drive it again: it is buried whatever the brake says.
+    pub(super) async fn bury(&mut self, delivery: Delivery<T::Receipt>, reason: String) -> Result<(), Abandoned> {
+        let token = Subject::payment_token(&delivery.subject);
+        if Subject::payment(&delivery.subject).is_ok() {
+            match self.brake.ask(Instant::now()) {
+                Permission::Granted => {}
+                Permission::Halting => {
+                    tracing::error!(stage = %S::NAME, payment = token, reason, "too many burials at once: they are halted, and payments wait");
+                    self.metrics.halted(true);
+                    self.postpone(vec![(delivery, "burials to go on")]).await;
+                    return Ok(());
+                }
+                Permission::Halted => {
+                    tracing::debug!(stage = %S::NAME, payment = token, reason, "not buried while burials are halted");
+                    self.postpone(vec![(delivery, "burials to go on")]).await;
+                    return Ok(());
+                }
+            }
+        }
+        let (token, reason) = (dead_letter::token(token).into_owned(), dead_letter::reason(&reason));
+        tracing::error!(stage = %S::NAME, payment = token, reason, "buried");
+        let payload = delivery.payload.clone();
+        self.write_letter(Burial { stage: S::NAME, token, stream: self.transport.stream(), seq: delivery.seq, reason, payload }).await?;
+        self.metrics.buried();
+        self.acknowledge(&[delivery]).await;
+        Ok(())
+    }
+
+    /// Writes the letter in the ledger and in the stream of the dead. Where either objects to the message itself, a letter
+    /// without it takes its place: the reason and the place where it came from are worth more than no letter at all.
+    async fn write_letter(&mut self, mut burial: Burial) -> Result<(), Abandoned> {
+        let mut pause = Pause::new(self.pipeline.retry_ms_max);
+        loop {
+            match self.keeping(self.morgue.bury(&burial)).await {
+                Ok(()) => break,
+                Err(BurialError::Outage(outage)) => self.outage(&mut pause, &outage).await?,
+                Err(BurialError::Objection(objection)) if burial.payload.is_empty() => {
+                    tracing::error!(stage = %S::NAME, payment = burial.token, objection, "a dead letter cannot be written");
+                    break;
+                }
+                Err(BurialError::Objection(objection)) => burial = without_message(burial, &objection),
+            }
+        }
+        if let Err(objection) = self.publish(Stream::Dead, &[message(&burial)]).await? {
+            let refused = self.publish(Stream::Dead, &[message(&without_message(burial, &objection))]).await?;
+            if let Err(objection) = refused {
+                tracing::error!(stage = %S::NAME, objection, "a buried message cannot be published");
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets burials go on once the fault that halted them is over.
+    pub(super) fn release_brake(&mut self) {
+        if self.brake.release_if_over(Instant::now()) {
+            tracing::info!(stage = %S::NAME, "burials may go on");
+            self.metrics.halted(false);
+        }
+    }
+}
+
+fn message(burial: &Burial) -> Outgoing {
+    let mut message = Outgoing::new(Subject::dead(burial.stage, &burial.token).into_string(), burial.payload.clone());
+    message.headers.push((header::DEAD_REASON, burial.reason.clone()));
+    message
+}
+
+fn without_message(burial: Burial, objection: &str) -> Burial {
+    let reason = dead_letter::reason(&format!("{}; the message could not be kept: {objection}", burial.reason));
+    Burial { reason, payload: Bytes::new(), ..burial }
+}
