@@ -68,10 +68,13 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
     let postgres = &config.postgres;
     let (acquire_timeout, statement_timeout) =
         (Duration::from_millis(postgres.acquire_timeout_ms), Duration::from_millis(postgres.statement_timeout_ms));
-    let options = StoreOptions::for_service(&postgres.url, "stages", postgres.connections_max, acquire_timeout, statement_timeout);
-    let store = Store::connect_lazily(&options)?;
+    let connect = |name: &str, connections_max| {
+        Store::connect_lazily(&StoreOptions::for_service(&postgres.url, name, connections_max, acquire_timeout, statement_timeout))
+    };
+    // Readiness has a connection of its own: stages that are busy are not away, and probes take nothing from them.
+    let (store, readiness) = (connect("stages", postgres.connections_max)?, connect("stages readiness", 1)?);
     let broker = Broker::connect(&config.nats, "kilat stages").await?;
-    let pinged = store.clone();
+    let pinged = readiness.clone();
     let checks = server_checks(broker.clone(), move || ping(pinged.clone()));
     let morgue = LedgerMorgue::new(store.clone());
     let context = Context { config: Arc::new(config), broker, morgue, store, metrics: Metrics::new()?, checks, drain };
@@ -88,7 +91,7 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
             context.drain.begin();
         }
     }
-    context.store.close().await;
+    tokio::join!(context.store.close(), readiness.close());
     Ok(())
 }
 

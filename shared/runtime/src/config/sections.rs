@@ -64,7 +64,7 @@ pub struct PostgresConfig {
     pub url: String,
     /// As the owner of the schema; for `stages migrate` alone.
     pub owner_url: String,
-    /// Connections of one process at most.
+    /// Connections of one process at most, and one more that only readiness uses.
     pub connections_max: u32,
     /// How long a free connection is waited for, in milliseconds.
     pub acquire_timeout_ms: u64,
@@ -110,6 +110,10 @@ pub struct HttpConfig {
     pub host: std::net::IpAddr,
     /// Connections of one listener at most.
     pub connections_max: usize,
+    /// Of those, connections of one peer at most: of an IPv4 address, or of a /64 of IPv6. More are closed at once.
+    pub connections_per_peer_max: usize,
+    /// Whether loopback is a peer like any other. On this machine many clients share it.
+    pub loopback_is_a_peer: bool,
     /// The largest request body, in bytes.
     pub body_bytes_max: usize,
     /// The largest request head, in bytes.
@@ -312,6 +316,8 @@ impl Default for HttpConfig {
         HttpConfig {
             host: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             connections_max: 8_192,
+            connections_per_peer_max: 1_024,
+            loopback_is_a_peer: false,
             body_bytes_max: 16 << 10,
             header_bytes_max: 16 << 10,
             header_timeout_ms: 30_000,

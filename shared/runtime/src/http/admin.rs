@@ -1,36 +1,19 @@
 //! The routes that every port has: health and metrics; and, on a role's own port, the routes of its service.
 
 use super::answer::{Answer, json, method_not_allowed, not_found, problem, text};
+use super::readiness::Check;
 use super::server::Handler;
 use super::service_routes::{Refused, service_request};
-use crate::broker::{Broker, Reply, ServiceHandler};
+use crate::broker::{Reply, ServiceHandler};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
 use crate::telemetry::Metrics;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
-use std::future::Future;
 use std::sync::Arc;
 use wire::service::Endpoint;
 use wire::{Code, Problem, Role};
-
-/// Whether something that requests need is there.
-pub type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
-
-/// Whether both servers that everything needs are there: the broker by its connections, the ledger by a ping.
-pub fn server_checks<F>(broker: Broker, ping: impl Fn() -> F + Send + Sync + 'static) -> Vec<(&'static str, Check)>
-where
-    F: Future<Output = bool> + Send + 'static,
-{
-    let nats: Check = Arc::new(move || {
-        let is_connected = broker.is_connected();
-        Box::pin(async move { is_connected })
-    });
-    let postgres: Check = Arc::new(move || Box::pin(ping()));
-    vec![("nats", nats), ("postgres", postgres)]
-}
 
 /// What a process says of its own health.
 #[derive(Clone)]

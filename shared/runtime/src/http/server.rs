@@ -1,6 +1,7 @@
-//! Accepting connections: bounded in number, each with a clock on its head, drained at the end.
+//! Accepting connections: bounded in number, in all and by peer, each with a clock on its head, drained at the end.
 
 use super::answer::{Answer, problem};
+use super::peers::{PeerPlace, Peers};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
 use crate::telemetry::Metrics;
@@ -18,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::{Code, Problem, Role};
 
 /// Header lines of one request at most.
@@ -54,20 +55,20 @@ pub async fn bind(host: IpAddr, port: u16, key: &'static str) -> Result<TcpListe
 
 /// Answers connections until the drain begins, then lets requests in flight end within their time.
 pub async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, config: HttpConfig, metrics: Metrics, drain: Drain) {
-    let permits = Arc::new(Semaphore::new(config.connections_max));
+    let (permits, peers) = (Arc::new(Semaphore::new(config.connections_max)), Peers::new(&config));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
         .max_headers(HEADERS_MAX)
-        .max_buf_size(config.header_bytes_max.max(8_192));
+        .max_buf_size(config.header_bytes_max);
     loop {
         let accepted = tokio::select! {
             () = drain.begun() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &permits, &peers) => accepted,
         };
-        let Some((stream, permit)) = accepted else { continue };
+        let Some((stream, places)) = accepted else { continue };
         let (handler, metrics) = (handler.clone(), metrics.clone());
         let service = service_fn(move |request| {
             let (handler, metrics) = (handler.clone(), metrics.clone());
@@ -78,7 +79,7 @@ pub async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, config: H
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
             }
-            drop(permit);
+            drop(places);
         });
     }
     drop(listener);
@@ -87,13 +88,16 @@ pub async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, config: H
     }
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+/// The next connection, with its place among all and among those of its peer.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, peers: &Peers) -> Option<(TcpStream, (OwnedSemaphorePermit, PeerPlace))> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, address)) => {
+            // Over its peer's bound a connection is closed as it is: an answer would cost more than it did.
+            let place = peers.enter(address.ip())?;
             // Answers are small and whole: waiting to fill a packet only adds latency.
             let _ = stream.set_nodelay(true);
-            Some((stream, permit))
+            Some((stream, (permit, place)))
         }
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
@@ -126,4 +130,63 @@ fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
         return Err("this is no proxy: send the path alone");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answer::text;
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    struct Greeting;
+
+    impl Handler for Greeting {
+        fn role(&self) -> Role {
+            Role::Gateway
+        }
+
+        async fn handle(&self, _: Request<Incoming>) -> Answer {
+            text(200, "text/plain", "hello")
+        }
+    }
+
+    /// One request on an open connection: whether it was answered, or the connection had been closed.
+    async fn is_answered(stream: &mut TcpStream) -> bool {
+        let mut answer = [0; 12];
+        let written = stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        if written.is_err() || stream.read_exact(&mut answer).await.is_err() {
+            return false;
+        }
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        // The rest of this answer is not mistaken for the next.
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"hello") {
+            rest.push(stream.read_u8().await.unwrap());
+        }
+        true
+    }
+
+    #[tokio::test]
+    async fn a_peer_has_so_many_connections_and_no_more() {
+        for (loopback_is_a_peer, third_is_answered) in [(true, false), (false, true)] {
+            let listener = bind("127.0.0.1".parse().unwrap(), 0, "port").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let config = HttpConfig { connections_per_peer_max: 2, loopback_is_a_peer, ..HttpConfig::default() };
+            let drain = Drain::default();
+            let serving = tokio::spawn(serve(listener, Arc::new(Greeting), config, Metrics::new().unwrap(), drain.clone()));
+            let connect = || async move { TcpStream::connect(address).await.unwrap() };
+            let (mut first, mut second) = (connect().await, connect().await);
+            assert!(is_answered(&mut first).await && is_answered(&mut second).await);
+            let mut third = connect().await;
+            assert_eq!(is_answered(&mut third).await, third_is_answered, "loopback is a peer: {loopback_is_a_peer}");
+            // The others are not disturbed, and a place that is left is free again.
+            assert!(is_answered(&mut first).await);
+            drop((second, third));
+            while !is_answered(&mut connect().await).await {
+                tokio::task::yield_now().await;
+            }
+            drain.begin();
+            serving.await.unwrap();
+        }
+    }
 }
