@@ -13,7 +13,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 struct CommandLine {
     #[command(flatten)]
     flags: Flags,
-    /// Print the configuration, passwords left out, and exit.
+    /// Print the configuration, secrets left out, and exit.
     #[arg(long)]
     print_config: bool,
 }

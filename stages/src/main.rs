@@ -21,7 +21,7 @@ struct CommandLine {
     command: Option<Command>,
     #[command(flatten)]
     flags: Flags,
-    /// Print the configuration, passwords left out, and exit.
+    /// Print the configuration, secrets left out, and exit.
     #[arg(long, global = true)]
     print_config: bool,
 }

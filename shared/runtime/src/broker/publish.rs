@@ -10,7 +10,7 @@ use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 
 /// The most messages that the server takes in one atomic batch.
-const BATCH_MAX: usize = 1_000;
+pub(crate) const BATCH_MAX: usize = 1_000;
 
 /// A header line's colon, space and end.
 const HEADER_LINE_BYTES: usize = 4;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use wire::Stream;
 
 /// The largest message of a stream, headers included. The server's own limit is 1 MiB; a payment is far below.
-pub(super) const MESSAGE_BYTES_MAX: i32 = 256 << 10;
+pub(crate) const MESSAGE_BYTES_MAX: i32 = 256 << 10;
 
 /// What a dead letter needs beside the largest message that any stream lets through: its reason, and more.
 const DEAD_LETTER_BYTES: i32 = 16 << 10;

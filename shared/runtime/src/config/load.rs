@@ -1,9 +1,11 @@
 //! Reading the layers, checking them, and printing the result.
 
 use super::sections::{Config, StackConfig};
+use super::{limits, redact};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::Deserialize;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// The exit code of a bad configuration or command line (`EX_USAGE` of sysexits.h).
@@ -91,45 +93,11 @@ fn layers(flags: &Flags) -> Result<Figment, ConfigError> {
 
 /// What types alone cannot say.
 fn check(config: &Config) -> Result<(), ConfigError> {
-    let value = |key: &'static str, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
-    let pipeline = &config.pipeline;
-    if pipeline.shards == 0 {
-        return value("pipeline.shards", "must be at least 1");
-    }
-    if !(1..=1_000).contains(&pipeline.batch_max) {
-        return value("pipeline.batch_max", "must be from 1 to 1000, the most an atomic batch may hold");
-    }
-    if pipeline.stream_messages_max < 2 * i64::try_from(pipeline.batch_max).unwrap_or(i64::MAX) {
-        return value("pipeline.stream_messages_max", "must hold at least two batches of pipeline.batch_max");
-    }
-    if i64::try_from(pipeline.keep_messages).unwrap_or(i64::MAX) > pipeline.stream_messages_max / 2 {
-        return value("pipeline.keep_messages", "must be at most half of pipeline.stream_messages_max");
-    }
-    // What upkeep leaves in a stream, at the largest size a message can have: the request's body, and as much again for facts.
-    let kept = i64::try_from(pipeline.keep_messages.saturating_mul(5) / 4).unwrap_or(i64::MAX);
-    let message_bytes_max = i64::try_from(config.http.body_bytes_max).unwrap_or(i64::MAX).saturating_add(2_048);
-    if kept.saturating_mul(message_bytes_max) > pipeline.stream_bytes_max {
-        return value("pipeline.stream_bytes_max", "must hold 5/4 of pipeline.keep_messages, each of http.body_bytes_max and 2 KiB more");
-    }
+    limits::check(config)?;
     check_urls(config)?;
-    if config.fx.spread_bps >= domain::fx::BASIS_POINTS {
-        return value("fx.spread_bps", "must be below 10000");
-    }
-    if config.gateway.ports.is_empty() {
-        return value("gateway.ports", "must name at least one port");
-    }
-    if config.gateway.requests_per_second_max == 0 {
-        return value("gateway.requests_per_second_max", "must be at least 1");
-    }
-    if config.postgres.connections_max == 0 {
-        return value("postgres.connections_max", "must be at least 1");
-    }
-    if config.fx.account_cache_size == 0 {
-        return value("fx.account_cache_size", "must be at least 1");
-    }
     for (currency, cap) in &config.risk.amount_max {
         if let Err(error) = domain::Money::parse_payable(cap, *currency) {
-            return value("risk.amount_max", &format!("{currency} {error}"));
+            return Err(ConfigError::Value { key: "risk.amount_max", problem: format!("{currency} {error}") });
         }
     }
     Ok(())
@@ -157,16 +125,14 @@ pub fn load_or_exit(flags: &Flags) -> Config {
     })
 }
 
-/// Says what is wrong with the configuration.
-#[expect(clippy::print_stderr, reason = "the one thing a program says before its logs exist")]
+/// Says what is wrong with the configuration. A reader that has gone misses it; the exit code stays.
 pub(crate) fn complain(error: &dyn std::error::Error) {
-    eprintln!("bad configuration: {error}");
+    let _ = writeln!(std::io::stderr(), "bad configuration: {error}");
 }
 
-/// Prints the configuration in the format of its file, passwords left out.
-#[expect(clippy::print_stdout, reason = "printing is what the flag asks for")]
+/// Prints the configuration in the format of its file, secrets left out. A reader that has gone has read enough.
 pub fn print(config: &Config) -> std::process::ExitCode {
-    println!("{}", to_redacted_toml(config));
+    let _ = writeln!(std::io::stdout(), "{}", to_redacted_toml(config));
     std::process::ExitCode::SUCCESS
 }
 
@@ -180,25 +146,14 @@ pub fn parse_command_line<T: clap::Parser>() -> T {
     })
 }
 
-/// The configuration in the format of its file, passwords left out.
+/// The configuration in the format of its file, secrets left out.
 fn to_redacted_toml(config: &Config) -> String {
     let mut shown = config.clone();
-    for url in [&mut shown.nats.url, &mut shown.postgres.url, &mut shown.postgres.owner_url] {
-        *url = url.split(',').map(redact).collect::<Vec<_>>().join(",");
+    shown.nats.url = redact::broker_addresses(&shown.nats.url);
+    for url in [&mut shown.postgres.url, &mut shown.postgres.owner_url] {
+        *url = redact::database_url(url);
     }
     toml::to_string_pretty(&shown).unwrap_or_default()
-}
-
-/// A URL without its password.
-fn redact(url: &str) -> String {
-    let credentials = url.split_once("://").and_then(|(scheme, rest)| rest.rsplit_once('@').map(|(who, place)| (scheme, who, place)));
-    match credentials {
-        Some((scheme, who, place)) if who.contains(':') => {
-            let user = who.split(':').next().unwrap_or("");
-            format!("{scheme}://{user}:***@{place}")
-        }
-        _ => url.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -244,10 +199,16 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_not_printed() {
-        let config = with(&["postgres.url=postgres://u:secret@h/d", "nats.url=nats://a:secret@h,nats://h2"]).unwrap();
-        let printed = to_redacted_toml(&config);
-        assert!(!printed.contains("secret"), "{printed}");
-        assert!(printed.contains("postgres://u:***@h/d") && printed.contains("nats://a:***@h,nats://h2"));
+    fn secrets_are_not_printed() {
+        let config = with(&[
+            "postgres.url=postgres://u:SECRET@h/d",
+            "postgres.owner_url=postgres://u@h/d?password=SECRET",
+            "nats.url=nats://SECRET@h,nats://h2",
+        ]);
+        let printed = to_redacted_toml(&config.unwrap());
+        assert!(!printed.contains("SECRET"), "{printed}");
+        for shown in ["postgres://u:***@h/d", "postgres://u@h/d?password=***", "nats://***@h,nats://h2"] {
+            assert!(printed.contains(shown), "{shown}: {printed}");
+        }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! It is loaded whole before any port opens. A bad value or an unknown key ends the process with [`EXIT_CONFIG`], naming it.
 
+mod limits;
 mod load;
+mod redact;
 mod sections;
 
 pub(crate) use load::complain;
