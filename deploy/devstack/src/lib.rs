@@ -40,6 +40,7 @@ mod programs;
 mod server;
 mod template;
 pub mod testing;
+mod unread;
 mod user;
 mod watcher;
 

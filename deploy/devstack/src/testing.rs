@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+pub use crate::unread::UnreadProgram;
+
 use crate::nats::{NatsOptions, NatsServer};
 use crate::port::{PortLease, loopback};
 use crate::postgres::{self, FirstData, PostgresOptions, PostgresServer};

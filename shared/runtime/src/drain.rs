@@ -1,25 +1,43 @@
 //! The signal to stop: finish what is in hand, take nothing new.
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// The exit code of a process that was not let finish.
+const EXIT_CUT_OFF: i32 = 1;
 
 /// Told to every task; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Drain(CancellationToken);
 
 impl Drain {
-    /// A drain that begins with SIGTERM or SIGINT.
+    /// A drain that begins with SIGTERM or SIGINT. The second of them ends the process at once, whatever hangs: a thread of its
+    /// own waits for both, and does nothing else that could make it wait.
     pub fn on_signals() -> std::io::Result<Drain> {
-        use tokio::signal::unix::{SignalKind, signal};
         let drain = Drain::default();
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let begin = drain.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+        let (installed, is_installed) = std::sync::mpsc::sync_channel(1);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let outcome = tokio::runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
+                let signals = runtime
+                    .block_on(async { Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })?;
+                Ok((runtime, signals))
+            });
+            match outcome {
+                // Nobody listens when the process has ended meanwhile.
+                Err(error) => drop(installed.send(Err(error))),
+                Ok((runtime, signals)) => {
+                    let _ = installed.send(Ok(()));
+                    runtime.block_on(obey(signals, &begin));
+                }
             }
-            tracing::info!("draining");
-            begin.begin();
+        })?;
+        is_installed.recv().map_err(std::io::Error::other)??;
+        let told = drain.clone();
+        // From here, not from the thread: a log that nobody reads may make its writer wait.
+        tokio::spawn(async move {
+            told.begun().await;
+            tracing::info!("draining; a second signal ends the process at once");
         });
         Ok(drain)
     }
@@ -38,4 +56,18 @@ impl Drain {
     pub async fn begun(&self) {
         self.0.cancelled().await;
     }
+}
+
+/// The first signal begins the drain, the second is the end.
+async fn obey((mut terminate, mut interrupt): (Signal, Signal), drain: &Drain) {
+    for is_first in [true, false] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if is_first {
+            drain.begin();
+        }
+    }
+    std::process::exit(EXIT_CUT_OFF);
 }
