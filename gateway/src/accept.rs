@@ -1,19 +1,24 @@
 //! Acceptance: the honest 202. It is given only after the intake has the payment on disk, and promises exactly one effect.
 //!
-//! Requests are gathered while the batch before them is stored, so the batch grows with the load and nobody waits for one to
-//! fill. A batch: coalesce equal ids; look those that clients chose up in the ledger; store the rest, each only if its
-//! subject is empty; when some are stored already, read them all at once, answer them, and store the rest again. Each round
-//! answers at least one request, so the rounds end.
+//! There are two lanes. Ids that clients chose may have been used before: they are looked up in the ledger, and then stored.
+//! Ids that we made are new by construction: they are stored, and never wait for the ledger nor behind those that do.
+//!
+//! In a lane requests are gathered while the batch before them is stored, so the batch grows with the load and nobody waits
+//! for one to fill. A batch: coalesce equal ids; look them up, in the lane that does; store the rest, each only if its subject
+//! is empty; when some are stored already, read them all at once, answer them, and store the rest again. Each round answers at
+//! least one request, so the rounds end. A look-up and its store follow each other at once: what the ledger has said must not
+//! grow old, since the intake forgets a payment a minute after its row.
 
 use domain::{Fingerprint, Payment, PaymentKey};
 use runtime::broker::{Broker, BrokerError, Outgoing};
 use runtime::config::PipelineConfig;
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use store::{Known, Store};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use wire::message::PaymentAccepted;
 use wire::{Code, Hop, HopMessage, Stream, Subject, envelope};
 
@@ -36,7 +41,6 @@ pub(crate) enum Acceptance {
 struct Submission {
     payment: Payment,
     fingerprint: Fingerprint,
-    is_named_by_client: bool,
     answer: oneshot::Sender<Acceptance>,
 }
 
@@ -47,29 +51,41 @@ enum Fate {
     Failed(Code),
 }
 
+/// Where the id of a payment comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// From the client, who may have used it before.
+    Named,
+    /// From us.
+    Fresh,
+}
+
 /// The way to the intake; clones share it.
 #[derive(Clone)]
-pub(crate) struct Acceptor(mpsc::Sender<Submission>);
+pub(crate) struct Acceptor {
+    named: mpsc::Sender<Submission>,
+    fresh: mpsc::Sender<Submission>,
+}
 
 impl Acceptor {
-    /// Starts the task that stores payments; it ends when the last acceptor is gone. `waiting_max` is the number of requests in
-    /// flight at most, so that admission and not this queue turns requests away.
-    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig, waiting_max: usize) -> (Acceptor, JoinHandle<()>) {
-        let (sender, mut submissions) = mpsc::channel::<Submission>(waiting_max.max(1));
-        let task = tokio::spawn(async move {
-            let intake = Intake { broker, store, pipeline };
-            let mut waiting = Vec::new();
-            while submissions.recv_many(&mut waiting, intake.pipeline.batch_max).await > 0 {
-                intake.accept(std::mem::take(&mut waiting)).await;
-            }
-        });
-        (Acceptor(sender), task)
+    /// Starts the tasks that store payments; they end when the last acceptor is gone. `waiting_max` is the number of requests
+    /// in flight at most, so that admission and not a lane's queue turns requests away.
+    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig, waiting_max: usize) -> (Acceptor, JoinSet<()>) {
+        let intake = Arc::new(Intake { broker, store, pipeline });
+        let mut tasks = JoinSet::new();
+        let mut open = |lane| {
+            let (sender, submissions) = mpsc::channel(waiting_max.max(1));
+            tasks.spawn(intake.clone().follow(lane, submissions));
+            sender
+        };
+        (Acceptor { named: open(Lane::Named), fresh: open(Lane::Fresh) }, tasks)
     }
 
     /// Accepts a payment, once. The caller may go away; the acceptance goes on.
     pub(crate) async fn accept(&self, payment: Payment, fingerprint: Fingerprint, is_named_by_client: bool) -> Acceptance {
         let (answer, answered) = oneshot::channel();
-        if self.0.try_send(Submission { payment, fingerprint, is_named_by_client, answer }).is_err() {
+        let lane = if is_named_by_client { &self.named } else { &self.fresh };
+        if lane.try_send(Submission { payment, fingerprint, answer }).is_err() {
             return Acceptance::Failed(Code::Overloaded);
         }
         answered.await.unwrap_or(Acceptance::Failed(Code::AcceptanceUnknown))
@@ -126,29 +142,30 @@ impl Batch {
 }
 
 impl Intake {
-    async fn accept(&self, submissions: Vec<Submission>) {
+    async fn follow(self: Arc<Intake>, lane: Lane, mut submissions: mpsc::Receiver<Submission>) {
+        let mut waiting = Vec::new();
+        while submissions.recv_many(&mut waiting, self.pipeline.batch_max).await > 0 {
+            self.accept(lane, std::mem::take(&mut waiting)).await;
+        }
+    }
+
+    async fn accept(&self, lane: Lane, submissions: Vec<Submission>) {
         let mut batch = Batch::of(submissions);
-        self.look_up(&mut batch).await;
+        if lane == Lane::Named {
+            self.look_up(&mut batch).await;
+        }
         self.store(&mut batch).await;
         batch.answer();
     }
 
-    /// Decides what the ledger knows. Ids that we made are new by construction.
+    /// Decides what the ledger knows.
     async fn look_up(&self, batch: &mut Batch) {
-        let named: Vec<PaymentKey> = batch
-            .open()
-            .into_iter()
-            .filter(|submission| submission.is_named_by_client)
-            .map(|submission| submission.payment.key())
-            .collect();
-        if named.is_empty() {
-            return;
-        }
-        match self.store.known(&named).await {
+        let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
+        match self.store.known(&keys).await {
             Ok(known) => batch.fates.extend(known.into_iter().map(|(key, known)| (key, fate_of(&known)))),
             Err(error) => {
                 tracing::warn!(%error, "ids cannot be looked up");
-                batch.fates.extend(named.into_iter().map(|key| (key, Fate::Failed(Code::Unavailable))));
+                batch.fail_open(Code::Unavailable);
             }
         }
     }

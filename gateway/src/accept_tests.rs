@@ -39,10 +39,10 @@ async fn accept(intake: &Intake, payments: &[(&str, &str)]) -> Vec<Acceptance> {
         .map(|(id, amount)| {
             let (answer, answered) = oneshot::channel();
             let payment = payment(id, amount);
-            (Submission { fingerprint: payment.fingerprint(), payment, is_named_by_client: true, answer }, answered)
+            (Submission { fingerprint: payment.fingerprint(), payment, answer }, answered)
         })
         .unzip();
-    intake.accept(submissions).await;
+    intake.accept(Lane::Named, submissions).await;
     futures::future::join_all(answers).await.into_iter().map(Result::unwrap).collect()
 }
 

@@ -1,39 +1,32 @@
 //! Accounts and deposits: asked of the wallet service; looked up in the ledger.
 
 use crate::payments::{IDEMPOTENCY_REPLAYED, TRUE};
+use crate::routes::Routes;
 use bytes::Bytes;
 use domain::{AccountId, AccountKey, Tenant};
 use hyper::Request;
 use hyper::body::Incoming;
-use runtime::broker::{Broker, Reply};
-use runtime::config::HttpConfig;
-use runtime::http::{Answer, json, problem, read_json, text};
-use std::time::Duration;
+use runtime::broker::Reply;
+use runtime::http::{Answer, json, problem, text};
 use store::Store;
 use wire::object::RequestObject;
 use wire::service::{AccountReply, Endpoint};
 use wire::{Code, Problem};
 
 /// Opens an account.
-pub(crate) async fn open(request: Request<Incoming>, http: &HttpConfig, broker: &Broker, timeout: Duration) -> Result<Answer, Problem> {
-    let body = read_json(request, http).await?;
-    broker.ask(Endpoint::Open, body, timeout).await.map(created)
+pub(crate) async fn open(request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+    let (body, _place) = routes.admission.enter_with_json(request, &routes.http).await?;
+    routes.broker.ask(Endpoint::Open, body, routes.reply_timeout).await.map(created)
 }
 
 /// Deposits into the account that the path names.
-pub(crate) async fn deposit(
-    account: &str,
-    request: Request<Incoming>,
-    http: &HttpConfig,
-    broker: &Broker,
-    timeout: Duration,
-) -> Result<Answer, Problem> {
-    let body = read_json(request, http).await?;
+pub(crate) async fn deposit(account: &str, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+    let (body, _place) = routes.admission.enter_with_json(request, &routes.http).await?;
     let mut object = RequestObject::parse(&body)?;
     let (id, amount) = (object.require_text("id")?, object.require_decimal("amount")?);
     object.finish()?;
     let body = serde_json::json!({ "account_id": account, "id": id, "amount": amount });
-    broker.ask(Endpoint::Deposit, Bytes::from(body.to_string()), timeout).await.map(created)
+    routes.broker.ask(Endpoint::Deposit, Bytes::from(body.to_string()), routes.reply_timeout).await.map(created)
 }
 
 fn created(reply: Reply) -> Answer {

@@ -5,16 +5,15 @@ use crate::admission::Admission;
 use crate::routes::Routes;
 use crate::status::StatusReader;
 use runtime::broker::{Broker, BrokerError};
-use runtime::config::Config;
+use runtime::config::{Config, PostgresConfig};
 use runtime::drain::Drain;
 use runtime::http::{BindError, Check, Health, bind, serve, server_checks};
 use runtime::telemetry::{Metrics, TelemetryError};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Store, StoreError, StoreOptions};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 /// Between two attempts to declare the streams.
 const RETRY: Duration = Duration::from_millis(500);
@@ -36,34 +35,54 @@ pub enum StartError {
     Telemetry(#[from] TelemetryError),
 }
 
+/// The ledger as each kind of request sees it. What one kind does to its connections is nothing to the others.
+struct Ledgers {
+    look_ups: Store,
+    reads: Store,
+    readiness: Store,
+}
+
+impl Ledgers {
+    fn connect(config: &PostgresConfig) -> Result<Ledgers, StoreError> {
+        let (acquire_timeout, statement_timeout) =
+            (Duration::from_millis(config.acquire_timeout_ms), Duration::from_millis(config.statement_timeout_ms));
+        let store = |name: &str, connections| {
+            let name = format!("gateway {name}");
+            Store::connect_lazily(&StoreOptions::for_service(&config.url, &name, connections, acquire_timeout, statement_timeout))
+        };
+        // One look-up runs at a time, for a whole batch; the second connection is for when the first is lost.
+        let look_ups = 2.min(config.connections_max.saturating_sub(1)).max(1);
+        let reads = config.connections_max.saturating_sub(look_ups).max(1);
+        Ok(Ledgers { look_ups: store("look-ups", look_ups)?, reads: store("reads", reads)?, readiness: store("readiness", 1)? })
+    }
+
+    async fn close(&self) {
+        tokio::join!(self.look_ups.close(), self.reads.close(), self.readiness.close());
+    }
+}
+
 /// Serves until the drain begins and the requests in flight are answered.
 pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
-    let postgres = &config.postgres;
-    let (acquire_timeout, statement_timeout) =
-        (Duration::from_millis(postgres.acquire_timeout_ms), Duration::from_millis(postgres.statement_timeout_ms));
-    let options = StoreOptions::for_service(&postgres.url, "gateway", postgres.connections_max, acquire_timeout, statement_timeout);
-    let store = Store::connect_lazily(&options)?;
+    let ledgers = Ledgers::connect(&config.postgres)?;
     let broker = Broker::connect(&config.nats, "kilat gateway").await?;
     let metrics = Metrics::new()?;
-    let pinged = store.clone();
+    let pinged = ledgers.readiness.clone();
     let mut checks = server_checks(broker.clone(), move || {
         let store = pinged.clone();
         async move { store.ping().await.is_ok() }
     });
     let is_declared = Arc::new(AtomicBool::new(false));
     checks.push(("intake", flag(is_declared.clone())));
-    let (acceptor, accepting) = Acceptor::start(broker.clone(), store.clone(), config.pipeline.clone(), config.gateway.in_flight_max);
+    let (acceptor, accepting) =
+        Acceptor::start(broker.clone(), ledgers.look_ups.clone(), config.pipeline.clone(), config.gateway.in_flight_max);
     tokio::spawn(supervise(accepting, drain.clone()));
     let routes = Arc::new(Routes {
         health: Health { checks, drain: drain.clone(), metrics: metrics.clone() },
-        admission: Admission::new(
-            NonZeroU32::new(config.gateway.requests_per_second_max).unwrap_or(NonZeroU32::MIN),
-            config.gateway.in_flight_max,
-        ),
+        admission: Admission::new(&config.gateway),
         acceptor,
-        status: StatusReader { store: store.clone(), broker: broker.clone(), shards: config.pipeline.shards },
+        status: StatusReader { store: ledgers.reads.clone(), broker: broker.clone(), shards: config.pipeline.shards },
         broker: broker.clone(),
-        store: store.clone(),
+        store: ledgers.reads.clone(),
         http: config.http.clone(),
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
     });
@@ -80,15 +99,17 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         }
     }
     declaring.abort();
-    store.close().await;
+    ledgers.close().await;
     Ok(())
 }
 
 /// A gateway whose acceptance has panicked must end, to be started again, rather than turn everyone away for ever.
-async fn supervise(accepting: JoinHandle<()>, drain: Drain) {
-    if let Err(failure) = accepting.await {
-        tracing::error!(%failure, "acceptance panicked: the process ends");
-        drain.begin();
+async fn supervise(mut accepting: JoinSet<()>, drain: Drain) {
+    while let Some(ended) = accepting.join_next().await {
+        if let Err(failure) = ended {
+            tracing::error!(%failure, "acceptance panicked: the process ends");
+            drain.begin();
+        }
     }
 }
 

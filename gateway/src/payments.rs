@@ -1,15 +1,15 @@
 //! `POST /payments` and `GET /payments/{id}`.
 
-use crate::accept::{Acceptance, Acceptor};
+use crate::accept::Acceptance;
 use crate::request;
+use crate::routes::Routes;
 use crate::status::StatusReader;
 use crate::view::PaymentView;
 use domain::{PaymentId, PaymentKey, Tenant};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use runtime::config::HttpConfig;
-use runtime::http::{Answer, json, not_found, problem, read_json};
+use runtime::http::{Answer, json, not_found, problem};
 use wire::{Code, Problem};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -21,21 +21,21 @@ pub(crate) const TRUE: HeaderValue = HeaderValue::from_static("true");
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Accepts a payment, or says why not.
-pub(crate) async fn submit(
-    request: Request<Incoming>,
-    http: &HttpConfig,
-    acceptor: &Acceptor,
-    status: &StatusReader,
-) -> Result<Answer, Problem> {
+pub(crate) async fn submit(request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
     let key = idempotency_key(&request)?;
-    let body = read_json(request, http).await?;
+    let (body, _place) = routes.admission.enter_with_json(request, &routes.http).await?;
     let fresh_id = || uuid::Uuid::now_v7().simple().to_string();
     let request = request::parse(&body, key.as_deref(), Tenant::default(), fresh_id)?;
     let payment = request.payment;
-    match acceptor.accept(payment.clone(), payment.fingerprint(), request.is_named_by_client).await {
+    let _place_at_the_ledger = if request.is_named_by_client {
+        Some(routes.admission.enter_for_the_ledger().map_err(|refused| refused.with_id(payment.id.as_str()))?)
+    } else {
+        None
+    };
+    match routes.acceptor.accept(payment.clone(), payment.fingerprint(), request.is_named_by_client).await {
         Acceptance::Accepted => Ok(accepted(payment.id.as_str(), &PaymentView::pending(&payment), false)),
         Acceptance::Replayed => {
-            let view = status.read(&payment.key()).await?.unwrap_or_else(|| PaymentView::pending(&payment));
+            let view = routes.status.read(&payment.key()).await?.unwrap_or_else(|| PaymentView::pending(&payment));
             Ok(accepted(payment.id.as_str(), &view, true))
         }
         Acceptance::Mismatch => {

@@ -20,6 +20,7 @@ pub(crate) struct Routes {
     pub(crate) acceptor: Acceptor,
     pub(crate) status: StatusReader,
     pub(crate) broker: Broker,
+    /// For reads; acceptance has connections of its own.
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
     pub(crate) reply_timeout: Duration,
@@ -34,29 +35,35 @@ impl Handler for Routes {
         if let Some(answer) = self.health.answer(request.method(), request.uri().path()).await {
             return answer;
         }
-        let _permit = match self.admission.enter() {
-            Ok(permit) => permit,
-            Err(overloaded) => return problem(&overloaded),
-        };
+        if let Err(overloaded) = self.admission.look() {
+            return problem(&overloaded);
+        }
         self.route(request).await.unwrap_or_else(|refused| problem(&refused))
     }
 }
 
 impl Routes {
+    /// Each route takes its place once the request has arrived whole.
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
         match segments.as_slice() {
-            ["payments"] if post => payments::submit(request, &self.http, &self.acceptor, &self.status).await,
+            ["payments"] if post => payments::submit(request, self).await,
             ["payments"] => Ok(method_not_allowed("POST")),
-            ["payments", id] if get => payments::show(id, &self.status).await,
+            ["payments", id] if get => {
+                let _places = (self.admission.enter_for_the_ledger()?, self.admission.enter()?);
+                payments::show(id, &self.status).await
+            }
             ["payments", _] => Ok(method_not_allowed("GET")),
-            ["accounts"] if post => accounts::open(request, &self.http, &self.broker, self.reply_timeout).await,
+            ["accounts"] if post => accounts::open(request, self).await,
             ["accounts"] => Ok(method_not_allowed("POST")),
-            ["accounts", id] if get => accounts::show(id, &self.store).await,
+            ["accounts", id] if get => {
+                let _places = (self.admission.enter_for_the_ledger()?, self.admission.enter()?);
+                accounts::show(id, &self.store).await
+            }
             ["accounts", _] => Ok(method_not_allowed("GET")),
-            ["accounts", id, "deposits"] if post => accounts::deposit(id, request, &self.http, &self.broker, self.reply_timeout).await,
+            ["accounts", id, "deposits"] if post => accounts::deposit(id, request, self).await,
             ["accounts", _, "deposits"] => Ok(method_not_allowed("POST")),
             _ => self.service(request).await,
         }
@@ -66,6 +73,7 @@ impl Routes {
     async fn service(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         match service_request(request, &self.http).await {
             Ok((endpoint, body)) => {
+                let _place = self.admission.enter()?;
                 let reply = self.broker.ask(endpoint, body, self.reply_timeout).await?;
                 Ok(text(200, "application/json", reply.body))
             }
