@@ -13,7 +13,7 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// SIGKILL works at once, except on a process that waits for a slow disk.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A signal that ends a process, more or less politely.
+/// A signal that ends a process, more or less politely, or halts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM: finish what you are doing.
@@ -24,6 +24,10 @@ pub enum Signal {
     Quit,
     /// SIGKILL: a crash.
     Kill,
+    /// SIGSTOP: stand still, as if the machine slept, until [`Resume`](Self::Resume).
+    Suspend,
+    /// SIGCONT: go on.
+    Resume,
 }
 
 impl Signal {
@@ -34,6 +38,8 @@ impl Signal {
             Self::Interrupt => "INT",
             Self::Quit => "QUIT",
             Self::Kill => "KILL",
+            Self::Suspend => "STOP",
+            Self::Resume => "CONT",
         }
     }
 }
