@@ -9,6 +9,8 @@ mod accounts;
 mod admission;
 mod payments;
 mod request;
+#[cfg(test)]
+mod request_sizes;
 mod routes;
 mod status;
 mod view;

@@ -118,6 +118,10 @@ mod tests {
             ("amount", "null", Some(Code::MissingField)),
             ("description", "\"a\\u0000b\"", Some(Code::MalformedJson)),
             ("metadata", "[1]", Some(Code::MalformedJson)),
+            ("metadata", "{\"a\":{\"b\":1,\"b\":2}}", Some(Code::MalformedJson)),
+            ("metadata", "{\"a\":\"\\u0000\"}", Some(Code::MalformedJson)),
+            ("metadata", "{\"\\u0000\":1}", Some(Code::MalformedJson)),
+            ("metadata", "{\"a\":100000000000000000001}", Some(Code::MalformedJson)),
             ("state", "\"settled\"", Some(Code::UnknownField)),
         ];
         for (field, json, refused) in rows {

@@ -1,7 +1,7 @@
 //! A payment as clients see it.
 
 use domain::facts::{Quote, RecordState, Screening};
-use domain::{Currency, Payment, PaymentRecord, Refusal, Timestamp};
+use domain::{Currency, Metadata, Payment, PaymentRecord, Refusal, Timestamp};
 use serde::Serialize;
 use wire::Hop;
 
@@ -37,7 +37,7 @@ struct Asked {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    metadata: Option<Metadata>,
 }
 
 /// When a payment had a hop behind it.

@@ -1,6 +1,6 @@
 //! The payment as its sender asked for it.
 
-use crate::{AccountId, AccountKey, Currency, Money, PaymentId, PaymentKey, Tenant};
+use crate::{AccountId, AccountKey, Currency, Metadata, Money, PaymentId, PaymentKey, Tenant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,9 +23,9 @@ pub struct Payment {
     /// The sender's text, kept verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The sender's JSON object, kept with its keys sorted.
+    /// The sender's JSON object, kept as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    pub metadata: Option<Metadata>,
 }
 
 impl Payment {
@@ -58,8 +58,7 @@ impl Payment {
         field(self.amount.currency.code().as_bytes());
         field(self.destination_currency.map_or("", Currency::code).as_bytes());
         field(self.description.as_deref().unwrap_or("").as_bytes());
-        let metadata = self.metadata.as_ref().filter(|object| !object.is_empty());
-        field(metadata.map(|object| serde_json::to_string(object).unwrap_or_default()).unwrap_or_default().as_bytes());
+        field(self.metadata.as_ref().map(Metadata::canonical).unwrap_or_default().as_bytes());
         Fingerprint(hasher.finalize().into())
     }
 }

@@ -3,7 +3,7 @@
 use crate::StoreError;
 use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Reserved, Screening};
 use domain::fx::Rate;
-use domain::{AccountId, Currency, Fingerprint, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
+use domain::{AccountId, Currency, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
@@ -60,7 +60,7 @@ fn decode_payment(row: &PgRow) -> Result<Payment, StoreError> {
         amount: Money::new(row.try_get("amount")?, currency(row, "currency")?.ok_or_else(|| corrupt("currency"))?),
         destination_currency: currency(row, "requested_currency")?,
         description: row.try_get("description")?,
-        metadata: metadata.map(|text| serde_json::from_str(text).map_err(|_| corrupt("metadata"))).transpose()?,
+        metadata: metadata.map(|text| Metadata::parse(text).map_err(|_| corrupt("metadata"))).transpose()?,
     })
 }
 
@@ -200,7 +200,7 @@ impl RecordColumns {
         self.amount.push(payment.amount.minor);
         self.requested_currency.push(payment.destination_currency.map(Currency::code));
         self.description.push(payment.description.clone());
-        self.metadata.push(payment.metadata.as_ref().and_then(|object| serde_json::to_string(object).ok()));
+        self.metadata.push(payment.metadata.as_ref().map(|object| object.as_str().to_owned()));
         self.fingerprint.push(record.fingerprint.0.to_vec());
         self.accepted_seq.push(i64::try_from(record.accepted_seq).unwrap_or(i64::MAX));
         self.accepted_at.push(record.accepted_at.to_datetime());

@@ -16,6 +16,8 @@ pub mod service;
 pub mod stream;
 pub mod subject;
 
+mod own_object;
+
 pub use domain::StageName;
 pub use message::{HopMessage, Message};
 pub use problem::{Code, Problem};

@@ -4,7 +4,7 @@
 
 use domain::facts::{AppliedRate, Quote, Rejection, Screening};
 use domain::fx::Rate;
-use domain::{Currency, Money, Payment, PaymentKey, Refusal, Timestamp};
+use domain::{Currency, Metadata, Money, Payment, PaymentKey, Refusal, Timestamp};
 use wire::message::{FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened};
 use wire::{HopMessage, Message, StageName, envelope};
 
@@ -24,8 +24,7 @@ fn payment() -> Payment {
     .unwrap()
 }
 
-fn messages() -> Vec<HopMessage> {
-    let payment = payment();
+fn messages(payment: Payment) -> Vec<HopMessage> {
     let fingerprint = payment.fingerprint();
     let (accepted_seq, accepted_at) = (7, at(0));
     let screening = Screening { score: 12, at: at(1) };
@@ -93,7 +92,7 @@ fn read_back(message: &HopMessage, payload: &[u8]) -> HopMessage {
 #[test]
 fn messages_are_written_as_committed() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    for message in messages() {
+    for message in messages(payment()) {
         let file = folder.join(format!("{}.json", message.hop().as_str()));
         let mut written = String::from_utf8(message.encode().unwrap()).unwrap();
         written.push('\n');
@@ -103,6 +102,28 @@ fn messages_are_written_as_committed() {
         let committed = std::fs::read_to_string(&file).unwrap();
         assert_eq!(written, committed, "{}", file.display());
         assert_eq!(read_back(&message, committed.as_bytes()), message);
+    }
+}
+
+/// White space, the order of keys, escapes and the form of numbers stay; what was written sorted and spaced by an older
+/// build is text like any other.
+#[test]
+fn metadata_travels_as_it_was_written() {
+    let rows = [
+        "{\"b\" :\t[ 9e15,1E2, -0,1.50 ],\n \"a\":\"\\u0041\\/é\"}",
+        r#"{"a":9000000000000000.0,"b":[1.0,{"c":null}]}"#,
+        "{ }",
+        r#"{"$serde_json::private::RawValue":"1"}"#,
+    ];
+    for text in rows {
+        let payment = Payment { metadata: Some(Metadata::parse(text).unwrap()), ..payment() };
+        for message in messages(payment) {
+            let payload = message.encode().unwrap();
+            assert_eq!(read_back(&message, &payload), message, "{text}");
+            let written = String::from_utf8(payload).unwrap();
+            let is_there = written.contains(&format!("\"metadata\":{text}}},\"fingerprint\""));
+            assert!(is_there || matches!(message, HopMessage::Finished(_)), "{written}");
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Client {
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    /// As it was sent.
+    pub text: String,
     pub body: Value,
 }
 
@@ -47,8 +49,9 @@ impl Client {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.into_body().collect().await.ok()?.to_bytes();
         connection.abort();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Some(Answer { status, headers, body })
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let body = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.clone()));
+        Some(Answer { status, headers, text, body })
     }
 
     pub async fn get(&self, path: &str) -> Option<Answer> {
