@@ -36,7 +36,8 @@ pub(crate) fn patience(redrives: u32, first: Duration, max: Duration) -> Duratio
     first.saturating_mul(2_u32.saturating_pow(redrives)).min(max)
 }
 
-fn later(at: Timestamp, by: Duration) -> Timestamp {
+/// An instant so much after another.
+pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_micros(at.micros().saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
 }
 

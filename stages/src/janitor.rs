@@ -4,18 +4,20 @@
 //! neither carried by a stream nor recorded is lost: memory streams vanish with their server. Being wrong here costs work,
 //! never money, because reserve answers from the row.
 
+mod emit_again;
+
 use crate::faults::chain;
-use crate::intake::{Intake, patience};
-use domain::facts::RecordState;
-use domain::{PaymentKey, PaymentRecord, Timestamp};
+use crate::intake::Intake;
+use domain::{PaymentKey, Timestamp};
+use emit_again::LateHolds;
 use runtime::broker::{Broker, BrokerError, Outgoing};
 use runtime::config::{JanitorConfig, PipelineConfig};
 use runtime::drain::Drain;
 use runtime::telemetry::Metrics;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 use store::{Store, StoreError, Trace};
-use wire::{Hop, HopMessage, Stream, Subject, dead_letter, header};
+use wire::{Hop, Stream, Subject, dead_letter, header};
 
 /// Payments looked for in the ledger at once.
 const LOOK_MAX: usize = 5_000;
@@ -45,15 +47,15 @@ pub(crate) struct Janitor {
     metrics: Metrics,
     intake: Intake,
     purged_at: Timestamp,
-    /// Held payments that were emitted again: when next, and how often so far.
-    emitted: HashMap<PaymentKey, (Timestamp, u32)>,
+    late: LateHolds,
 }
 
 impl Janitor {
     /// A janitor that has read nothing yet.
     pub(crate) fn new(broker: Broker, store: Store, config: JanitorConfig, pipeline: PipelineConfig, metrics: Metrics) -> Janitor {
-        let (intake, purged_at, emitted) = (Intake::default(), Timestamp::default(), HashMap::new());
-        Janitor { broker, store, config, pipeline, metrics, intake, purged_at, emitted }
+        let (intake, purged_at) = (Intake::default(), Timestamp::default());
+        let late = LateHolds::new(Duration::from_millis(config.redrive_after_ms), Duration::from_millis(config.redrive_after_ms_max));
+        Janitor { broker, store, config, pipeline, metrics, intake, purged_at, late }
     }
 
     /// Works in rounds until the drain begins.
@@ -227,41 +229,6 @@ impl Janitor {
             self.broker.purge_below(Stream::Accepted, below).await?;
             self.purged_at = now;
             tracing::debug!(count, below, "purged the intake");
-        }
-        Ok(())
-    }
-
-    /// Emits the held payments again that no message leads to settle any more.
-    async fn emit_again(&mut self, now: Timestamp) -> Result<(), RoundError> {
-        let held = self.store.open_holds(self.first_patience()).await?;
-        let since = |record: &PaymentRecord| match &record.state {
-            RecordState::Reserved(reserved) => reserved.at,
-            RecordState::Captured { finished_at, .. } | RecordState::Failed { finished_at, .. } => *finished_at,
-        };
-        let oldest = held.iter().map(since).min().unwrap_or(now);
-        self.metrics.oldest_open_hold(Duration::from_micros(u64::try_from(now.micros() - oldest.micros()).unwrap_or(0)));
-        let open: HashSet<PaymentKey> = held.iter().map(|record| record.payment.key()).collect();
-        self.emitted.retain(|key, _| open.contains(key));
-        let due: Vec<&PaymentRecord> =
-            held.iter().filter(|record| self.emitted.get(&record.payment.key()).is_none_or(|(next, _)| *next <= now)).collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        let tokens: Vec<String> = due.iter().map(|record| record.payment.key().token()).collect();
-        let carried = self.carried(&tokens, &[Hop::Reserved]).await?;
-        for record in due {
-            let key = record.payment.key();
-            if carried.contains(&key.token()) {
-                continue;
-            }
-            let message = HopMessage::of_record(record);
-            let (_, subject) = message.route(self.pipeline.shards);
-            let Ok(payload) = message.encode() else { continue };
-            self.broker.publish(&Outgoing::new(subject.into_string(), payload)).await?;
-            let times = self.emitted.get(&key).map_or(0, |(_, times)| times + 1);
-            let wait = i64::try_from(patience(times, self.first_patience(), self.patience_max()).as_micros()).unwrap_or(i64::MAX);
-            tracing::warn!(payment = %key.id, times, "a held payment is emitted again");
-            self.emitted.insert(key, (Timestamp::from_micros(now.micros().saturating_add(wait)), times));
         }
         Ok(())
     }

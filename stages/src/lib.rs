@@ -12,6 +12,7 @@ mod faults;
 mod intake;
 mod janitor;
 mod ledger_morgue;
+mod open_holds;
 mod rate_book;
 mod rate_service;
 pub mod roles;

@@ -42,7 +42,8 @@ impl StoreOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plans {
     /// By index, row by row. Every statement of a service goes by key, and its plan is made once and kept: one that was made
-    /// while the tables were empty would go on to scan them whole when they are full.
+    /// while the tables were empty would go on to scan them whole when they are full. Nor by bitmap: on a table that has not
+    /// been analysed a page of a scan would fetch and sort all that is left to read.
     ByKey,
     /// As the planner likes: for the audit, which reads everything.
     Free,
@@ -69,7 +70,12 @@ impl Store {
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
         ]);
         if options.plans == Plans::ByKey {
-            connect = connect.options([("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")]);
+            connect = connect.options([
+                ("enable_seqscan", "off"),
+                ("enable_bitmapscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+            ]);
         }
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)

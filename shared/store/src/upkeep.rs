@@ -1,8 +1,7 @@
 //! What the janitor and a starting risk stage ask of the ledger.
 
-use crate::record::{self, record_columns};
 use crate::{Store, StoreError};
-use domain::{AccountId, AccountKey, Currency, Money, PaymentRecord, Tenant, Timestamp};
+use domain::{AccountId, AccountKey, Currency, Money, Tenant, Timestamp};
 use sqlx::Row;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,13 +37,8 @@ pub struct RecentPayment {
     pub payment_id: String,
 }
 
-/// Open holds that one scan takes in, oldest first.
-const OPEN_HOLDS_MAX: i64 = 10_000;
-
-/// Rows within this distance of the end of a scan may still be uncommitted: longer than any transaction lives.
-const COMMIT_DELAY: Duration = Duration::from_secs(60);
-
-fn milliseconds(duration: Duration) -> i64 {
+/// As statements take it.
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -79,50 +73,6 @@ impl Store {
             traces.insert(place, if row.try_get("recorded")? { Trace::Recorded { wait } } else { Trace::Dead { wait } });
         }
         Ok(traces)
-    }
-
-    /// Payments whose money has been held for at least `age`, oldest first, those with an open dead letter left out. Rows
-    /// before the watermark `open_holds` have ended; the watermark moves up to the oldest open hold.
-    pub async fn open_holds(&self, age: Duration) -> Result<Vec<PaymentRecord>, StoreError> {
-        // Taken before the scan: however long this process is suspended after it, the watermark stays below what it saw.
-        let began = self.within(sqlx::query("SELECT clock_timestamp() AS at").fetch_one(&self.pool)).await?;
-        let began: OffsetDateTime = began.try_get("at")?;
-        let rows = self
-            .within(
-                sqlx::query(concat!(
-                    "SELECT ",
-                    record_columns!(),
-                    ", d.stage IS NOT NULL AS is_dead, p.recorded_at
-             FROM payments p
-             LEFT JOIN LATERAL (
-                SELECT stage FROM dead_letters d
-                WHERE d.tenant = p.tenant AND d.id = p.id AND d.resolved_at IS NULL LIMIT 1) d ON true
-             WHERE p.recorded_at >= COALESCE((SELECT at FROM watermarks WHERE name = 'open_holds'), '-infinity')
-               AND p.recorded_at <= clock_timestamp() - $1::bigint * interval '1 millisecond'
-               AND p.status = 'RESERVED'
-             ORDER BY p.recorded_at
-             LIMIT $2"
-                ))
-                .bind(milliseconds(age))
-                .bind(OPEN_HOLDS_MAX)
-                .fetch_all(&self.pool),
-            )
-            .await?;
-        let oldest = rows.first().map(|row| row.try_get::<OffsetDateTime, _>("recorded_at")).transpose()?;
-        self.within(
-            sqlx::query(
-                "INSERT INTO watermarks (name, at)
-             VALUES ('open_holds', LEAST($1, $3 - $2::bigint * interval '1 millisecond'))
-             ON CONFLICT (name) DO UPDATE SET at = GREATEST(watermarks.at, EXCLUDED.at)",
-            )
-            .bind(oldest)
-            .bind(milliseconds(age + COMMIT_DELAY))
-            .bind(began)
-            .execute(&self.pool),
-        )
-        .await?;
-        let alive = rows.iter().filter(|row| !row.get::<bool, _>("is_dead"));
-        alive.map(record::decode).collect()
     }
 
     /// Payments recorded since an instant, for rebuilding velocities.

@@ -29,6 +29,8 @@ async fn what_is_written_stays() {
         (SERVICES, "UPDATE dead_letters SET reason = ''", FORBIDDEN, "dead_letters"),
         (SERVICES, "DELETE FROM dead_letters", FORBIDDEN, "dead_letters"),
         (SERVICES, "DELETE FROM watermarks", FORBIDDEN, "watermarks"),
+        (SERVICES, "UPDATE open_holds SET held_at = now()", FORBIDDEN, "open_holds"),
+        (SERVICES, "TRUNCATE open_holds", FORBIDDEN, "open_holds"),
         (SERVICES, "ALTER TABLE entries DISABLE TRIGGER ALL", FORBIDDEN, "must be owner"),
         (SERVICES, "SET session_replication_role = replica", FORBIDDEN, "session_replication_role"),
         (SERVICES, "CREATE TABLE mine ()", FORBIDDEN, "schema public"),

@@ -10,7 +10,7 @@ use store::{HoldRequest, Trace};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A ledger with these payments held, each as many seconds ago as its number says.
-async fn holds(ages: &[(&str, u32)]) -> (Ledger, Vec<HoldRequest>) {
+pub(crate) async fn holds(ages: &[(&str, u32)]) -> (Ledger, Vec<HoldRequest>) {
     let ledger = Ledger::open().await;
     ledger.fund("A", usd(1_000)).await;
     ledger.open_account("B", currency("USD")).await;
@@ -57,56 +57,6 @@ async fn traces_say_how_long_until_they_are_old() {
         assert!(fits, "{id}: {found:?}, expected {expected:?}");
     }
     assert!(ledger.store.traces(&[], MINUTE).await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn open_holds_are_found_until_they_end() {
-    let (ledger, requests) = holds(&[("OLDEST", 900), ("BURIED", 800), ("OLD", 700), ("ENDED", 600), ("YOUNG", 5)]).await;
-    ledger.capture(&requests[3..4]).await;
-    ledger.store.bury(&letter("BURIED", 1, "why")).await.unwrap();
-    // What happens before each scan; what it finds; the hold that the watermark stands at (or none: a minute and a half back).
-    let resolve = "UPDATE dead_letters SET resolved_at = now()";
-    type Scan = (&'static str, &'static [&'static str], &'static [&'static str], Option<&'static str>);
-    let rows: [Scan; 6] = [
-        ("", &[], &["OLDEST", "OLD"], Some("OLDEST")),
-        ("", &[], &["OLDEST", "OLD"], Some("OLDEST")),
-        ("", &["OLDEST"], &["OLD"], Some("BURIED")),
-        (resolve, &[], &["BURIED", "OLD"], Some("BURIED")),
-        ("", &["BURIED", "OLD"], &[], None),
-        ("", &["YOUNG"], &[], None),
-    ];
-    let mut watermark_before = String::new();
-    for (number, (sql, ended, expected, stands_at)) in rows.into_iter().enumerate() {
-        if !sql.is_empty() {
-            ledger.sql(sql).await;
-        }
-        let ended: Vec<HoldRequest> = requests.iter().filter(|request| ended.contains(&request.payment.id.as_str())).cloned().collect();
-        ledger.capture(&ended).await;
-        let found = ledger.store.open_holds(Duration::from_secs(30)).await.unwrap();
-        let ids: Vec<&str> = found.iter().map(|record| record.payment.id.as_str()).collect();
-        assert_eq!(ids, expected, "scan {number}");
-        let place = match stands_at {
-            Some(id) => format!("SELECT at = (SELECT recorded_at FROM payments WHERE id = '{id}') FROM watermarks"),
-            None => {
-                "SELECT at BETWEEN clock_timestamp() - interval '3 minutes' AND clock_timestamp() - interval '90 seconds' FROM watermarks"
-                    .to_owned()
-            }
-        };
-        assert_eq!(ledger.sql(&place).await, "t", "scan {number}");
-        let watermark = ledger.sql("SELECT extract(epoch FROM at)::text FROM watermarks WHERE name = 'open_holds'").await;
-        assert!(watermark >= watermark_before, "the watermark of scan {number} went back from {watermark_before} to {watermark}");
-        watermark_before = watermark;
-    }
-}
-
-#[tokio::test]
-async fn the_watermark_never_goes_back() {
-    let (ledger, _) = holds(&[("OLD", 700)]).await;
-    ledger.sql("INSERT INTO watermarks VALUES ('open_holds', now() - interval '5 minutes')").await;
-    let before = ledger.sql("SELECT at FROM watermarks").await;
-    assert!(ledger.store.open_holds(Duration::from_secs(3_600)).await.unwrap().is_empty());
-    assert_eq!(ledger.sql("SELECT at FROM watermarks").await, before);
-    assert!(ledger.store.open_holds(Duration::ZERO).await.unwrap().is_empty(), "what lies before the watermark has ended");
 }
 
 #[tokio::test]

@@ -1,0 +1,236 @@
+//! Emits held payments again that no message leads to settle any more.
+//!
+//! Rows are read once when they are old enough to be late, and once more when none of that age can still be uncommitted.
+//! What is open then is remembered, here and in the ledger, and looked at by key, ever less often, until it ends.
+
+use super::{ALARM_FROM, Janitor, LOOK_MAX, RoundError, chain};
+use crate::open_holds::OpenHolds;
+use domain::facts::RecordState;
+use domain::{PaymentKey, PaymentRecord, Timestamp};
+use runtime::broker::{BrokerError, Outgoing};
+use std::collections::HashMap;
+use std::time::Duration;
+use wire::{Hop, HopMessage};
+
+/// Rows that one step of a scan reads.
+const PAGE_ROWS: u32 = 10_000;
+
+/// Steps of each scan in a round, so that a janitor that starts on millions of rows spreads them over its rounds.
+const PAGES_MAX: usize = 3;
+
+/// The scans wait while so many holds are late: three times what the stream before settle carries, and some fifty megabytes.
+/// What is not read then is later, not lost.
+const HOLDS_MAX: usize = 200_000;
+
+/// Payments whose rows are read and published at once. A row can have 16 KiB of text.
+const EMIT_MAX: usize = 512;
+
+/// What the janitor keeps in mind of late holds.
+pub(super) struct LateHolds {
+    open: OpenHolds,
+    scans: Option<Scans>,
+}
+
+/// How far the scans have come.
+#[derive(Debug, Clone, Copy)]
+struct Scans {
+    late: Timestamp,
+    young: Timestamp,
+}
+
+impl LateHolds {
+    /// Nothing has been read yet.
+    pub(super) fn new(patience_first: Duration, patience_max: Duration) -> LateHolds {
+        LateHolds { open: OpenHolds::new(patience_first, patience_max), scans: None }
+    }
+}
+
+impl Janitor {
+    pub(super) async fn emit_again(&mut self, now: Timestamp) -> Result<(), RoundError> {
+        // Whatever a scan fails of, those that are known are cared for.
+        let scanned = self.scan(now).await;
+        let due = self.late.open.due(now, LOOK_MAX);
+        if !due.is_empty() {
+            let lost = self.without_message(due, now).await?;
+            self.emit(lost, now).await?;
+        }
+        self.tell_oldest(now).await?;
+        scanned
+    }
+
+    /// Remembers the holds that have become late since the last round.
+    async fn scan(&mut self, now: Timestamp) -> Result<(), RoundError> {
+        let mut scans = match self.late.scans {
+            Some(scans) => scans,
+            None => self.begin(now).await?,
+        };
+        let age = self.first_patience();
+        for number in 0..PAGES_MAX {
+            if !self.has_room() {
+                return Ok(());
+            }
+            let page = self.store.late_holds(scans.late, age, PAGE_ROWS).await?;
+            self.late.open.remember(page.holds, true, now);
+            scans.late = page.read_to;
+            self.late.scans = Some(scans);
+            if !page.is_full {
+                break;
+            }
+            tracing::debug!(number, read_to = %page.read_to, "more rows wait for the late scan");
+        }
+        for _ in 0..PAGES_MAX {
+            if !self.has_room() {
+                return Ok(());
+            }
+            let page = self.store.young_holds(scans.young, age, PAGE_ROWS).await?;
+            self.late.open.remember(page.holds, false, now);
+            scans.young = page.read_to;
+            self.late.scans = Some(scans);
+            if !page.is_full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an earlier janitor remembered, and where its scan stood.
+    async fn begin(&mut self, now: Timestamp) -> Result<Scans, RoundError> {
+        // First: what is written after this is found by the scan, too.
+        let watermark = self.store.holds_watermark().await?;
+        let mut last = None;
+        loop {
+            let holds = self.store.remembered_holds(last.as_ref(), PAGE_ROWS).await?;
+            let Some(hold) = holds.last() else { break };
+            last = Some(hold.key.clone());
+            self.late.open.remember(holds, true, now);
+        }
+        tracing::info!(holds = self.late.open.len(), from = %watermark, "late holds are looked for");
+        Ok(Scans { late: watermark, young: watermark })
+    }
+
+    fn has_room(&self) -> bool {
+        let has_room = self.late.open.len() < HOLDS_MAX;
+        if !has_room {
+            tracing::error!(holds = HOLDS_MAX, "so many holds are late that no more are looked for");
+        }
+        has_room
+    }
+
+    /// Those of these holds that are still open and not buried, and whose message is nowhere on its way to settle.
+    async fn without_message(&mut self, due: Vec<PaymentKey>, now: Timestamp) -> Result<Vec<PaymentKey>, RoundError> {
+        let tokens: Vec<String> = due.iter().map(PaymentKey::token).collect();
+        let carried = self.carried(&tokens, &[Hop::Reserved]).await?;
+        let (waiting, missing): (Vec<_>, Vec<_>) = due.into_iter().zip(tokens).partition(|(_, token)| carried.contains(token));
+        for (key, _) in waiting {
+            self.late.open.wait(&key, now);
+        }
+        // The ledger last: what has moved on since the streams were read has ended by now.
+        self.still_open(missing.into_iter().map(|(key, _)| key).collect(), now).await
+    }
+
+    /// Those of these holds that are still open and not buried. The others are forgotten, or put off.
+    async fn still_open(&mut self, keys: Vec<PaymentKey>, now: Timestamp) -> Result<Vec<PaymentKey>, RoundError> {
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let held = self.store.still_held(&keys).await?;
+        let (open, ended): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| held.contains_key(key));
+        let lines = self.late.open.with_lines(&ended);
+        if !lines.is_empty() {
+            self.store.forget_holds(&lines).await?;
+        }
+        self.late.open.forget(&ended);
+        let (dead, alive): (Vec<_>, Vec<_>) = open.into_iter().partition(|key| held.get(key) == Some(&true));
+        for key in &dead {
+            self.late.open.set_dead(key, true);
+            self.late.open.put_off(key, now);
+        }
+        for key in &alive {
+            self.late.open.set_dead(key, false);
+        }
+        Ok(alive)
+    }
+
+    async fn emit(&mut self, keys: Vec<PaymentKey>, now: Timestamp) -> Result<(), RoundError> {
+        let (mut count, mut is_full) = (0, false);
+        for part in keys.chunks(EMIT_MAX) {
+            let records = if is_full { HashMap::new() } else { self.readable(part).await? };
+            for key in part {
+                match records.get(key).map(|record| (record, &record.state)) {
+                    // Settle is behind with what others carry to it.
+                    _ if is_full => self.late.open.wait(key, now),
+                    Some((record, RecordState::Reserved(_))) => match self.emit_one(key, record, now).await? {
+                        true => count += 1,
+                        false => is_full = true,
+                    },
+                    // It has ended just now, and is still due: the next round forgets it.
+                    Some(_) => {}
+                    None => _ = self.late.open.put_off(key, now),
+                }
+            }
+        }
+        if count > 0 {
+            tracing::warn!(count, "held payments were forgotten on the way and are emitted again");
+        }
+        Ok(())
+    }
+
+    /// Whether the stream had room for it.
+    async fn emit_one(&mut self, key: &PaymentKey, record: &PaymentRecord, now: Timestamp) -> Result<bool, RoundError> {
+        let message = HopMessage::of_record(record);
+        let (_, subject) = message.route(self.pipeline.shards);
+        let Ok(payload) = message.encode() else {
+            tracing::error!(payment = %key.id, "a held payment cannot be written");
+            self.late.open.put_off(key, now);
+            return Ok(true);
+        };
+        match self.broker.publish(&Outgoing::new(subject.into_string(), payload)).await {
+            Ok(()) => {
+                let times = self.late.open.put_off(key, now) + 1;
+                if times >= ALARM_FROM {
+                    tracing::error!(payment = %key.id, times, "a held payment is forgotten again and again");
+                }
+                Ok(true)
+            }
+            Err(BrokerError::Full) => {
+                self.late.open.wait(key, now);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The rows of these holds. One that this build does not understand does not keep the others from being read.
+    async fn readable(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, PaymentRecord>, RoundError> {
+        match self.store.records(keys).await {
+            Err(error) if !error.is_outage() => {}
+            answer => return Ok(answer?),
+        }
+        let mut records = HashMap::new();
+        for key in keys {
+            match self.store.records(std::slice::from_ref(key)).await {
+                Err(error) if !error.is_outage() => {
+                    tracing::error!(payment = %key.id, error = chain(&error), "a held payment cannot be read");
+                }
+                answer => records.extend(answer?),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Puts the age of the oldest hold that is late on the metrics. Most looks at a hold lie further apart than rounds: the
+    /// oldest is looked at now, and when it has ended, as many others as a round may.
+    async fn tell_oldest(&mut self, now: Timestamp) -> Result<(), RoundError> {
+        for looks in [1, LOOK_MAX] {
+            let oldest = self.late.open.oldest(looks);
+            let first = oldest.first().cloned();
+            let open = self.still_open(oldest, now).await?;
+            if first.is_none() || open.first() == first.as_ref() {
+                break;
+            }
+        }
+        let held_at = self.late.open.oldest_held_at().unwrap_or(now);
+        self.metrics.oldest_open_hold(Duration::from_micros(u64::try_from(now.micros() - held_at.micros()).unwrap_or(0)));
+        Ok(())
+    }
+}
