@@ -16,6 +16,7 @@ async fn intake(nats: &TestNats) -> Intake {
         connections_max: 2,
         acquire_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(10),
+        lock_timeout: Duration::from_secs(10),
         plans: store::Plans::ByKey,
     };
     let broker = Broker::connect(&config.nats, "test").await.unwrap();

@@ -89,9 +89,10 @@ impl PaymentView {
                 let view = view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at);
                 PaymentView { status: "CAPTURED", ..view.at(Hop::Finished, *finished_at) }
             }
-            RecordState::Failed { screening, quote, rejection, finished_at } => {
+            RecordState::Failed { screening, quote, reserved_at, rejection, finished_at } => {
                 let view = screening.iter().fold(view, |view, screening| view.screened(screening));
                 let view = quote.iter().fold(view, |view, quote| view.quoted(quote));
+                let view = reserved_at.iter().fold(view, |view, at| view.at(Hop::Reserved, *at));
                 let (reason, rules) = (Some(rejection.reason), rejection.rules.clone());
                 PaymentView { status: "FAILED", reason, rules, ..view.at(Hop::Finished, *finished_at) }
             }

@@ -152,12 +152,12 @@ SELECT p.tenant, p.id, p.status, p.currency, s.currency AS source_currency, p.de
 FROM payments p
 LEFT JOIN accounts s ON s.tenant = p.tenant AND s.id = p.source_account AND s.kind = 'customer'
 LEFT JOIN accounts d ON d.tenant = p.tenant AND d.id = p.destination_account AND d.kind = 'customer'
-WHERE p.status <> 'FAILED'
+WHERE (p.status <> 'FAILED' OR p.reserved_at IS NOT NULL)
     AND (s.currency IS DISTINCT FROM p.currency
         OR d.currency IS DISTINCT FROM p.destination_currency
         OR p.requested_currency <> p.destination_currency);
 
--- name: deposits_have_their_two_entries -- A deposit is one entry on its account and one on the outside world's, and no more.
+-- name: deposits_have_their_two_entries -- A deposit is one entry on its account and one on a row of the outside world's, and no more.
 SELECT o.tenant, o.id, o.account_id, o.amount, count(e.number) AS entries
 FROM operations o
 LEFT JOIN entries e ON e.tenant = o.tenant AND e.operation_kind = o.kind AND e.operation_id = o.id
@@ -165,7 +165,7 @@ WHERE o.kind = 'deposit'
 GROUP BY o.tenant, o.kind, o.id
 HAVING count(e.number) <> 2
     OR NOT bool_or(e.account_id = o.account_id AND e.currency = o.currency AND e.amount = o.amount AND e.balance_after = o.balance_after)
-    OR NOT bool_or(e.account_id LIKE 'external:' || o.currency || '%' AND e.currency = o.currency AND e.amount = -o.amount);
+    OR NOT bool_or(e.account_id ~ ('^external:' || o.currency || '(:[0-9]+([.][0-9]+)?)?$') AND e.currency = o.currency AND e.amount = -o.amount);
 
 -- name: services_can_only_append -- The services' role may not change or remove what the ledger has written.
 SELECT t.name AS table_name, r.privilege
@@ -180,7 +180,8 @@ WHERE c.attrelid IN ('entries'::regclass, 'operations'::regclass, 'accounts'::re
     AND NOT c.attisdropped
     AND (c.attrelid::regclass::text, c.attname::text) NOT IN (
         ('accounts', 'balance'), ('accounts', 'held'), ('accounts', 'entry_count'), ('accounts', 'status'),
-        ('payments', 'status'), ('payments', 'finished_at'), ('dead_letters', 'resolved_at'))
+        ('payments', 'status'), ('payments', 'finished_at'), ('payments', 'refused_by'), ('payments', 'reason'), ('payments', 'refused_at'),
+        ('dead_letters', 'resolved_at'))
     AND has_column_privilege('kilat_app', c.attrelid, c.attnum, 'UPDATE');
 
 -- name: append_only_triggers_stand -- The triggers that stop even the owner are in place.

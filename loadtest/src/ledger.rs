@@ -19,6 +19,7 @@ pub(crate) async fn open(config: &Config) -> Result<Store, LoadtestError> {
         connections_max: CONNECTIONS_MAX,
         acquire_timeout: Duration::from_millis(config.postgres.acquire_timeout_ms),
         statement_timeout: STATEMENT_TIMEOUT,
+        lock_timeout: Duration::from_millis(config.postgres.lock_timeout_ms),
         plans: store::Plans::Free,
     })?;
     store.ping().await?;

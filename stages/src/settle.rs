@@ -1,15 +1,15 @@
 //! Settle: consumes reserved payments, forwards finished ones.
 //!
-//! Posts the entries, releases the hold and captures the payment, one transaction per batch. It refuses nothing: the money
-//! is held. A payment that was captured before is told again from its row; one that failed has been told already.
+//! Posts the entries, releases the hold and captures the payment, one transaction per batch. Refuses with
+//! `destination_limit` where the destination's balance cannot take the money: the hold is released and the payment fails. A
+//! payment that had ended before is told again from its row. One that needs what another transaction has locked waits, and
+//! the others do not. One without a row was in a ledger that has been set back since: it is accepted again.
 
 use crate::faults::fault;
-use domain::facts::RecordState;
-use domain::{Currency, StageName, Tenant};
-use runtime::stage::{Fault, Input, Stage, Verdict};
-use store::Store;
-use wire::HopMessage;
-use wire::message::{PaymentFinished, PaymentReserved};
+use domain::StageName;
+use runtime::stage::{Fault, Input, PutBack, Stage, Verdict};
+use store::{SettleRequest, Settlement, Store};
+use wire::message::{PaymentAccepted, PaymentFinished, PaymentReserved};
 
 /// The stage.
 pub struct Settle {
@@ -25,23 +25,39 @@ impl Stage for Settle {
     type Out = PaymentFinished;
 
     async fn advance(&self, batch: &[Input<PaymentReserved>]) -> Result<Vec<Verdict>, Fault> {
-        let keys = batch.iter().map(|input| input.message.payment.key()).collect();
-        let currencies = batch.iter().flat_map(|input| conversions(&input.message)).collect();
-        let settled = self.store.settle(keys, currencies, runtime::clock::now(), self.shard).await.map_err(|error| fault(&error))?;
-        let verdicts = settled.into_iter().map(|outcome| match outcome {
-            Err(fault) => Verdict::Bury(fault.to_string()),
-            Ok(record) => match record.state {
-                RecordState::Failed { .. } => Verdict::Done,
-                RecordState::Captured { .. } => Verdict::emit(HopMessage::of_record(&record)),
-                RecordState::Reserved(_) => Verdict::Bury("a payment stayed reserved through its settlement".to_owned()),
-            },
-        });
-        Ok(verdicts.collect())
+        let requests = batch.iter().map(|input| request(&input.message)).collect();
+        let settled = self.store.settle(requests, runtime::clock::now(), self.shard).await.map_err(|error| fault(&error))?;
+        Ok(batch.iter().zip(settled).map(|(input, settlement)| verdict(&input.message, settlement)).collect())
     }
 }
 
-/// The currencies whose system accounts a payment posts to: none unless it converts.
-fn conversions(message: &PaymentReserved) -> Vec<(Tenant, Currency)> {
+fn request(message: &PaymentReserved) -> SettleRequest {
     let (from, to) = (message.payment.amount.currency, message.quote.destination_amount.currency);
-    if from == to { Vec::new() } else { vec![(message.payment.tenant.clone(), from), (message.payment.tenant.clone(), to)] }
+    SettleRequest {
+        payment: message.payment.key(),
+        source: message.payment.source_account.clone(),
+        destination: message.payment.destination_account.clone(),
+        conversion: (from != to).then_some((from, to)),
+    }
 }
+
+fn verdict(message: &PaymentReserved, settlement: Settlement) -> Verdict {
+    match settlement {
+        Settlement::Recorded(record) => match PaymentFinished::of_record(&record) {
+            Some(finished) => Verdict::emit(finished),
+            None => Verdict::Bury("a payment stayed reserved through its settlement".to_owned()),
+        },
+        Settlement::Locked => Verdict::Later("another transaction has locked its row or an account"),
+        Settlement::Unpostable(error) => Verdict::Bury(error.to_string()),
+        Settlement::NoRow => {
+            let id = &message.payment.id;
+            tracing::error!(payment = %id, "a reserved payment has no row: the ledger was set back, and the payment is accepted again");
+            let accepted = PaymentAccepted { payment: message.payment.clone(), fingerprint: message.fingerprint };
+            Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: message.accepted_at }))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "settle_tests.rs"]
+mod tests;

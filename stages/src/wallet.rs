@@ -124,6 +124,7 @@ fn deposit_reply(deposit: Deposit, outcome: &DepositOutcome) -> Result<Reply, Pr
         DepositOutcome::Replayed(balance) => Ok(Reply { replayed: true, ..body(*balance)? }),
         DepositOutcome::Mismatch => Err(Problem::new(Code::IdempotencyMismatch, "the id was used for another deposit")),
         DepositOutcome::NoAccount => Err(no_account()),
+        DepositOutcome::Locked => Err(Problem::new(Code::Unavailable, "the account is locked by another transaction")),
         DepositOutcome::TooLarge => Err(Problem::new(Code::AmountTooLarge, "the balance would be too large")),
     }
 }
@@ -131,4 +132,25 @@ fn deposit_reply(deposit: Deposit, outcome: &DepositOutcome) -> Result<Reply, Pr
 /// An account as clients see it.
 fn account_reply(account: Account) -> AccountReply {
     AccountReply::of(account.key.id, account.status, account.balance, account.held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deposit_that_did_not_come_in_says_why() {
+        let amount = Money::new(100, Currency::EUR);
+        let account = key("account_id", "A".to_owned()).unwrap();
+        let rows = [
+            (DepositOutcome::Locked, Code::Unavailable),
+            (DepositOutcome::TooLarge, Code::AmountTooLarge),
+            (DepositOutcome::NoAccount, Code::NotFound),
+            (DepositOutcome::Mismatch, Code::IdempotencyMismatch),
+        ];
+        for (outcome, expected) in rows {
+            let deposit = Deposit { account: account.clone(), id: OperationId::parse("D").unwrap(), amount };
+            assert_eq!(deposit_reply(deposit, &outcome).map_err(|problem| problem.code), Err(expected), "{outcome:?}");
+        }
+    }
 }

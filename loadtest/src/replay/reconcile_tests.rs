@@ -23,6 +23,7 @@ impl Ledger {
             connections_max: 2,
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(30),
             plans: store::Plans::Free,
         };
         let store = Store::connect_lazily(&options).unwrap();
@@ -110,6 +111,7 @@ async fn a_ledger_that_comes_back_is_asked_again() {
         connections_max: 1,
         acquire_timeout: Duration::from_millis(200),
         statement_timeout: Duration::from_secs(30),
+        lock_timeout: Duration::from_secs(30),
         plans: store::Plans::Free,
     })
     .unwrap();

@@ -40,7 +40,7 @@ fn record(id: &str, row: Row, accepted_at: Timestamp) -> Option<PaymentRecord> {
         Row::Captured | Row::Old => RecordState::Captured { reserved, finished_at: at },
         Row::Failed => {
             let rejection = Rejection { stage: StageName::Reserve, reason: Refusal::InsufficientFunds, rules: Vec::new(), at };
-            RecordState::Failed { screening: None, quote: None, rejection, finished_at: at }
+            RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: at }
         }
     };
     let payment = Payment {

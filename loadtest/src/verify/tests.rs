@@ -6,9 +6,8 @@ use devstack::testing::TestPostgres;
 use domain::facts::{AppliedRate, PaymentRecord, Quote, RecordState, Rejection, Screening};
 use domain::fx::{Rate, convert};
 use domain::{AccountId, AccountKey, Currency, Money, OperationId, Payment, PaymentId, Refusal, StageName, Tenant, Timestamp};
-use std::collections::BTreeSet;
 use std::time::Duration;
-use store::{DeadLetter, Deposit, HoldRequest, StoreOptions};
+use store::{DeadLetter, Deposit, HoldRequest, SettleRequest, Settlement, StoreOptions};
 
 /// Corruptions by the invariant that each must break; run by the superuser with every trigger off.
 const CORRUPTIONS: &[(&str, &str)] = &[
@@ -70,13 +69,17 @@ const CORRUPTIONS: &[(&str, &str)] = &[
     ("payments_match_their_accounts", "UPDATE accounts SET currency = 'GBP' WHERE id = 'A_USD'"),
     ("payments_match_their_accounts", "UPDATE payments SET requested_currency = 'GBP' WHERE id = 'P_OPEN'"),
     ("payments_match_their_accounts", "UPDATE payments SET destination_account = 'NOBODY' WHERE id = 'P_OPEN'"),
+    ("payments_match_their_accounts", "UPDATE payments SET source_account = 'NOBODY' WHERE id = 'P_FULL'"),
     ("deposits_have_their_two_entries", "UPDATE operations SET amount = amount + 1 WHERE id = 'D_A'"),
     ("deposits_have_their_two_entries", "UPDATE operations SET balance_after = balance_after + 1 WHERE id = 'D_A'"),
     ("deposits_have_their_two_entries", "DELETE FROM entries WHERE operation_id = 'D_A'"),
+    ("deposits_have_their_two_entries", "UPDATE entries SET account_id = 'fee:USD' WHERE account_id = 'external:USD:0.2'"),
+    ("deposits_have_their_two_entries", "UPDATE entries SET account_id = 'external:USD:x' WHERE account_id = 'external:USD:0.2'"),
     ("services_can_only_append", "GRANT UPDATE ON entries TO kilat_app"),
     ("services_can_only_append", "GRANT DELETE ON operations TO kilat_app"),
     ("services_can_only_append", "GRANT TRUNCATE ON payments TO kilat_app"),
     ("services_can_only_append", "GRANT UPDATE (amount) ON payments TO kilat_app"),
+    ("services_can_only_append", "GRANT UPDATE (rules) ON payments TO kilat_app"),
     ("append_only_triggers_stand", "DROP TRIGGER entries_are_append_only ON entries"),
     ("append_only_triggers_stand", "ALTER TABLE operations DISABLE TRIGGER operations_are_append_only"),
     ("holds_end", "UPDATE payments SET reserved_at = now() - interval '11 minutes' WHERE id = 'P_OPEN'"),
@@ -129,6 +132,16 @@ fn hold(payment: Payment, arrives: &str, spread_bps: u32) -> HoldRequest {
     }
 }
 
+fn settle_request(hold: &HoldRequest) -> SettleRequest {
+    let (from, to) = (hold.payment.amount.currency, hold.quote.destination_amount.currency);
+    SettleRequest {
+        payment: hold.payment.key(),
+        source: hold.payment.source_account.clone(),
+        destination: hold.payment.destination_account.clone(),
+        conversion: (from != to).then_some((from, to)),
+    }
+}
+
 fn open(url: &str) -> Store {
     Store::connect_lazily(&StoreOptions {
         url: url.to_owned(),
@@ -136,6 +149,7 @@ fn open(url: &str) -> Store {
         connections_max: 2,
         acquire_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(30),
+        lock_timeout: Duration::from_secs(30),
         plans: store::Plans::Free,
     })
     .unwrap()
@@ -143,10 +157,13 @@ fn open(url: &str) -> Store {
 
 /// Writes a ledger with a payment of every kind, through the store as the stages do.
 async fn write_good_ledger(store: &Store) {
-    for (id, code) in [("A_USD", "USD"), ("B_USD", "USD"), ("C_JPY", "JPY"), ("EMPTY_USD", "USD")] {
+    for (id, code) in [("A_USD", "USD"), ("B_USD", "USD"), ("C_JPY", "JPY"), ("EMPTY_USD", "USD"), ("FULL_USD", "USD")] {
         store.open_account(&account(id), currency(code)).await.unwrap();
     }
-    for (id, to, minor) in [("D_A", "A_USD", 100_000), ("D_B", "B_USD", 500)] {
+    // The third leaves no room in the account, and the row of ours behind it: the fourth goes on in the next.
+    for (id, to, minor) in
+        [("D_A", "A_USD", 100_000), ("D_B", "B_USD", 500), ("D_FULL", "FULL_USD", i64::MAX - 1_000), ("D_NEXT", "B_USD", 7)]
+    {
         let id = OperationId::parse(id).unwrap();
         store.deposit(vec![Deposit { account: account(to), id, amount: Money::new(minor, currency("USD")) }], now()).await.unwrap();
     }
@@ -155,16 +172,17 @@ async fn write_good_ledger(store: &Store) {
         hold(payment("P_ACROSS", "A_USD", "C_JPY", 3_333), "JPY", 25),
         hold(payment("P_SPREADLESS", "B_USD", "C_JPY", 101), "JPY", 0),
         hold(payment("P_POOR", "EMPTY_USD", "B_USD", 1), "USD", 0),
+        hold(payment("P_FULL", "A_USD", "FULL_USD", 1_001), "USD", 0),
     ];
-    let records = store.reserve(holds, now()).await.unwrap();
-    let keys = records.iter().filter(|record| matches!(record.state, RecordState::Reserved(_))).map(|record| record.payment.key());
-    let currencies: BTreeSet<_> = ["USD", "JPY"].map(|code| (Tenant::default(), currency(code))).into();
-    let settled = store.settle(keys.collect(), currencies, now(), 0).await.unwrap();
-    assert_eq!(settled.len(), 3);
+    let requests: Vec<SettleRequest> = holds.iter().map(settle_request).collect();
+    store.reserve(holds, now()).await.unwrap();
+    let settled = store.settle(requests, now(), 0).await.unwrap();
+    let is_captured = |settlement: &Settlement| matches!(settlement, Settlement::Recorded(record) if matches!(record.state, RecordState::Captured { .. }));
+    assert_eq!(settled.iter().map(is_captured).collect::<Vec<_>>(), [true, true, true, false, false]);
     store.reserve(vec![hold(payment("P_OPEN", "A_USD", "C_JPY", 700), "JPY", 25)], now()).await.unwrap();
     let refused = payment("P_RISKY", "A_USD", "B_USD", 90_000);
     let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules: vec!["r1".to_owned()], at: now() };
-    let state = RecordState::Failed { screening: None, quote: None, rejection, finished_at: now() };
+    let state = RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: now() };
     let record = PaymentRecord { fingerprint: refused.fingerprint(), payment: refused, accepted_seq: 2, accepted_at: now(), state };
     store.record_rejections(vec![record]).await.unwrap();
 }

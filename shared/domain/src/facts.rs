@@ -105,6 +105,8 @@ pub enum RecordState {
         screening: Option<Screening>,
         /// What would have arrived, unless risk or fx refused.
         quote: Option<Quote>,
+        /// When its money was held, if settle refused: the hold was released.
+        reserved_at: Option<Timestamp>,
         /// Who refused and why.
         rejection: Rejection,
         /// When it was recorded.

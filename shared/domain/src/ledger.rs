@@ -1,11 +1,12 @@
 //! Double entry: what a payment or deposit writes, balanced by construction, and what holds may be made.
 
 use crate::fx::Conversion;
+use crate::system_account::{SystemAccount, SystemAccounts, SystemKind};
 use crate::{AccountId, Currency, Money, Refusal};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// An account of the ledger: a customer's, or one of ours per currency and shard.
+/// An account of the ledger by its id: a customer's, or one of ours. Only ours have a colon in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LedgerAccount(String);
 
@@ -15,29 +16,20 @@ impl LedgerAccount {
         LedgerAccount(id.as_str().to_owned())
     }
 
-    /// The liquidity account that conversions go through.
-    pub fn fx(currency: Currency, shard: u16) -> LedgerAccount {
-        LedgerAccount::system("fx", currency, shard)
-    }
-
-    /// Where the spread is earned.
-    pub fn fee(currency: Currency, shard: u16) -> LedgerAccount {
-        LedgerAccount::system("fee", currency, shard)
-    }
-
-    /// The world outside: the other side of every deposit.
-    pub fn external(currency: Currency, shard: u16) -> LedgerAccount {
-        LedgerAccount::system("external", currency, shard)
-    }
-
-    /// The name of a system account; shards above the first carry their number, so that each has a row, and a lock, of its own.
-    fn system(kind: &str, currency: Currency, shard: u16) -> LedgerAccount {
-        LedgerAccount(if shard == 0 { format!("{kind}:{currency}") } else { format!("{kind}:{currency}:{shard}") })
+    /// One of ours.
+    pub(crate) fn system(account: SystemAccount) -> LedgerAccount {
+        LedgerAccount(account.to_string())
     }
 
     /// The account's id in the ledger.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl std::fmt::Display for LedgerAccount {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 
@@ -61,29 +53,31 @@ impl Postings {
         Postings::of([(LedgerAccount::customer(source), back), (LedgerAccount::customer(destination), amount)])
     }
 
-    /// A payment over two currencies: through the liquidity accounts, the spread as a fee of the destination's currency.
+    /// A payment over two currencies: through our liquidity, the spread as a fee of the destination's currency.
     pub fn conversion(
         source: &AccountId,
         destination: &AccountId,
         amount: Money,
         arrives: Currency,
         conversion: Conversion,
-        shard: u16,
+        ours: &SystemAccounts,
     ) -> Postings {
         let arriving = |minor: i64| Money::new(minor, arrives);
+        let system = |kind: SystemKind, currency: Currency| LedgerAccount::system(ours.current(kind, currency));
         Postings::of([
             (LedgerAccount::customer(source), Money::new(-amount.minor, amount.currency)),
-            (LedgerAccount::fx(amount.currency, shard), amount),
-            (LedgerAccount::fx(arrives, shard), arriving(-conversion.gross)),
-            (LedgerAccount::fee(arrives, shard), arriving(conversion.gross - conversion.net)),
+            (system(SystemKind::Fx, amount.currency), amount),
+            (system(SystemKind::Fx, arrives), arriving(-conversion.gross)),
+            (system(SystemKind::Fee, arrives), arriving(conversion.gross - conversion.net)),
             (LedgerAccount::customer(destination), arriving(conversion.net)),
         ])
     }
 
     /// Money that comes in from outside.
-    pub fn deposit(account: &AccountId, amount: Money, shard: u16) -> Postings {
+    pub fn deposit(account: &AccountId, amount: Money, ours: &SystemAccounts) -> Postings {
         let back = Money::new(-amount.minor, amount.currency);
-        Postings::of([(LedgerAccount::external(amount.currency, shard), back), (LedgerAccount::customer(account), amount)])
+        let outside = LedgerAccount::system(ours.current(SystemKind::External, amount.currency));
+        Postings::of([(outside, back), (LedgerAccount::customer(account), amount)])
     }
 
     fn of<const N: usize>(lines: [(LedgerAccount, Money); N]) -> Postings {
@@ -162,15 +156,16 @@ pub struct NumberedEntry {
     pub balance_after: i64,
 }
 
-/// Why postings cannot be applied: the ledger does not look as it must, which is a fault and never a refusal.
+/// Why postings cannot be applied. What it means is the caller's to say: a customer's account that is full is a refusal, all
+/// else is a ledger that does not look as it must.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostingError {
     /// An account of the postings is not among the balances.
     #[error("account {0} is not in the ledger")]
-    UnknownAccount(String),
+    UnknownAccount(LedgerAccount),
     /// A balance would leave the 64-bit range.
     #[error("the balance of account {0} would overflow")]
-    Overflow(String),
+    Overflow(LedgerAccount),
 }
 
 /// Balances that postings are applied to in order.
@@ -195,10 +190,10 @@ impl Book {
         let mut changed: Vec<(LedgerAccount, Balance)> = Vec::with_capacity(postings.0.len());
         let mut numbered = Vec::with_capacity(postings.0.len());
         for entry in &postings.0 {
-            let name = || entry.account.as_str().to_owned();
+            let account = || entry.account.clone();
             let pending = changed.iter().rev().find(|(account, _)| *account == entry.account).map(|(_, balance)| *balance);
-            let before = pending.or_else(|| self.balance(&entry.account)).ok_or_else(|| PostingError::UnknownAccount(name()))?;
-            let minor = before.minor.checked_add(entry.amount.minor).ok_or_else(|| PostingError::Overflow(name()))?;
+            let before = pending.or_else(|| self.balance(&entry.account)).ok_or_else(|| PostingError::UnknownAccount(account()))?;
+            let minor = before.minor.checked_add(entry.amount.minor).ok_or_else(|| PostingError::Overflow(account()))?;
             let after = Balance { minor, entry_count: before.entry_count + 1 };
             numbered.push(NumberedEntry { entry: entry.clone(), number: after.entry_count, balance_after: minor });
             changed.push((entry.account.clone(), after));

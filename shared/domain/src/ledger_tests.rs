@@ -18,21 +18,23 @@ fn postings_follow_the_shape_of_the_operation() {
     let conversion = Conversion { gross: 92, net: 90, residue: 5 };
     let free = Conversion { gross: 92, net: 92, residue: 0 };
     let (source, destination) = (account("S"), account("D"));
+    let (ours, mut third) = (SystemAccounts::of(0), SystemAccounts::of(3));
+    third.reach(SystemAccount { part: 2, ..SystemAccount::first(SystemKind::Fx, usd, 3) });
     let rows: [(Postings, &[(&str, i64)]); 5] = [
         (Postings::transfer(&source, &destination, Money::new(100, usd)), &[("S", -100), ("D", 100)]),
         (
-            Postings::conversion(&source, &destination, Money::new(100, usd), eur, conversion, 0),
+            Postings::conversion(&source, &destination, Money::new(100, usd), eur, conversion, &ours),
             &[("S", -100), ("fx:USD", 100), ("fx:EUR", -92), ("fee:EUR", 2), ("D", 90)],
         ),
         (
-            Postings::conversion(&source, &destination, Money::new(100, usd), eur, free, 0),
+            Postings::conversion(&source, &destination, Money::new(100, usd), eur, free, &ours),
             &[("S", -100), ("fx:USD", 100), ("fx:EUR", -92), ("D", 92)],
         ),
         (
-            Postings::conversion(&source, &destination, Money::new(100, usd), eur, free, 3),
-            &[("S", -100), ("fx:USD:3", 100), ("fx:EUR:3", -92), ("D", 92)],
+            Postings::conversion(&source, &destination, Money::new(100, usd), eur, free, &third),
+            &[("S", -100), ("fx:USD:3.2", 100), ("fx:EUR:3", -92), ("D", 92)],
         ),
-        (Postings::deposit(&source, Money::new(100, usd), 0), &[("external:USD", -100), ("S", 100)]),
+        (Postings::deposit(&source, Money::new(100, usd), &ours), &[("external:USD", -100), ("S", 100)]),
     ];
     for (postings, expected) in rows {
         let lines: Vec<_> = postings.entries().iter().map(|entry| (entry.account.as_str(), entry.amount.minor)).collect();
@@ -66,9 +68,9 @@ fn a_book_posts_all_or_nothing() {
     book.insert(LedgerAccount::customer(&account("S")), Balance { minor: 100, entry_count: 4 });
     book.insert(LedgerAccount::customer(&account("D")), Balance { minor: i64::MAX, entry_count: 0 });
     let unknown = Postings::transfer(&account("S"), &account("X"), Money::new(1, usd));
-    assert_eq!(book.post(&unknown), Err(PostingError::UnknownAccount("X".into())));
+    assert_eq!(book.post(&unknown), Err(PostingError::UnknownAccount(LedgerAccount::customer(&account("X")))));
     let overflow = Postings::transfer(&account("S"), &account("D"), Money::new(1, usd));
-    assert_eq!(book.post(&overflow), Err(PostingError::Overflow("D".into())));
+    assert_eq!(book.post(&overflow), Err(PostingError::Overflow(LedgerAccount::customer(&account("D")))));
     assert_eq!(book.balance(&LedgerAccount::customer(&account("S"))), Some(Balance { minor: 100, entry_count: 4 }));
 }
 
@@ -93,7 +95,7 @@ fn a_hundred_thousand_conversions_sum_to_zero_per_currency() {
         let postings = match rate {
             None => Postings::transfer(&source, &destination, amount),
             Some(rate) => match fx::convert(amount, rate, bps) {
-                Ok(conversion) => Postings::conversion(&source, &destination, amount, arrives, conversion, 0),
+                Ok(conversion) => Postings::conversion(&source, &destination, amount, arrives, conversion, &SystemAccounts::of(0)),
                 Err(_) => return Ok(()),
             },
         };

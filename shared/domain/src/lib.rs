@@ -14,6 +14,7 @@ pub mod payment;
 pub mod refusal;
 pub mod risk;
 pub mod stage;
+pub mod system_account;
 pub mod timestamp;
 pub mod velocity;
 

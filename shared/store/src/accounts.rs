@@ -1,7 +1,7 @@
 //! Accounts: open, look up.
 
 use crate::{Store, StoreError};
-use domain::ledger::{AccountStatus, LedgerAccount};
+use domain::ledger::AccountStatus;
 use domain::{AccountId, AccountKey, Currency, Money, Tenant};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -44,15 +44,29 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(format!("accounts.{what}"))
 }
 
+/// The currency of a row of `accounts`.
+pub(crate) fn decode_currency(row: &PgRow) -> Result<Currency, StoreError> {
+    Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))
+}
+
+/// The status of a row of `accounts`. One that this build does not know may forbid anything, so it is not taken for another.
+pub(crate) fn decode_status(row: &PgRow) -> Result<AccountStatus, StoreError> {
+    match row.try_get("status")? {
+        "ACTIVE" => Ok(AccountStatus::Active),
+        "FROZEN" => Ok(AccountStatus::Frozen),
+        _ => Err(corrupt("status")),
+    }
+}
+
 fn decode(row: &PgRow) -> Result<Account, StoreError> {
-    let currency = Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?;
+    let currency = decode_currency(row)?;
     Ok(Account {
         key: AccountKey {
             tenant: Tenant::parse(row.try_get::<String, _>("tenant")?).map_err(|_| corrupt("tenant"))?,
             id: AccountId::parse(row.try_get::<String, _>("id")?).map_err(|_| corrupt("id"))?,
         },
         currency,
-        status: if row.try_get::<&str, _>("status")? == "FROZEN" { AccountStatus::Frozen } else { AccountStatus::Active },
+        status: decode_status(row)?,
         balance: Money::new(row.try_get("balance")?, currency),
         held: Money::new(row.try_get("held")?, currency),
     })
@@ -118,44 +132,8 @@ impl Store {
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
             let key = place.checked_sub(1).and_then(|place| keys.get(place)).ok_or_else(|| corrupt("place"))?;
-            found.insert((*key).clone(), Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?);
+            found.insert((*key).clone(), decode_currency(&row)?);
         }
         Ok(found)
-    }
-
-    /// Makes the system accounts of currencies that this process meets for the first time.
-    pub(crate) async fn ensure_system_accounts(&self, currencies: &BTreeSet<(Tenant, Currency)>, shard: u16) -> Result<(), StoreError> {
-        let known = |tenant: &Tenant, currency: Currency| (tenant.to_string(), currency, shard);
-        let unknown: Vec<(Tenant, Currency)> = {
-            let seen = self.system_accounts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            currencies.iter().filter(|(tenant, currency)| !seen.contains(&known(tenant, *currency))).cloned().collect()
-        };
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let mut rows: BTreeSet<(&str, String, &str)> = BTreeSet::new();
-        for (tenant, currency) in &unknown {
-            for account in
-                [LedgerAccount::fx(*currency, shard), LedgerAccount::fee(*currency, shard), LedgerAccount::external(*currency, shard)]
-            {
-                rows.insert((tenant.as_str(), account.as_str().to_owned(), currency.code()));
-            }
-        }
-        self.within(
-            sqlx::query(
-                "INSERT INTO accounts (tenant, id, kind, currency)
-             SELECT n.tenant, n.id, 'system', n.currency FROM UNNEST($1::text[], $2::text[], $3::text[]) AS n(tenant, id, currency)
-             ORDER BY n.tenant, n.id
-             ON CONFLICT (tenant, id) DO NOTHING",
-            )
-            .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
-            .bind(rows.iter().map(|row| row.1.as_str()).collect::<Vec<_>>())
-            .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
-            .execute(&self.pool),
-        )
-        .await?;
-        let mut seen = self.system_accounts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.extend(unknown.iter().map(|(tenant, currency)| known(tenant, *currency)));
-        Ok(())
     }
 }

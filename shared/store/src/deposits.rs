@@ -1,11 +1,19 @@
 //! Deposits: money from outside, each once by its operation id.
 
-use crate::transaction::Attempt;
+use crate::locked_rows::RowKey;
+use crate::locks::{AccountRow, Locks, customer_row};
+use crate::settlements::books;
+use crate::system_accounts::{Judged, Ours};
+use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError};
-use domain::ledger::{Balance, Book, LedgerAccount, NumberedEntry, PostingError, Postings};
+use domain::ledger::{LedgerAccount, NumberedEntry, PostingError, Postings};
+use domain::system_account::SystemKind;
 use domain::{AccountKey, Currency, Money, OperationId, Tenant, Timestamp};
 use sqlx::{Postgres, Row, Transaction};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+
+/// Deposits go to the system accounts of the first shard, whichever shard the account's payments travel in.
+const SHARD: u16 = 0;
 
 /// Money that is to come in.
 #[derive(Debug, Clone)]
@@ -31,6 +39,8 @@ pub enum DepositOutcome {
     NoAccount,
     /// The balance would leave the 64-bit range.
     TooLarge,
+    /// Another transaction has locked what it needs. Nothing was decided: ask again in a while.
+    Locked,
 }
 
 type OperationKey = (Tenant, OperationId);
@@ -47,39 +57,60 @@ struct Written {
     balance_after: i64,
 }
 
+struct Input {
+    piece: Piece<Deposit>,
+    ours: Ours,
+    now: Timestamp,
+}
+
 impl Store {
     /// Posts a batch of deposits, each at most once, and answers each in order. Five round trips, one more when a currency
     /// is seen for the first time.
     pub async fn deposit(&self, deposits: Vec<Deposit>, now: Timestamp) -> Result<Vec<DepositOutcome>, StoreError> {
-        let currencies: BTreeSet<(Tenant, Currency)> =
-            deposits.iter().map(|deposit| (deposit.account.tenant.clone(), deposit.amount.currency)).collect();
-        self.ensure_system_accounts(&currencies, 0).await?;
-        self.transact((deposits, now), |transaction, (deposits, now)| Box::pin(deposit_all(transaction, deposits, *now))).await
+        let rows = |deposit: &Deposit| {
+            let tenant = &deposit.account.tenant;
+            let outside = self.current_row(tenant, SystemKind::External, deposit.amount.currency, SHARD);
+            let accounts = [customer_row(tenant, &deposit.account.id), (tenant.clone(), outside)].map(RowKey::Account);
+            [RowKey::Deposit(tenant.clone(), deposit.id.clone())].into_iter().chain(accounts).collect()
+        };
+        let judge = async |piece: Piece<Deposit>| {
+            let currencies = piece.iter().map(|deposit| (deposit.account.tenant.clone(), deposit.amount.currency)).collect();
+            let attempt = |ours| {
+                let input = Input { piece: piece.clone(), ours, now };
+                self.transact(input, |transaction, input, locks| Box::pin(deposit_all(transaction, input, locks)))
+            };
+            self.with_system_accounts(currencies, SHARD, attempt).await
+        };
+        self.judge_all(deposits, rows, || DepositOutcome::Locked, judge).await
     }
 }
 
 async fn deposit_all(
     transaction: &mut Transaction<'static, Postgres>,
-    deposits: &[Deposit],
-    now: Timestamp,
-) -> Result<Attempt<Vec<DepositOutcome>>, StoreError> {
-    let (mut books, currencies) = lock_accounts(transaction, deposits).await?;
-    let mut known = read_operations(transaction, deposits).await?;
+    Input { piece, ours, now }: &Input,
+    locks: &Locks,
+) -> Result<Attempt<Judged<Vec<DepositOutcome>>>, Broken> {
+    let touched = piece.iter().flat_map(|deposit| [account_row(deposit), outside_row(deposit, ours)]).collect();
+    let accounts = locks.accounts(transaction, &touched).await?;
+    if let Some(obstacle) = ours.obstacle(&touched, &accounts) {
+        return Ok(Attempt::Nothing(obstacle));
+    }
+    let mut books = books(&accounts);
+    let mut known = read_operations(transaction, piece).await?;
     let mut written = Vec::new();
-    let mut outcomes = Vec::with_capacity(deposits.len());
-    for deposit in deposits {
-        let key = (deposit.account.tenant.clone(), deposit.id.clone());
-        let outcome = match known.get(&key) {
-            Some(before) => replay(before, deposit),
-            None if currencies.get(&deposit.account) != Some(&deposit.amount.currency) => DepositOutcome::NoAccount,
-            None => match books.entry(deposit.account.tenant.clone()).or_default().post(&Postings::deposit(
-                &deposit.account.id,
-                deposit.amount,
-                0,
-            )) {
-                Err(PostingError::Overflow(_)) => DepositOutcome::TooLarge,
+    let mut outcomes = Vec::with_capacity(piece.len());
+    for deposit in piece.iter() {
+        let (tenant, account) = account_row(deposit);
+        let key = (tenant.clone(), deposit.id.clone());
+        let needed = [account_row(deposit), outside_row(deposit, ours)];
+        let outcome = match (known.get(&key), accounts.found.get(&needed[0])) {
+            (Some(before), _) => replay(before, deposit),
+            _ if needed.iter().any(|row| accounts.locked.contains(row)) => DepositOutcome::Locked,
+            (None, found) if found.is_none_or(|state| state.currency != deposit.amount.currency) => DepositOutcome::NoAccount,
+            (None, _) => match books.entry(tenant.clone()).or_default().post(&postings(deposit, ours)) {
+                Err(PostingError::Overflow(full)) if full == account => DepositOutcome::TooLarge,
                 // The customer's account was found above, so it is one of ours: no refusal of this deposit.
-                Err(fault @ PostingError::UnknownAccount(_)) => return Err(StoreError::Corrupt(fault.to_string())),
+                Err(fault) => return Err(StoreError::Corrupt(fault.to_string()).into()),
                 Ok(entries) => {
                     let balance_after = entries.last().map_or(0, |line| line.balance_after);
                     let operation = Operation { account_id: deposit.account.id.to_string(), amount: deposit.amount, balance_after };
@@ -91,10 +122,25 @@ async fn deposit_all(
         };
         outcomes.push(outcome);
     }
+    let outcomes = Judged::Answered(outcomes);
     if written.is_empty() {
         return Ok(Attempt::Nothing(outcomes));
     }
-    if write(transaction, &written, now).await? { Ok(Attempt::Commit(outcomes)) } else { Ok(Attempt::Again) }
+    if write(transaction, &written, *now).await? { Ok(Attempt::Commit(outcomes)) } else { Ok(Attempt::Again) }
+}
+
+fn account_row(deposit: &Deposit) -> AccountRow {
+    customer_row(&deposit.account.tenant, &deposit.account.id)
+}
+
+/// The row of the other side.
+fn outside_row(deposit: &Deposit, ours: &Ours) -> AccountRow {
+    let tenant = &deposit.account.tenant;
+    (tenant.clone(), LedgerAccount::from(ours.of(tenant).current(SystemKind::External, deposit.amount.currency)))
+}
+
+fn postings(deposit: &Deposit, ours: &Ours) -> Postings {
+    Postings::deposit(&deposit.account.id, deposit.amount, ours.of(&deposit.account.tenant))
 }
 
 fn replay(before: &Operation, deposit: &Deposit) -> DepositOutcome {
@@ -103,45 +149,6 @@ fn replay(before: &Operation, deposit: &Deposit) -> DepositOutcome {
     } else {
         DepositOutcome::Mismatch
     }
-}
-
-/// Locks the accounts and their outside counterparts in id order.
-async fn lock_accounts(
-    transaction: &mut Transaction<'static, Postgres>,
-    deposits: &[Deposit],
-) -> Result<(HashMap<Tenant, Book>, HashMap<AccountKey, Currency>), StoreError> {
-    let mut touched: BTreeMap<(&Tenant, LedgerAccount), Option<&AccountKey>> = BTreeMap::new();
-    for deposit in deposits {
-        let tenant = &deposit.account.tenant;
-        touched.insert((tenant, LedgerAccount::customer(&deposit.account.id)), Some(&deposit.account));
-        touched.insert((tenant, LedgerAccount::external(deposit.amount.currency, 0)), None);
-    }
-    let (tenants, ids): (Vec<&str>, Vec<&str>) = touched.keys().map(|(tenant, account)| (tenant.as_str(), account.as_str())).unzip();
-    let rows = sqlx::query(
-        "SELECT a.tenant, a.id, a.currency, a.balance, a.entry_count
-         FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id)
-         JOIN accounts a ON a.tenant = k.tenant AND a.id = k.id
-         ORDER BY a.tenant, a.id
-         FOR NO KEY UPDATE OF a",
-    )
-    .bind(tenants)
-    .bind(ids)
-    .fetch_all(&mut **transaction)
-    .await?;
-    let found: HashMap<(&str, &str), &sqlx::postgres::PgRow> =
-        rows.iter().map(|row| Ok(((row.try_get("tenant")?, row.try_get("id")?), row))).collect::<Result<_, sqlx::Error>>()?;
-    let mut books: HashMap<Tenant, Book> = HashMap::new();
-    let mut currencies = HashMap::new();
-    for ((tenant, account), customer) in touched {
-        let Some(row) = found.get(&(tenant.as_str(), account.as_str())).copied() else { continue };
-        let balance = Balance { minor: row.try_get("balance")?, entry_count: row.try_get("entry_count")? };
-        books.entry(tenant.clone()).or_default().insert(account, balance);
-        if let Some(key) = customer {
-            let currency = Currency::parse(row.try_get("currency")?).map_err(|_| StoreError::Corrupt("accounts.currency".into()))?;
-            currencies.insert(key.clone(), currency);
-        }
-    }
-    Ok((books, currencies))
 }
 
 async fn read_operations(
@@ -175,7 +182,7 @@ async fn read_operations(
 }
 
 /// Inserts the operations and their entries and moves the balances; whether all of it was written.
-async fn write(transaction: &mut Transaction<'static, Postgres>, written: &[Written], now: Timestamp) -> Result<bool, StoreError> {
+async fn write(transaction: &mut Transaction<'static, Postgres>, written: &[Written], now: Timestamp) -> Result<bool, Broken> {
     let mut moves: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
     let lines: Vec<(&Written, &NumberedEntry)> = written.iter().flat_map(|one| one.entries.iter().map(move |line| (one, line))).collect();
     for (one, line) in &lines {
@@ -224,7 +231,8 @@ async fn write(transaction: &mut Transaction<'static, Postgres>, written: &[Writ
     .bind(moves.values().map(|change| change.0).collect::<Vec<_>>())
     .bind(moves.values().map(|change| change.1).collect::<Vec<_>>())
     .fetch_one(&mut **transaction)
-    .await?;
+    .await
+    .map_err(Broken::at_insert)?;
     let wrote = |column: &str, expected: usize| row.try_get::<i64, _>(column).map(|count| usize::try_from(count) == Ok(expected));
     Ok(wrote("recorded", written.len())? && wrote("posted", lines.len())? && wrote("moved", moves.len())?)
 }

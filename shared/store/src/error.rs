@@ -35,7 +35,16 @@ impl StoreError {
 
 /// Whether the server ended the transaction in favour of another: serialization failure or deadlock.
 pub(crate) fn lost_a_race(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| matches!(code.as_ref(), "40001" | "40P01"))
+    has_code(error, &["40001", "40P01"])
+}
+
+/// Whether a lock was not to be had within `lock_timeout`.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    has_code(error, &["55P03"])
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| codes.contains(&code.as_ref()))
 }
 
 impl From<sqlx::Error> for StoreError {

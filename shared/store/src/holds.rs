@@ -1,13 +1,15 @@
 //! Reserve: hold the money of a batch of quoted payments, or record why not.
 
+use crate::locked_rows::RowKey;
+use crate::locks::{AccountRow, AccountState, Locks, customer_row};
 use crate::record::{RecordColumns, insert_records, record_columns};
-use crate::transaction::Attempt;
+use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
-use domain::ledger::{AccountStatus, SourceAccount};
-use domain::{AccountId, AccountKey, Currency, Fingerprint, Payment, PaymentKey, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
+use domain::ledger::SourceAccount;
+use domain::{AccountKey, Fingerprint, Payment, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
 use sqlx::{Postgres, Row, Transaction};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// A quoted payment whose money is to be held.
 #[derive(Debug, Clone)]
@@ -26,75 +28,61 @@ pub struct HoldRequest {
     pub quote: Quote,
 }
 
-impl Store {
-    /// Judges each request once, in order, and answers with each payment's row as it stands: new, or from before.
-    /// `now` is when the holds are made. Five round trips.
-    pub async fn reserve(&self, requests: Vec<HoldRequest>, now: Timestamp) -> Result<Vec<PaymentRecord>, StoreError> {
-        self.transact((requests, now), |transaction, (requests, now)| Box::pin(reserve(transaction, requests, *now))).await
+/// What the ledger says of a payment that it was to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Its row as it stands: new, or from before.
+    Recorded(Box<PaymentRecord>),
+    /// Another transaction has locked what it needs. Nothing was decided: ask again in a while.
+    Locked,
+}
+
+impl Answer {
+    /// What a row that is there, or is not, says of its payment.
+    pub(crate) fn of(record: Option<&PaymentRecord>) -> Answer {
+        record.map_or(Answer::Locked, |record| Answer::Recorded(Box::new(record.clone())))
     }
+}
+
+impl Store {
+    /// Judges each request once, in order, and answers with each payment's row as it stands. `now` is when the holds are
+    /// made. Five round trips.
+    pub async fn reserve(&self, requests: Vec<HoldRequest>, now: Timestamp) -> Result<Vec<Answer>, StoreError> {
+        let rows = |request: &HoldRequest| vec![RowKey::Payment(request.payment.key()), RowKey::Account(source_row(request))];
+        let judge = |piece: Piece<HoldRequest>| {
+            self.transact(piece, move |transaction, piece, locks| Box::pin(reserve(transaction, piece, now, locks)))
+        };
+        self.judge_all(requests, rows, || Answer::Locked, judge).await
+    }
+}
+
+fn source_row(request: &HoldRequest) -> AccountRow {
+    customer_row(&request.payment.tenant, &request.payment.source_account)
 }
 
 async fn reserve(
     transaction: &mut Transaction<'static, Postgres>,
     requests: &[HoldRequest],
     now: Timestamp,
-) -> Result<Attempt<Vec<PaymentRecord>>, StoreError> {
-    let mut accounts = lock_sources(transaction, requests).await?;
+    locks: &Locks,
+) -> Result<Attempt<Vec<Answer>>, Broken> {
+    let mut sources = locks.accounts(transaction, &requests.iter().map(source_row).collect()).await?;
     let mut known = read_records(transaction, requests.iter().map(|request| request.payment.key())).await?;
     let mut fresh = Vec::new();
     for request in requests {
-        let key = request.payment.key();
-        if known.contains_key(&key) {
+        let (key, source) = (request.payment.key(), source_row(request));
+        if known.contains_key(&key) || sources.locked.contains(&source) {
             continue;
         }
-        let record = judge(request, accounts.get_mut(&request.payment.source_key()), now);
+        let record = judge(request, sources.found.get_mut(&source), now);
         fresh.push(record.clone());
         known.insert(key, record);
     }
-    let answers = |known: &HashMap<PaymentKey, PaymentRecord>| {
-        requests.iter().filter_map(|request| known.get(&request.payment.key()).cloned()).collect::<Vec<_>>()
-    };
+    let answers = requests.iter().map(|request| Answer::of(known.get(&request.payment.key()))).collect();
     if fresh.is_empty() {
-        return Ok(Attempt::Nothing(answers(&known)));
+        return Ok(Attempt::Nothing(answers));
     }
-    if write(transaction, &fresh).await? { Ok(Attempt::Commit(answers(&known))) } else { Ok(Attempt::Again) }
-}
-
-/// Locks the source accounts that exist, in id order.
-async fn lock_sources(
-    transaction: &mut Transaction<'static, Postgres>,
-    requests: &[HoldRequest],
-) -> Result<HashMap<AccountKey, SourceAccount>, StoreError> {
-    let keys: BTreeSet<AccountKey> = requests.iter().map(|request| request.payment.source_key()).collect();
-    let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-    let rows = sqlx::query(
-        "SELECT a.tenant, a.id, a.currency, a.status, a.balance, a.held
-         FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id)
-         JOIN accounts a ON a.tenant = k.tenant AND a.id = k.id
-         WHERE a.kind = 'customer'
-         ORDER BY a.tenant, a.id
-         FOR NO KEY UPDATE OF a",
-    )
-    .bind(tenants)
-    .bind(ids)
-    .fetch_all(&mut **transaction)
-    .await?;
-    let mut found = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let corrupt = |column: &str| StoreError::Corrupt(format!("accounts.{column}"));
-        let key = AccountKey {
-            tenant: Tenant::parse(row.try_get::<String, _>("tenant")?).map_err(|_| corrupt("tenant"))?,
-            id: AccountId::parse(row.try_get::<String, _>("id")?).map_err(|_| corrupt("id"))?,
-        };
-        let account = SourceAccount {
-            currency: Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?,
-            status: if row.try_get::<&str, _>("status")? == "FROZEN" { AccountStatus::Frozen } else { AccountStatus::Active },
-            balance: row.try_get("balance")?,
-            held: row.try_get("held")?,
-        };
-        found.insert(key, account);
-    }
-    Ok(found)
+    if write(transaction, &fresh).await? { Ok(Attempt::Commit(answers)) } else { Ok(Attempt::Again) }
 }
 
 /// The rows that are already there. A statement of its own after the locks, so that it sees all that they waited for.
@@ -116,14 +104,20 @@ pub(crate) async fn read_records(
 }
 
 /// One payment against the running state of its source account.
-fn judge(request: &HoldRequest, source: Option<&mut SourceAccount>, now: Timestamp) -> PaymentRecord {
-    let held = source.ok_or(Refusal::AccountNotFound).and_then(|account| account.hold(request.payment.amount));
+fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestamp) -> PaymentRecord {
+    let held = source.ok_or(Refusal::AccountNotFound).and_then(|state| {
+        let mut account = SourceAccount { currency: state.currency, status: state.status, balance: state.balance, held: state.held };
+        account.hold(request.payment.amount)?;
+        state.held = account.held;
+        Ok(())
+    });
     let (screening, quote) = (request.screening.clone(), request.quote.clone());
     let state = match held {
         Ok(()) => RecordState::Reserved(Reserved { screening, quote, at: now }),
         Err(reason) => RecordState::Failed {
             screening: Some(screening),
             quote: Some(quote),
+            reserved_at: None,
             rejection: Rejection { stage: StageName::Reserve, reason, rules: Vec::new(), at: now },
             finished_at: now,
         },
@@ -138,7 +132,7 @@ fn judge(request: &HoldRequest, source: Option<&mut SourceAccount>, now: Timesta
 }
 
 /// Inserts the rows and raises the holds; whether all of it was written.
-async fn write(transaction: &mut Transaction<'static, Postgres>, fresh: &[PaymentRecord]) -> Result<bool, StoreError> {
+async fn write(transaction: &mut Transaction<'static, Postgres>, fresh: &[PaymentRecord]) -> Result<bool, Broken> {
     let mut holds: BTreeMap<AccountKey, i64> = BTreeMap::new();
     for record in fresh.iter().filter(|record| matches!(record.state, RecordState::Reserved(_))) {
         *holds.entry(record.payment.source_key()).or_default() += record.payment.amount.minor;
@@ -157,7 +151,7 @@ async fn write(transaction: &mut Transaction<'static, Postgres>, fresh: &[Paymen
          SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM held) AS held"
     ));
     let statement = RecordColumns::of(fresh.iter()).bind(statement).bind(tenants).bind(ids).bind(amounts);
-    let row = statement.fetch_one(&mut **transaction).await?;
+    let row = statement.fetch_one(&mut **transaction).await.map_err(Broken::at_insert)?;
     let (inserted, held): (i64, i64) = (row.try_get("inserted")?, row.try_get("held")?);
     Ok(usize::try_from(inserted) == Ok(fresh.len()) && usize::try_from(held) == Ok(held_accounts))
 }

@@ -12,8 +12,17 @@
 //! | 5 | `COMMIT` | |
 //!
 //! Lock order: `reserve` and deposits lock accounts by id, then insert by id. `settle` locks payments by id, then accounts
-//! by id. Transactions run in tasks of their own that are never cancelled: sqlx 0.9's `begin` is not cancel-safe, and its
-//! `commit` does not look at the server's answer, so each ends on the proof that `RETURNING` gave.
+//! by id; `locks` is the one place that takes them. Transactions run in tasks of their own that are never cancelled: sqlx
+//! 0.9's `begin` is not cancel-safe, and its `commit` does not look at the server's answer, so each ends on the proof that
+//! `RETURNING` gave.
+//!
+//! A locked row is not an outage: what waits longer than `lock_timeout` is judged again without the rows that are locked,
+//! and only the payments that need one of them are answered as locked. Where an `INSERT` waits, the batch is halved down to
+//! the payment that another transaction is inserting. For a second whoever needs such a row is answered without being asked
+//! about, so it costs the others one `lock_timeout` a second at most.
+//!
+//! Our own accounts continue in a further row before a balance could leave the 64-bit range; a customer's balance that
+//! would leave it refuses the payment or the deposit.
 
 mod accounts;
 mod audit;
@@ -21,12 +30,15 @@ mod dead_letters;
 mod deposits;
 mod error;
 mod holds;
+mod locked_rows;
+mod locks;
 mod lookups;
 mod open_holds;
 mod pool;
 mod record;
 mod rejections;
 mod settlements;
+mod system_accounts;
 mod transaction;
 mod upkeep;
 
@@ -34,9 +46,9 @@ pub use accounts::{Account, Opening};
 pub use dead_letters::{DeadLetter, OpenDeadLetter};
 pub use deposits::{Deposit, DepositOutcome};
 pub use error::StoreError;
-pub use holds::HoldRequest;
+pub use holds::{Answer, HoldRequest};
 pub use lookups::{Known, StatusRow};
 pub use open_holds::{HoldPage, OpenHold};
 pub use pool::{Plans, Store, StoreOptions, migrate};
-pub use settlements::SettleFault;
+pub use settlements::{SettleRequest, Settlement};
 pub use upkeep::{RecentPayment, Trace};

@@ -1,8 +1,9 @@
 //! Connections and migrations.
 
 use crate::StoreError;
+use crate::locked_rows::LockedRows;
+use crate::system_accounts::KnownSystemAccounts;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use std::collections::HashSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct StoreOptions {
     pub acquire_timeout: Duration,
     /// The server ends a statement after this.
     pub statement_timeout: Duration,
+    /// How long a row that another transaction has locked is waited for; well above the time of a batch.
+    pub lock_timeout: Duration,
     /// How the planner may go about it.
     pub plans: Plans,
 }
@@ -32,9 +35,17 @@ impl StoreOptions {
         connections_max: u32,
         acquire_timeout: Duration,
         statement_timeout: Duration,
+        lock_timeout: Duration,
     ) -> StoreOptions {
-        let application_name = format!("kilat {name}");
-        StoreOptions { url: url.to_owned(), application_name, connections_max, acquire_timeout, statement_timeout, plans: Plans::ByKey }
+        StoreOptions {
+            url: url.to_owned(),
+            application_name: format!("kilat {name}"),
+            connections_max,
+            acquire_timeout,
+            statement_timeout,
+            lock_timeout,
+            plans: Plans::ByKey,
+        }
     }
 }
 
@@ -55,19 +66,25 @@ pub struct Store {
     pub(crate) pool: PgPool,
     /// How long an answer is waited for: the server's own limit of a statement, and the wait for a connection.
     pub(crate) patience: Duration,
-    /// Tenants and currencies (with shard) whose system accounts are known to exist.
-    pub(crate) system_accounts: Arc<Mutex<HashSet<(String, domain::Currency, u16)>>>,
+    /// Our own accounts that are known to be there.
+    pub(crate) system_accounts: Arc<Mutex<KnownSystemAccounts>>,
+    /// Rows that were found locked a moment ago.
+    pub(crate) locked_rows: Arc<Mutex<LockedRows>>,
 }
 
 impl Store {
     /// A handle that connects when it is first used, so that a process can start while the database is away.
     pub fn connect_lazily(options: &StoreOptions) -> Result<Store, StoreError> {
-        let statement_timeout = options.statement_timeout.as_millis().to_string();
+        let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
+        let (statement_timeout, lock_timeout) = (milliseconds(options.statement_timeout), milliseconds(options.lock_timeout));
         let connect: PgConnectOptions = options.url.parse().map_err(StoreError::Unavailable)?;
         let mut connect = connect.application_name(&options.application_name).options([
             ("statement_timeout", statement_timeout.as_str()),
+            ("lock_timeout", lock_timeout.as_str()),
             // A connection that was left inside a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
+            // A commit is acknowledged to the broker: it is on disk, whatever the server's or the role's default is.
+            ("synchronous_commit", "on"),
         ]);
         if options.plans == Plans::ByKey {
             connect = connect.options([
@@ -84,7 +101,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_lazy_with(connect);
         let patience = options.statement_timeout + options.acquire_timeout;
-        Ok(Store { pool, patience, system_accounts: Arc::default() })
+        Ok(Store { pool, patience, system_accounts: Arc::default(), locked_rows: Arc::default() })
     }
 
     /// Asks the database for a sign of life.

@@ -78,6 +78,7 @@ fn decode_state(row: &PgRow) -> Result<RecordState, StoreError> {
         "FAILED" => Ok(RecordState::Failed {
             screening: decode_screening(row)?,
             quote: decode_quote(row)?,
+            reserved_at: time(row, "reserved_at")?,
             rejection: decode_rejection(row)?,
             finished_at: required_time(row, "finished_at")?,
         }),
@@ -207,9 +208,9 @@ impl RecordColumns {
         match &record.state {
             RecordState::Reserved(reserved) => self.push_state("RESERVED", Some(reserved), None, None),
             RecordState::Captured { reserved, finished_at } => self.push_state("CAPTURED", Some(reserved), None, Some(*finished_at)),
-            RecordState::Failed { screening, quote, rejection, finished_at } => {
+            RecordState::Failed { screening, quote, reserved_at, rejection, finished_at } => {
                 self.push_facts(screening.as_ref(), quote.as_ref());
-                self.push_end("FAILED", None, Some(rejection), Some(*finished_at));
+                self.push_end("FAILED", *reserved_at, Some(rejection), Some(*finished_at));
             }
         }
     }

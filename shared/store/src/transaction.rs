@@ -1,16 +1,23 @@
-//! One way to run a transaction: in a task that nobody cancels, again when it loses a race.
+//! One way to run a transaction: in a task that nobody cancels, again when it loses a race, around what others have locked.
 
-use crate::error::lost_a_race;
+use crate::error::{is_lock_timeout, lost_a_race};
+use crate::locked_rows::RowKey;
+use crate::locks::{Locks, Waiting};
 use crate::{Store, StoreError};
+use domain::system_account::OPERATIONS_MAX;
 use sqlx::{Postgres, Transaction};
 use std::future::Future;
+use std::ops::{Deref, Range};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How often a batch is judged again before its caller hears of it. Locks are taken in one order, so losing even once
 /// takes an outsider; ten losses in a row are an outage.
 const ATTEMPTS_MAX: u32 = 10;
+
+/// How often one batch may wait for keys that others insert. Finding one payment of a thousand takes eleven waits.
+const WAITS_MAX: u32 = 12;
 
 /// How one attempt ended.
 pub(crate) enum Attempt<T> {
@@ -22,22 +29,160 @@ pub(crate) enum Attempt<T> {
     Again,
 }
 
-type Step<'t, T> = Pin<Box<dyn Future<Output = Result<Attempt<T>, StoreError>> + Send + 't>>;
+/// Why an attempt broke off.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// A row that is to be locked stayed locked for `lock_timeout`.
+    RowLocked(sqlx::Error),
+    /// Another transaction is inserting a key that this one inserts, and did not end within `lock_timeout`.
+    KeyLocked(sqlx::Error),
+    /// Anything else.
+    Failed(StoreError),
+}
+
+impl Broken {
+    /// The error of a statement that locks rows.
+    pub(crate) fn at_lock(error: sqlx::Error) -> Broken {
+        if is_lock_timeout(&error) { Broken::RowLocked(error) } else { Broken::Failed(error.into()) }
+    }
+
+    /// The error of a statement that inserts keys which others may insert as well.
+    pub(crate) fn at_insert(error: sqlx::Error) -> Broken {
+        if is_lock_timeout(&error) { Broken::KeyLocked(error) } else { Broken::Failed(error.into()) }
+    }
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Broken {
+        Broken::Failed(error)
+    }
+}
+
+impl From<sqlx::Error> for Broken {
+    fn from(error: sqlx::Error) -> Broken {
+        Broken::Failed(error.into())
+    }
+}
+
+impl From<Broken> for StoreError {
+    fn from(broken: Broken) -> StoreError {
+        match broken {
+            // A whole table is locked: that is an outage.
+            Broken::RowLocked(error) | Broken::KeyLocked(error) => StoreError::Unavailable(error),
+            Broken::Failed(error) => error,
+        }
+    }
+}
+
+/// A part of a batch, in its order.
+pub(crate) struct Piece<I> {
+    items: Arc<[I]>,
+    range: Range<usize>,
+}
+
+impl<I> Clone for Piece<I> {
+    fn clone(&self) -> Piece<I> {
+        Piece { items: Arc::clone(&self.items), range: self.range.clone() }
+    }
+}
+
+impl<I> Deref for Piece<I> {
+    type Target = [I];
+    fn deref(&self) -> &[I] {
+        self.items.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+type Step<'t, T> = Pin<Box<dyn Future<Output = Result<Attempt<T>, Broken>> + Send + 't>>;
 
 impl Store {
+    /// Answers every item of a batch, in order. `rows` says which rows an item needs, the one that it inserts first: items
+    /// that need a row which was locked a moment ago are `locked` without being asked about. The rest is judged at once,
+    /// and where one of its INSERTs waits, in halves, down to the one item that is then `locked`.
+    pub(crate) async fn judge_all<I, A, F>(
+        &self,
+        items: Vec<I>,
+        rows: impl Fn(&I) -> Vec<RowKey>,
+        locked: fn() -> A,
+        judge: impl Fn(Piece<I>) -> F,
+    ) -> Result<Vec<A>, StoreError>
+    where
+        F: Future<Output = Result<Vec<A>, Broken>>,
+    {
+        let is_locked = self.known_to_be_locked(&items, &rows);
+        let free: Arc<[I]> = items.into_iter().zip(&is_locked).filter(|(_, is_locked)| !**is_locked).map(|(item, _)| item).collect();
+        let mut judged = self.judge_in_pieces(free, rows, locked, judge).await?.into_iter();
+        Ok(is_locked.into_iter().filter_map(|is_locked| if is_locked { Some(locked()) } else { judged.next() }).collect())
+    }
+
+    fn known_to_be_locked<I>(&self, items: &[I], rows: &impl Fn(&I) -> Vec<RowKey>) -> Vec<bool> {
+        let now = Instant::now();
+        let mut memory = self.locked_rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.is_empty(now) {
+            return vec![false; items.len()];
+        }
+        items.iter().map(|item| memory.has_any(&rows(item), now)).collect()
+    }
+
+    async fn judge_in_pieces<I, A, F>(
+        &self,
+        items: Arc<[I]>,
+        rows: impl Fn(&I) -> Vec<RowKey>,
+        locked: fn() -> A,
+        judge: impl Fn(Piece<I>) -> F,
+    ) -> Result<Vec<A>, StoreError>
+    where
+        F: Future<Output = Result<Vec<A>, Broken>>,
+    {
+        let mut answers = Vec::with_capacity(items.len());
+        let starts = (0..items.len()).step_by(OPERATIONS_MAX).rev();
+        let mut pieces: Vec<Range<usize>> = starts.map(|start| start..items.len().min(start + OPERATIONS_MAX)).collect();
+        let (mut waits, mut is_any_judged) = (0, false);
+        while let Some(range) = pieces.pop() {
+            let piece = Piece { items: Arc::clone(&items), range: range.clone() };
+            if waits == WAITS_MAX {
+                answers.extend(piece.iter().map(|_| locked()));
+                continue;
+            }
+            let error = match judge(piece.clone()).await {
+                Ok(judged) => {
+                    answers.extend(judged);
+                    is_any_judged = true;
+                    continue;
+                }
+                Err(Broken::KeyLocked(error)) => error,
+                Err(broken) => return Err(broken.into()),
+            };
+            waits += 1;
+            if waits == WAITS_MAX && !is_any_judged {
+                // Not one of them can be written: the others are no better off without the first.
+                return Err(StoreError::Unavailable(error));
+            } else if let [item] = &*piece {
+                let own = rows(item).into_iter().take(1);
+                self.locked_rows.lock().unwrap_or_else(PoisonError::into_inner).remember(own, Instant::now());
+                answers.push(locked());
+            } else {
+                let middle = range.start + range.len() / 2;
+                pieces.extend([middle..range.end, range.start..middle]);
+            }
+        }
+        Ok(answers)
+    }
+
     /// Runs `body` over `input` in a transaction until it commits.
-    pub(crate) async fn transact<I, T, F>(&self, input: I, body: F) -> Result<T, StoreError>
+    pub(crate) async fn transact<I, T, F>(&self, input: I, body: F) -> Result<T, Broken>
     where
         I: Send + Sync + 'static,
         T: Send + 'static,
-        F: for<'t> Fn(&'t mut Transaction<'static, Postgres>, &'t I) -> Step<'t, T> + Send + Sync + 'static,
+        F: for<'t> Fn(&'t mut Transaction<'static, Postgres>, &'t I, &'t Locks) -> Step<'t, T> + Send + Sync + 'static,
     {
-        let pool = self.pool.clone();
-        let input = Arc::new(input);
+        let (pool, memory) = (self.pool.clone(), Arc::clone(&self.locked_rows));
         let task = tokio::spawn(async move {
+            let mut waiting = Waiting::UntilTimeout;
             for attempt in 0..ATTEMPTS_MAX {
+                let locks = Locks::new(waiting, Arc::clone(&memory));
                 let mut transaction = pool.begin().await?;
-                match body(&mut transaction, &input).await {
+                match body(&mut transaction, &input, &locks).await {
                     Ok(Attempt::Commit(outcome)) => {
                         transaction.commit().await?;
                         return Ok(outcome);
@@ -47,17 +192,27 @@ impl Store {
                         return Ok(outcome);
                     }
                     Ok(Attempt::Again) => transaction.rollback().await?,
-                    Err(StoreError::Unavailable(error)) if lost_a_race(&error) => transaction.rollback().await?,
-                    Err(error) => return Err(error),
+                    Err(Broken::RowLocked(_)) if waiting == Waiting::UntilTimeout => {
+                        transaction.rollback().await?;
+                        waiting = Waiting::Skipping;
+                        continue;
+                    }
+                    Err(Broken::KeyLocked(error)) => {
+                        // Its locks are let go before the halves of the batch ask for them.
+                        transaction.rollback().await?;
+                        return Err(Broken::KeyLocked(error));
+                    }
+                    Err(Broken::Failed(StoreError::Unavailable(error))) if lost_a_race(&error) => transaction.rollback().await?,
+                    Err(broken) => return Err(broken),
                 }
                 tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
             }
-            Err(StoreError::Contention(ATTEMPTS_MAX))
+            Err(StoreError::Contention(ATTEMPTS_MAX).into())
         });
-        // Five statements at most. When the wait ends the task goes on, never cancelled; whoever tries again meets its locks.
+        // Seven statements at most. When the wait ends the task goes on, never cancelled; whoever tries again meets its locks.
         match tokio::time::timeout(self.patience * 2, task).await {
-            Ok(ended) => ended.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string()))),
-            Err(_) => Err(StoreError::Silent(self.patience * 2)),
+            Ok(ended) => ended.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string()).into())),
+            Err(_) => Err(StoreError::Silent(self.patience * 2).into()),
         }
     }
 }

@@ -195,6 +195,7 @@ impl System {
             connections_max: 1,
             acquire_timeout: PATIENCE,
             statement_timeout: PATIENCE,
+            lock_timeout: PATIENCE,
             plans: store::Plans::Free,
         };
         let store = store::Store::connect_lazily(&options).unwrap();

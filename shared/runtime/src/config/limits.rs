@@ -24,7 +24,7 @@ const DAY_MS: i128 = DAY_SECONDS * 1_000;
 
 /// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each item.
 #[rustfmt::skip]
-const LIMITS: [(&str, i128, i128); 49] = [
+const LIMITS: [(&str, i128, i128); 50] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
@@ -34,6 +34,8 @@ const LIMITS: [(&str, i128, i128); 49] = [
     ("nats.timeout_ms", 100, 10_000),
     ("postgres.acquire_timeout_ms", 100, 10_000),
     ("postgres.statement_timeout_ms", 100, 30_000),
+    // Longer than a batch of settle holds its locks, or payments would seem locked by nothing but traffic.
+    ("postgres.lock_timeout_ms", 10, 10_000),
     // The gateway looks ids up on one part of them, and reads on the other.
     ("postgres.connections_max", 2, 10_000),
     // Each shard is four streams in memory, all declared at every start.

@@ -70,6 +70,9 @@ pub struct PostgresConfig {
     pub acquire_timeout_ms: u64,
     /// The server ends a statement after this, in milliseconds.
     pub statement_timeout_ms: u64,
+    /// How long a row that another transaction has locked is waited for, in milliseconds; well above the time that a batch
+    /// of settle takes on a slow disk.
+    pub lock_timeout_ms: u64,
 }
 
 /// Streams, batches and redelivery.
@@ -268,6 +271,7 @@ impl PostgresConfig {
             connections_max: 10,
             acquire_timeout_ms: 2_000,
             statement_timeout_ms: 5_000,
+            lock_timeout_ms: 200,
         }
     }
 }

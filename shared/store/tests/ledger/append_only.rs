@@ -1,6 +1,6 @@
 //! What the ledger has written stays, whoever asks: privileges stop the services, triggers and checks stop the rest.
 
-use crate::common::{Ledger, SERVICES, at, currency, request, try_sql, usd};
+use crate::common::{Ledger, SERVICES, at, currency, recorded, request, try_sql, usd};
 
 const FORBIDDEN: &str = "42501";
 const CHECK_BROKEN: &str = "23514";
@@ -23,7 +23,15 @@ async fn what_is_written_stays() {
         (SERVICES, "TRUNCATE operations", FORBIDDEN, "operations"),
         (SERVICES, "UPDATE payments SET amount = 1", FORBIDDEN, "payments"),
         (SERVICES, "UPDATE payments SET destination_account = 'A'", FORBIDDEN, "payments"),
+        (SERVICES, "UPDATE payments SET rules = '{}'", FORBIDDEN, "payments"),
         (SERVICES, "DELETE FROM payments", FORBIDDEN, "payments"),
+        // Settle may refuse, but never without saying who and when.
+        (
+            SERVICES,
+            "UPDATE payments SET status = 'FAILED', reason = 'x', finished_at = now() WHERE id = 'P2'",
+            CHECK_BROKEN,
+            "failed_has_a_reason",
+        ),
         (SERVICES, "UPDATE accounts SET currency = 'EUR'", FORBIDDEN, "accounts"),
         (SERVICES, "DELETE FROM accounts", FORBIDDEN, "accounts"),
         (SERVICES, "UPDATE dead_letters SET reason = ''", FORBIDDEN, "dead_letters"),
@@ -62,6 +70,6 @@ async fn system_accounts_may_go_below_zero() {
     let ledger = Ledger::open().await;
     ledger.fund("A", usd(1_000)).await;
     assert_eq!(ledger.sql("SELECT balance FROM accounts WHERE id = 'external:USD'").await, "-1000");
-    let record = ledger.store.reserve(vec![request("P", "A", "B", usd(1_001))], at(10)).await.unwrap().remove(0);
+    let record = recorded(ledger.store.reserve(vec![request("P", "A", "B", usd(1_001))], at(10)).await.unwrap()).remove(0);
     assert_eq!(crate::common::refusal(&record), Some(domain::Refusal::InsufficientFunds), "a customer's may not");
 }

@@ -9,10 +9,9 @@ use domain::{
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::Duration;
-use store::{Deposit, DepositOutcome, HoldRequest, Opening, Plans, Store, StoreError, StoreOptions};
+use store::{Answer, Deposit, DepositOutcome, HoldRequest, Opening, Plans, SettleRequest, Settlement, Store, StoreError, StoreOptions};
 
 /// The role that the services run as.
 pub(crate) const SERVICES: &str = "kilat_app";
@@ -88,15 +87,14 @@ impl Ledger {
 
     /// Reserves, and expects every payment to be held.
     pub(crate) async fn hold(&self, requests: &[HoldRequest]) -> Vec<PaymentRecord> {
-        let records = self.store.reserve(requests.to_vec(), at(10)).await.unwrap();
+        let records = recorded(self.store.reserve(requests.to_vec(), at(10)).await.unwrap());
         assert!(records.iter().all(|record| status(record) == "RESERVED"), "{records:?}");
         records
     }
 
     /// Settles, and expects every payment to be captured.
     pub(crate) async fn capture(&self, requests: &[HoldRequest]) -> Vec<PaymentRecord> {
-        let settled = self.store.settle(keys(requests), currencies(requests), at(20), 0).await.unwrap();
-        let records: Vec<PaymentRecord> = settled.into_iter().map(Result::unwrap).collect();
+        let records = settled(self.store.settle(settlements(requests), at(20), 0).await.unwrap());
         assert!(records.iter().all(|record| status(record) == "CAPTURED"), "{records:?}");
         records
     }
@@ -135,6 +133,8 @@ fn options(url: &str) -> StoreOptions {
         connections_max: 4,
         acquire_timeout: Duration::from_secs(30),
         statement_timeout: Duration::from_secs(30),
+        // Tests crowd each other: only those about locks see one that is held for too long.
+        lock_timeout: Duration::from_secs(30),
         plans: Plans::ByKey,
     }
 }
@@ -201,7 +201,7 @@ pub(crate) fn refused(request: &HoldRequest) -> PaymentRecord {
     let HoldRequest { payment, fingerprint, accepted_seq, accepted_at, .. } = request.clone();
     let rules = vec!["amount_cap".to_owned(), "velocity_sum".to_owned()];
     let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules, at: at(4) };
-    let state = RecordState::Failed { screening: None, quote: None, rejection, finished_at: at(5) };
+    let state = RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: at(5) };
     PaymentRecord { payment, fingerprint, accepted_seq, accepted_at, state }
 }
 
@@ -209,14 +209,38 @@ pub(crate) fn keys(requests: &[HoldRequest]) -> Vec<PaymentKey> {
     requests.iter().map(|request| request.payment.key()).collect()
 }
 
-/// The currencies whose system accounts these payments post to.
-pub(crate) fn currencies(requests: &[HoldRequest]) -> BTreeSet<(Tenant, Currency)> {
-    let converting = requests.iter().filter(|request| request.quote.conversion.is_some());
-    let pairs = converting.flat_map(|request| {
-        [request.payment.amount.currency, request.quote.destination_amount.currency]
-            .map(|currency| (request.payment.tenant.clone(), currency))
-    });
-    pairs.collect()
+/// The same payments, as settle takes them.
+pub(crate) fn settlements(requests: &[HoldRequest]) -> Vec<SettleRequest> {
+    requests.iter().map(|request| settlement(&request.payment, request.quote.destination_amount.currency)).collect()
+}
+
+/// A payment that arrives in this currency, as settle takes it.
+pub(crate) fn settlement(payment: &Payment, arrives: Currency) -> SettleRequest {
+    let leaves = payment.amount.currency;
+    SettleRequest {
+        payment: payment.key(),
+        source: payment.source_account.clone(),
+        destination: payment.destination_account.clone(),
+        conversion: (leaves != arrives).then_some((leaves, arrives)),
+    }
+}
+
+/// The rows that were answered; nothing is locked.
+pub(crate) fn recorded(answers: Vec<Answer>) -> Vec<PaymentRecord> {
+    let row = |answer| match answer {
+        Answer::Recorded(record) => *record,
+        Answer::Locked => panic!("a payment is locked"),
+    };
+    answers.into_iter().map(row).collect()
+}
+
+/// The rows that were answered; every payment has one.
+pub(crate) fn settled(settlements: Vec<Settlement>) -> Vec<PaymentRecord> {
+    let row = |settlement| match settlement {
+        Settlement::Recorded(record) => *record,
+        other => panic!("a payment is not settled: {other:?}"),
+    };
+    settlements.into_iter().map(row).collect()
 }
 
 /// The status that the row of this record has.

@@ -1,6 +1,6 @@
 //! Batches that get in each other's way: no deadlock, no money made or lost, every payment once.
 
-use crate::common::{Ledger, at, converted, currencies, currency, deposit, keys, refusal, request, status, usd};
+use crate::common::{Ledger, at, converted, currency, deposit, recorded, refusal, request, settled, settlements, status, usd};
 use domain::fx::Rate;
 use domain::{Money, PaymentRecord, Refusal};
 use rand::rngs::StdRng;
@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{DepositOutcome, HoldRequest, SettleFault, Store};
+use store::{DepositOutcome, HoldRequest, Settlement, Store};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -48,12 +48,13 @@ async fn work(store: Store, worker: usize) {
     for round in 0..ROUNDS {
         let requests = batch(worker, round);
         store.reserve(requests.clone(), at(10)).await.unwrap();
-        let mut both = keys(&batch((worker + 1) % WORKERS, round));
-        both.extend(keys(&requests));
-        let settled = store.settle(both, currencies(&requests), at(20), 0).await.unwrap();
+        let mut both = settlements(&batch((worker + 1) % WORKERS, round));
+        both.extend(settlements(&requests));
+        let settled = store.settle(both, at(20), 0).await.unwrap();
         let (neighbours, own) = settled.split_at(BATCH);
-        assert!(own.iter().all(Result::is_ok), "{own:?}");
-        assert!(neighbours.iter().all(|answer| matches!(answer, Ok(_) | Err(SettleFault::NoRow))), "{neighbours:?}");
+        let is_recorded = |answer: &Settlement| matches!(answer, Settlement::Recorded(_));
+        assert!(own.iter().all(is_recorded), "{own:?}");
+        assert!(neighbours.iter().all(|answer| is_recorded(answer) || *answer == Settlement::NoRow), "{neighbours:?}");
     }
 }
 
@@ -137,8 +138,7 @@ async fn race(store: &Store, requests: &[HoldRequest]) -> BTreeMap<String, Payme
     let mut told = BTreeMap::new();
     for chunk in requests.chunks(10) {
         store.reserve(chunk.to_vec(), at(10)).await.unwrap();
-        for settled in store.settle(keys(chunk), currencies(chunk), at(20), 0).await.unwrap() {
-            let record = settled.unwrap();
+        for record in settled(store.settle(settlements(chunk), at(20), 0).await.unwrap()) {
             told.insert(record.payment.id.to_string(), record);
         }
     }
@@ -158,7 +158,8 @@ async fn racing_holds_never_take_more_than_there_is() {
         let (store, start) = (store.clone(), Arc::clone(&start));
         tasks.spawn(async move {
             start.wait().await;
-            store.reserve(vec![request(&format!("P{number}"), "SOURCE", "SHOP", usd(1_000))], at(10)).await.unwrap().remove(0)
+            let requests = vec![request(&format!("P{number}"), "SOURCE", "SHOP", usd(1_000))];
+            recorded(store.reserve(requests, at(10)).await.unwrap()).remove(0)
         });
     }
     let records = tasks.join_all().await;

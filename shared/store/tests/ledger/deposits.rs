@@ -3,7 +3,7 @@
 use crate::common::{Ledger, account_key, at, currency, deposit, usd};
 use domain::{Currency, Money};
 use std::collections::BTreeSet;
-use store::{Deposit, DepositOutcome, Opening, StoreError};
+use store::{Deposit, DepositOutcome, Opening};
 
 #[tokio::test]
 async fn a_deposit_comes_in_once() {
@@ -44,18 +44,6 @@ async fn a_deposit_comes_in_once() {
     }
     ledger.assert_sound("after the deposits").await;
     assert_eq!(ledger.sql("SELECT count(*) FROM operations").await, "8");
-}
-
-#[tokio::test]
-async fn a_missing_account_of_ours_is_not_the_clients_fault() {
-    let ledger = Ledger::open().await;
-    ledger.open_account("A", currency("USD")).await;
-    // Makes the system accounts, which the store then knows to be there.
-    assert_eq!(ledger.store.deposit(vec![deposit("1", "NOBODY", usd(1))], at(10)).await.unwrap(), [DepositOutcome::NoAccount]);
-    ledger.sql("DELETE FROM accounts WHERE kind = 'system'").await;
-    let error = ledger.store.deposit(vec![deposit("2", "A", usd(1))], at(10)).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Corrupt(what) if what.contains("external:USD")), "{error:?}");
-    assert_eq!(ledger.sql("SELECT balance FROM accounts WHERE id = 'A'").await, "0");
 }
 
 #[tokio::test]

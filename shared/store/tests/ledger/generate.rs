@@ -1,24 +1,26 @@
 //! Random operations on a small world, so that they meet: few accounts, few ids, and everything that can be wrong.
 
-use crate::common::{at, converted, currencies, currency, refused, request};
+use crate::common::{at, converted, currency, refused, request, settlement, settlements};
 use domain::fx::Rate;
-use domain::{AccountId, AccountKey, Currency, Money, OperationId, PaymentId, PaymentKey, PaymentRecord, Tenant, Timestamp};
+use domain::{AccountId, AccountKey, Currency, Money, OperationId, PaymentRecord, Tenant, Timestamp};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use std::collections::BTreeSet;
-use store::{Deposit, HoldRequest};
+use store::{Deposit, HoldRequest, SettleRequest};
 
 const CURRENCIES: [&str; 4] = ["USD", "IDR", "JPY", "KWD"];
 const ACCOUNTS_PER_TENANT: usize = 9;
 /// Few, so that most ids come again: within a batch, in later batches, as a reservation and as a refusal.
 const PAYMENT_IDS: u32 = 120;
 const BATCH_MAX: usize = 24;
+/// The account that can afford anything, and the one of the same currency that can take almost nothing; it never pays.
+const RICH: &str = "ACC0";
+const FULL: &str = "ACC3";
 
 /// A call of the store.
 pub(crate) enum Operation {
     Reserve(Vec<HoldRequest>),
-    Settle { keys: Vec<PaymentKey>, currencies: BTreeSet<(Tenant, Currency)>, shard: u16 },
+    Settle { requests: Vec<SettleRequest>, shard: u16 },
     Reject(Vec<PaymentRecord>),
     Deposit(Vec<Deposit>),
 }
@@ -39,6 +41,8 @@ pub(crate) struct World {
     /// Every payment that was asked for; settlements and redeliveries choose from it.
     asked: Vec<HoldRequest>,
     instant: i64,
+    /// Who gets the large deposits that come before everything else.
+    large_deposits_to: Vec<&'static str>,
 }
 
 impl World {
@@ -53,12 +57,13 @@ impl World {
                 is_missing: number == 7,
             })
         });
-        World { random: StdRng::seed_from_u64(seed), accounts: accounts.collect(), asked: Vec::new(), instant: 100 }
-    }
-
-    /// The currencies of all conversions that were asked for.
-    pub(crate) fn currencies(&self) -> BTreeSet<(Tenant, Currency)> {
-        currencies(&self.asked)
+        World {
+            random: StdRng::seed_from_u64(seed),
+            accounts: accounts.collect(),
+            asked: Vec::new(),
+            instant: 100,
+            large_deposits_to: vec![RICH, FULL, FULL],
+        }
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
@@ -67,9 +72,16 @@ impl World {
     }
 
     pub(crate) fn operation(&mut self) -> Operation {
+        if let Some(id) = self.large_deposits_to.pop() {
+            return Operation::Deposit(self.large_deposits(id));
+        }
         let size = self.random.random_range(1..=BATCH_MAX);
         match self.random.random_range(0..10) {
-            0 | 1 => Operation::Deposit((0..size).map(|_| self.deposit()).collect()),
+            0 | 1 => {
+                let mut deposits: Vec<Deposit> = (0..size).map(|_| self.deposit()).collect();
+                deposits.extend(if self.random.random_bool(0.2) { self.large_deposits(FULL) } else { Vec::new() });
+                Operation::Deposit(deposits)
+            }
             2..=5 => Operation::Reserve((0..size).map(|_| self.redelivered_or_new()).collect()),
             6 => Operation::Reject((0..size).map(|_| refused(&self.redelivered_or_new())).collect()),
             _ => self.settlement(size),
@@ -78,13 +90,13 @@ impl World {
 
     fn settlement(&mut self, size: usize) -> Operation {
         let chosen: Vec<HoldRequest> = (0..size).filter_map(|_| self.asked.choose(&mut self.random).cloned()).collect();
-        let mut keys: Vec<PaymentKey> = chosen.iter().map(|request| request.payment.key()).collect();
+        // The message names the accounts and currencies; a row from before may have others.
+        let mut requests = settlements(&chosen);
         if self.random.random_bool(0.2) {
-            keys.push(PaymentKey { tenant: Tenant::default(), id: PaymentId::parse("NEVER-SEEN").unwrap() });
+            let never_seen = request("NEVER-SEEN", "ACC0", "ACC1", Money::new(1, currency("USD")));
+            requests.push(settlement(&never_seen.payment, currency("USD")));
         }
-        // The message names the currencies; a row from before may convert between others.
-        let currencies = self.currencies();
-        Operation::Settle { keys, currencies, shard: self.random.random_range(0..2) }
+        Operation::Settle { requests, shard: self.random.random_range(0..2) }
     }
 
     fn redelivered_or_new(&mut self) -> HoldRequest {
@@ -99,11 +111,19 @@ impl World {
         }
     }
 
+    /// A source and a destination, one in ten times those that meet the limit.
+    fn pair(&mut self) -> [WorldAccount; 2] {
+        if self.random.random_bool(0.1) {
+            let half = &self.accounts[ACCOUNTS_PER_TENANT * self.random.random_range(0..2)..][..ACCOUNTS_PER_TENANT];
+            return [RICH, FULL].map(|id| half.iter().find(|account| account.key.id.as_str() == id).unwrap().clone());
+        }
+        [(); 2].map(|()| self.accounts.choose(&mut self.random).unwrap().clone())
+    }
+
     fn request(&mut self) -> HoldRequest {
         loop {
-            let source = self.accounts.choose(&mut self.random).unwrap().clone();
-            let destination = self.accounts.choose(&mut self.random).unwrap().clone();
-            if source.key.tenant != destination.key.tenant || source.key == destination.key {
+            let [source, destination] = self.pair();
+            if source.key.tenant != destination.key.tenant || source.key == destination.key || source.key.id.as_str() == FULL {
                 continue;
             }
             let is_mismatch = self.random.random_bool(0.05);
@@ -123,6 +143,18 @@ impl World {
                 return request;
             }
         }
+    }
+
+    /// To this account of each tenant, so much that our side is beyond its bound and the second time fills the account almost to
+    /// its end.
+    fn large_deposits(&mut self, id: &str) -> Vec<Deposit> {
+        let accounts: Vec<WorldAccount> = self.accounts.iter().filter(|account| account.key.id.as_str() == id).cloned().collect();
+        let one = |account: WorldAccount| {
+            let amount = Money::new((1 << 62) - self.random.random_range(0..2_000), account.currency);
+            let id = OperationId::parse(format!("LARGE{}", self.random.random_range(0..PAYMENT_IDS))).unwrap();
+            Deposit { account: account.key, id, amount }
+        };
+        accounts.into_iter().map(one).collect()
     }
 
     fn deposit(&mut self) -> Deposit {

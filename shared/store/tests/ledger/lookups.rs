@@ -1,6 +1,6 @@
 //! Rows come back as they went in, and every question about them has its answer.
 
-use crate::common::{Ledger, at, converted, currency, keys, payment_key, refused, request, status, usd};
+use crate::common::{Ledger, at, converted, currency, keys, payment_key, recorded, refused, request, status, usd};
 use domain::facts::RecordState;
 use domain::fx::Rate;
 use domain::{Fingerprint, Metadata, Money, PaymentKey, PaymentRecord};
@@ -50,14 +50,14 @@ async fn records_come_back_as_they_were_judged() {
     compare(&ledger, &requests, &told).await;
 
     let requests: Vec<HoldRequest> = requests.into_iter().map(|request| renamed(request, "R-")).collect();
-    let told = ledger.store.record_rejections(requests.iter().map(refused).collect()).await.unwrap();
+    let told = recorded(ledger.store.record_rejections(requests.iter().map(refused).collect()).await.unwrap());
     assert_eq!(told, requests.iter().map(refused).collect::<Vec<_>>());
     compare(&ledger, &requests, &told).await;
 
     // Unlike risk's and fx's, a refusal of reserve keeps what was found and quoted.
     let requests: Vec<HoldRequest> = requests.into_iter().map(|request| renamed(request, "POOR-")).collect();
     ledger.sql("UPDATE accounts SET status = 'FROZEN' WHERE id = 'A'").await;
-    let told = ledger.store.reserve(requests.clone(), at(30)).await.unwrap();
+    let told = recorded(ledger.store.reserve(requests.clone(), at(30)).await.unwrap());
     compare(&ledger, &requests, &told).await;
     for (record, request) in told.iter().zip(&requests) {
         let RecordState::Failed { screening, quote, .. } = &record.state else { panic!("{record:?}") };
@@ -157,7 +157,7 @@ async fn a_tenant_sees_its_own() {
     let mut request = mine;
     request.payment.tenant = theirs.tenant;
     request.fingerprint = Fingerprint([9; 32]);
-    let record = ledger.store.reserve(vec![request], at(10)).await.unwrap().remove(0);
+    let record = recorded(ledger.store.reserve(vec![request], at(10)).await.unwrap()).remove(0);
     assert_eq!(crate::common::refusal(&record), Some(domain::Refusal::AccountNotFound), "the account is another tenant's");
     assert_eq!(record.payment.amount, Money::new(1, currency("USD")));
 }

@@ -12,6 +12,8 @@ mod dead_letters;
 mod deposits;
 mod generate;
 mod janitor;
+mod limits;
+mod locked;
 mod lookups;
 mod model;
 mod model_check;

@@ -1,8 +1,7 @@
 //! The server dies, or drops its connections: an outage is told as one, the same store works again, and nothing is done twice.
 
-use crate::common::{Ledger, at, currencies, currency, insist, keys, request, status, usd};
+use crate::common::{Ledger, at, currency, insist, recorded, request, settled, settlements, status, usd};
 use devstack::testing::TestPostgres;
-use domain::PaymentRecord;
 use std::time::Duration;
 use store::{HoldRequest, Store};
 use tokio::sync::mpsc;
@@ -33,7 +32,7 @@ async fn a_killed_server_is_an_outage_and_no_more() {
         let errors = [
             store.ping().await.err(),
             store.reserve(vec![after.clone()], at(10)).await.err(),
-            store.settle(keys(std::slice::from_ref(&before)), [].into(), at(20), 0).await.err(),
+            store.settle(settlements(std::slice::from_ref(&before)), at(20), 0).await.err(),
             store.status(&before.payment.key()).await.err(),
             store.deposit(vec![crate::common::deposit("D", "A", usd(1))], at(10)).await.err(),
             // One that has never been connected.
@@ -45,7 +44,7 @@ async fn a_killed_server_is_an_outage_and_no_more() {
         }
         postgres.restart().await;
         insist(ATTEMPTS_MAX, || new.ping()).await;
-        let told = insist(ATTEMPTS_MAX, || store.reserve(vec![before.clone(), after.clone()], at(30))).await;
+        let told = recorded(insist(ATTEMPTS_MAX, || store.reserve(vec![before.clone(), after.clone()], at(30))).await);
         assert_eq!(told[..1], told_before[..], "a commit survives");
         let held = ledger.sql("SELECT held, (SELECT count(*) FROM operations WHERE id = 'D') FROM accounts WHERE id = 'A'").await;
         assert_eq!(held, "200|0", "and what failed was not done");
@@ -102,11 +101,10 @@ async fn cut_connections_lose_and_repeat_nothing() {
 /// Reserves and settles a batch, again and again while the connections are cut; every answer must be a right one.
 async fn carry_to_the_end(store: &Store, requests: &[HoldRequest]) {
     const PATIENCE: u32 = 1_000;
-    let held = insist(PATIENCE, || store.reserve(requests.to_vec(), at(10))).await;
+    let held = recorded(insist(PATIENCE, || store.reserve(requests.to_vec(), at(10))).await);
     let asked: Vec<_> = requests.iter().map(|request| &request.payment).collect();
     assert_eq!(held.iter().map(|record| &record.payment).collect::<Vec<_>>(), asked);
-    let settled = insist(PATIENCE, || store.settle(keys(requests), currencies(requests), at(20), 0)).await;
-    let captured: Vec<PaymentRecord> = settled.into_iter().map(Result::unwrap).collect();
+    let captured = settled(insist(PATIENCE, || store.settle(settlements(requests), at(20), 0)).await);
     assert_eq!(captured.iter().map(|record| &record.payment).collect::<Vec<_>>(), asked);
     assert!(captured.iter().all(|record| status(record) == "CAPTURED"), "{captured:?}");
 }

@@ -1,8 +1,8 @@
 //! What a delivery finds decides what comes back, never what the message says: the table of DESIGN.md, section 6.
 
-use crate::common::{Ledger, at, keys, payment_key, refused, request, status, usd};
+use crate::common::{Ledger, at, payment_key, recorded, refused, request, settlements, status, usd};
 use domain::PaymentRecord;
-use store::{HoldRequest, SettleFault};
+use store::{HoldRequest, Settlement};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
@@ -85,7 +85,7 @@ async fn prepare(ledger: &Ledger, id: &str, found: Found) -> Option<PaymentRecor
     match found {
         Found::NoRow => None,
         Found::Reserved => ledger.hold(&[affordable]).await.pop(),
-        Found::Failed => ledger.store.reserve(vec![request(id, "POOR", "SHOP", usd(100))], at(10)).await.unwrap().pop(),
+        Found::Failed => recorded(ledger.store.reserve(vec![request(id, "POOR", "SHOP", usd(100))], at(10)).await.unwrap()).pop(),
         Found::Captured => {
             ledger.hold(std::slice::from_ref(&affordable)).await;
             ledger.capture(&[affordable]).await.pop()
@@ -100,12 +100,15 @@ async fn deliver(ledger: &Ledger, id: &str, delivery: Delivery) -> Option<Paymen
         message
     };
     match delivery {
-        Delivery::Reserve => ledger.store.reserve(vec![message("RICH")], at(30)).await.unwrap().pop(),
-        Delivery::ReserveTooMuch => ledger.store.reserve(vec![message("POOR")], at(30)).await.unwrap().pop(),
-        Delivery::Reject => ledger.store.record_rejections(vec![refused(&message("RICH"))]).await.unwrap().pop(),
-        Delivery::Settle => {
-            let settled = ledger.store.settle(keys(&[message("RICH")]), [].into(), at(30), 0).await.unwrap().pop().unwrap();
-            settled.map_err(|fault| assert_eq!(fault, SettleFault::NoRow)).ok()
-        }
+        Delivery::Reserve => recorded(ledger.store.reserve(vec![message("RICH")], at(30)).await.unwrap()).pop(),
+        Delivery::ReserveTooMuch => recorded(ledger.store.reserve(vec![message("POOR")], at(30)).await.unwrap()).pop(),
+        Delivery::Reject => recorded(ledger.store.record_rejections(vec![refused(&message("RICH"))]).await.unwrap()).pop(),
+        Delivery::Settle => match ledger.store.settle(settlements(&[message("RICH")]), at(30), 0).await.unwrap().pop().unwrap() {
+            Settlement::Recorded(record) => Some(*record),
+            other => {
+                assert_eq!(other, Settlement::NoRow);
+                None
+            }
+        },
     }
 }

@@ -5,14 +5,14 @@
 
 #![allow(clippy::print_stdout, reason = "the table of counts is what the test is asked for")]
 
-use crate::common::{Ledger, at, converted, currencies, currency, deposit, keys, refused, request, usd};
+use crate::common::{Ledger, at, converted, currency, deposit, refused, request, settlements, usd};
 use crate::wiretap::Wiretap;
 use devstack::testing::TestPostgres;
 use domain::Money;
 use domain::fx::Rate;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use store::{HoldRequest, Store};
+use store::{HoldRequest, Settlement, Store};
 
 /// The promise of the design.
 const ROUND_TRIPS_MAX: u64 = 6;
@@ -84,9 +84,9 @@ impl Scale {
         self.store.deposit(deposits[..batch.known].to_vec(), at(10)).await.unwrap();
         let (held, reserve) = self.weigh(self.store.reserve(requests.clone(), at(11))).await;
         assert_eq!(held.len(), batch.size);
-        self.store.settle(keys(known), currencies(&requests), at(12), 0).await.unwrap();
-        let (settled, settle) = self.weigh(self.store.settle(keys(&requests), currencies(&requests), at(13), 0)).await;
-        assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+        self.store.settle(settlements(known), at(12), 0).await.unwrap();
+        let (settled, settle) = self.weigh(self.store.settle(settlements(&requests), at(13), 0)).await;
+        assert!(settled.iter().all(|answer| matches!(answer, Settlement::Recorded(_))), "{settled:?}");
         let (_, reject) = self.weigh(self.store.record_rejections(rejected)).await;
         let (_, deposit) = self.weigh(self.store.deposit(deposits, at(14))).await;
         let name = |operation: &str| format!("{operation}, {}", batch.label());
@@ -173,5 +173,5 @@ async fn first_sight(scale: &Scale) -> Count {
     let one = request("FIRST", "JP", "KW", Money::new(10_000, currency("JPY")));
     let requests = [converted(one, currency("KWD"), Rate { numerator: 2, denominator: 1 }, 25).unwrap()];
     scale.store.reserve(requests.to_vec(), at(20)).await.unwrap();
-    scale.weigh(scale.store.settle(keys(&requests), currencies(&requests), at(21), 0)).await.1
+    scale.weigh(scale.store.settle(settlements(&requests), at(21), 0)).await.1
 }

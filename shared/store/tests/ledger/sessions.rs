@@ -1,18 +1,22 @@
 //! How the store's own sessions are set, and what is an outage and what is not.
 
-use crate::common::{Ledger, account_key, at, currencies, currency, deposit, keys, refused, request, try_sql, usd};
+use crate::common::{Ledger, account_key, at, currency, deposit, keys, refused, request, settlements, try_sql, usd};
 use std::time::Duration;
 use store::{HoldRequest, Store, StoreError};
 
 #[tokio::test]
 async fn sessions_have_their_bounds() {
     let ledger = Ledger::open().await;
+    // What the database or the role would have otherwise does not matter.
+    ledger.sql(&format!("ALTER ROLE kilat_app IN DATABASE {} SET synchronous_commit = off", ledger.database())).await;
     let store = ledger.another_store(|options| {
         options.statement_timeout = Duration::from_millis(12_345);
+        options.lock_timeout = Duration::from_millis(678);
         options.application_name = "settings-test".to_owned();
     });
     let rows = [
         ("statement_timeout", "12345ms"),
+        ("lock_timeout", "678ms"),
         ("idle_in_transaction_session_timeout", "12345ms"),
         ("application_name", "settings-test"),
         ("synchronous_commit", "on"),
@@ -47,7 +51,7 @@ async fn no_batch_scans_a_table() {
         let requests = ["X", "Y"].map(|name| request(&format!("{name}{round}"), "A", "B", usd(1)));
         store.deposit(vec![deposit(&format!("D{round}"), "A", usd(2))], at(10)).await.unwrap();
         store.reserve(requests.to_vec(), at(10)).await.unwrap();
-        store.settle(keys(&requests), currencies(&requests), at(20), 0).await.unwrap();
+        store.settle(settlements(&requests), at(20), 0).await.unwrap();
         store.record_rejections(vec![refused(&request(&format!("R{round}"), "A", "B", usd(1)))]).await.unwrap();
         store.known(&keys(&requests)).await.unwrap();
         store.records(&keys(&requests)).await.unwrap();

@@ -1,0 +1,186 @@
+//! Every lock that a batch takes, in the one order: payments by id, then accounts by id.
+//!
+//! A locked row is not an outage. A lock is waited for `lock_timeout` (a setting of the session). Only when that has passed
+//! the batch is judged again with `SKIP LOCKED`: rows that are skipped are told apart from rows that are not there by one
+//! more look without a lock, and only the payments that need a skipped row have to wait.
+
+use crate::locked_rows::{LockedRows, RowKey};
+use crate::record::{self, record_columns};
+use crate::transaction::Broken;
+use crate::{StoreError, accounts};
+use domain::ledger::{AccountStatus, LedgerAccount};
+use domain::{AccountId, Currency, PaymentKey, PaymentRecord, Tenant};
+use sqlx::{Postgres, Row, Transaction};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A ledger account within its tenant.
+pub(crate) type AccountRow = (Tenant, LedgerAccount);
+
+/// The row of a customer's account.
+pub(crate) fn customer_row(tenant: &Tenant, id: &AccountId) -> AccountRow {
+    (tenant.clone(), LedgerAccount::customer(id))
+}
+
+/// What a batch does about a row that another transaction has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// It waits, as long as `lock_timeout` says.
+    UntilTimeout,
+    /// It goes on without the row.
+    Skipping,
+}
+
+/// How the locks of one attempt are taken.
+#[derive(Debug)]
+pub(crate) struct Locks {
+    waiting: Waiting,
+    memory: Arc<Mutex<LockedRows>>,
+}
+
+/// What came of locking a set of rows. Those in neither are not there.
+#[derive(Debug)]
+pub(crate) struct Rows<K, R> {
+    /// Locked by this transaction, as they stand.
+    pub(crate) found: HashMap<K, R>,
+    /// Locked by another transaction.
+    pub(crate) locked: HashSet<K>,
+}
+
+/// An account as it stands under its lock, amounts in minor units.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AccountState {
+    pub(crate) currency: Currency,
+    pub(crate) status: AccountStatus,
+    pub(crate) balance: i64,
+    pub(crate) held: i64,
+    pub(crate) entry_count: i64,
+}
+
+/// Locks payments; the argument is what to do about those that are locked.
+macro_rules! lock_payments {
+    ($skip:literal) => {
+        concat!(
+            "SELECT ",
+            record_columns!(),
+            " FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
+              ORDER BY p.tenant, p.id
+              FOR NO KEY UPDATE OF p",
+            $skip
+        )
+    };
+}
+
+/// Locks accounts likewise.
+macro_rules! lock_accounts {
+    ($skip:literal) => {
+        concat!(
+            "SELECT k.place, a.currency, a.status, a.balance, a.held, a.entry_count
+             FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
+             JOIN accounts a ON a.tenant = k.tenant AND a.id = k.id
+             ORDER BY a.tenant, a.id
+             FOR NO KEY UPDATE OF a",
+            $skip
+        )
+    };
+}
+
+/// Finds those that are there, by their place.
+macro_rules! find_unlocked {
+    ($table:literal) => {
+        concat!(
+            "SELECT k.place FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place) JOIN ",
+            $table,
+            " r ON r.tenant = k.tenant AND r.id = k.id"
+        )
+    };
+}
+
+impl Locks {
+    pub(crate) fn new(waiting: Waiting, memory: Arc<Mutex<LockedRows>>) -> Locks {
+        Locks { waiting, memory }
+    }
+
+    /// Locks payments in id order, and reads them.
+    pub(crate) async fn payments(
+        &self,
+        transaction: &mut Transaction<'static, Postgres>,
+        keys: &BTreeSet<PaymentKey>,
+    ) -> Result<Rows<PaymentKey, PaymentRecord>, Broken> {
+        let statement = match self.waiting {
+            Waiting::UntilTimeout => lock_payments!(""),
+            Waiting::Skipping => lock_payments!(" SKIP LOCKED"),
+        };
+        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+        let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await.map_err(Broken::at_lock)?;
+        let decoded = rows.iter().map(|row| record::decode(row).map(|record| (record.payment.key(), record)));
+        let found = decoded.collect::<Result<HashMap<_, _>, StoreError>>()?;
+        let columns = |key: &PaymentKey| (key.tenant.to_string(), key.id.to_string());
+        let locked = self.skipped(transaction, find_unlocked!("payments"), keys, &found, columns).await?;
+        self.remember(locked.iter().cloned().map(RowKey::Payment));
+        Ok(Rows { found, locked })
+    }
+
+    /// Locks accounts in id order, and reads them.
+    pub(crate) async fn accounts(
+        &self,
+        transaction: &mut Transaction<'static, Postgres>,
+        keys: &BTreeSet<AccountRow>,
+    ) -> Result<Rows<AccountRow, AccountState>, Broken> {
+        let statement = match self.waiting {
+            Waiting::UntilTimeout => lock_accounts!(""),
+            Waiting::Skipping => lock_accounts!(" SKIP LOCKED"),
+        };
+        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|(tenant, account)| (tenant.as_str(), account.as_str())).unzip();
+        let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await.map_err(Broken::at_lock)?;
+        let by_place: Vec<&AccountRow> = keys.iter().collect();
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let state = AccountState {
+                currency: accounts::decode_currency(row)?,
+                status: accounts::decode_status(row)?,
+                balance: row.try_get("balance")?,
+                held: row.try_get("held")?,
+                entry_count: row.try_get("entry_count")?,
+            };
+            found.insert(at_place(row, &by_place)?.clone(), state);
+        }
+        let columns = |(tenant, account): &AccountRow| (tenant.to_string(), account.as_str().to_owned());
+        let locked = self.skipped(transaction, find_unlocked!("accounts"), keys, &found, columns).await?;
+        self.remember(locked.iter().cloned().map(RowKey::Account));
+        Ok(Rows { found, locked })
+    }
+
+    /// Of the keys that were not found those that are there. A statement of its own: it sees what was committed meanwhile.
+    async fn skipped<K: Ord + Hash + Clone, R>(
+        &self,
+        transaction: &mut Transaction<'static, Postgres>,
+        statement: &'static str,
+        keys: &BTreeSet<K>,
+        found: &HashMap<K, R>,
+        columns: impl Fn(&K) -> (String, String),
+    ) -> Result<HashSet<K>, Broken> {
+        let absent: Vec<&K> = keys.iter().filter(|key| !found.contains_key(*key)).collect();
+        if self.waiting == Waiting::UntilTimeout || absent.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let (tenants, ids): (Vec<String>, Vec<String>) = absent.iter().map(|key| columns(key)).unzip();
+        let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await?;
+        rows.iter().map(|row| Ok(K::clone(at_place(row, &absent)?))).collect()
+    }
+
+    fn remember(&self, rows: impl ExactSizeIterator<Item = RowKey>) {
+        if rows.len() > 0 {
+            tracing::warn!(rows = rows.len(), "locked by another transaction for too long: who needs these rows waits, the others do not");
+            self.memory.lock().unwrap_or_else(PoisonError::into_inner).remember(rows, Instant::now());
+        }
+    }
+}
+
+/// The key that a row answers, by its place among those asked for.
+fn at_place<'k, K>(row: &sqlx::postgres::PgRow, keys: &[&'k K]) -> Result<&'k K, StoreError> {
+    let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
+    place.checked_sub(1).and_then(|place| keys.get(place)).copied().ok_or_else(|| StoreError::Corrupt("place".to_owned()))
+}
