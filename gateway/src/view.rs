@@ -127,3 +127,44 @@ impl PaymentView {
         PaymentView { stage: DEAD, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::facts::Rejection;
+    use domain::{AccountId, Money, PaymentId, StageName, Tenant};
+
+    #[test]
+    fn a_refusal_tells_how_far_the_payment_had_come() {
+        let at = Timestamp::from_micros;
+        let amount = Money::new(100, Currency::EUR);
+        let payment = Payment {
+            tenant: Tenant::default(),
+            id: PaymentId::parse("P").unwrap(),
+            source_account: AccountId::parse("A").unwrap(),
+            destination_account: AccountId::parse("B").unwrap(),
+            amount,
+            destination_currency: None,
+            description: None,
+            metadata: None,
+        };
+        let rows = [
+            (StageName::Reserve, Refusal::InsufficientFunds, None, "accepted screened quoted finished"),
+            (StageName::Settle, Refusal::DestinationLimit, Some(at(4)), "accepted screened quoted reserved finished"),
+        ];
+        for (stage, reason, reserved_at, expected) in rows {
+            let state = RecordState::Failed {
+                screening: Some(Screening { score: 1, at: at(2) }),
+                quote: Some(Quote { destination_amount: amount, conversion: None, at: at(3) }),
+                reserved_at,
+                rejection: Rejection { stage, reason, rules: Vec::new(), at: at(5) },
+                finished_at: at(5),
+            };
+            let record =
+                PaymentRecord { fingerprint: payment.fingerprint(), payment: payment.clone(), accepted_seq: 1, accepted_at: at(1), state };
+            let view = PaymentView::of_record(&record);
+            let stages: Vec<&str> = view.timeline.iter().map(|moment| moment.stage).collect();
+            assert_eq!((view.status, view.stage, view.reason, stages.join(" ").as_str()), ("FAILED", "finished", Some(reason), expected));
+        }
+    }
+}

@@ -160,10 +160,8 @@ async fn write_good_ledger(store: &Store) {
     for (id, code) in [("A_USD", "USD"), ("B_USD", "USD"), ("C_JPY", "JPY"), ("EMPTY_USD", "USD"), ("FULL_USD", "USD")] {
         store.open_account(&account(id), currency(code)).await.unwrap();
     }
-    // The third leaves no room in the account, and the row of ours behind it: the fourth goes on in the next.
-    for (id, to, minor) in
-        [("D_A", "A_USD", 100_000), ("D_B", "B_USD", 500), ("D_FULL", "FULL_USD", i64::MAX - 1_000), ("D_NEXT", "B_USD", 7)]
-    {
+    // The first leaves no room in its account, and fills the row of ours behind it: the others go on in the next.
+    for (id, to, minor) in [("D_FULL", "FULL_USD", i64::MAX - 1_000), ("D_A", "A_USD", 100_000), ("D_B", "B_USD", 500)] {
         let id = OperationId::parse(id).unwrap();
         store.deposit(vec![Deposit { account: account(to), id, amount: Money::new(minor, currency("USD")) }], now()).await.unwrap();
     }

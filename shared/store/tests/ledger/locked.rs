@@ -81,6 +81,7 @@ async fn a_locked_account_holds_up_its_own_payments_alone() {
     // A process that remembers nothing goes on at once, one that does a second later.
     assert_eq!(held(&impatient(&ledger).reserve(requests.to_vec(), at(10)).await.unwrap())[0], "RESERVED");
     while held(&store.reserve(requests.to_vec(), at(10)).await.unwrap())[0] == "locked" {
+        // The memory of a locked row ends with time and with nothing else.
         tokio::time::sleep(LOCK_TIMEOUT).await;
     }
     let outcomes = impatient(&ledger).deposit(deposits(), at(10)).await.unwrap();
