@@ -48,7 +48,14 @@ impl Ledgers {
             [config.acquire_timeout_ms, config.statement_timeout_ms, config.lock_timeout_ms].map(Duration::from_millis);
         let store = |name: &str, connections| {
             let name = format!("gateway {name}");
-            Store::connect_lazily(&StoreOptions::for_service(&config.url, &name, connections, acquire_timeout, statement_timeout, lock_timeout))
+            Store::connect_lazily(&StoreOptions::for_service(
+                &config.url,
+                &name,
+                connections,
+                acquire_timeout,
+                statement_timeout,
+                lock_timeout,
+            ))
         };
         // One look-up runs at a time, for a whole batch; the second connection is for when the first is lost.
         let look_ups = 2.min(config.connections_max.saturating_sub(1)).max(1);

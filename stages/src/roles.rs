@@ -69,7 +69,14 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
     let [acquire_timeout, statement_timeout, lock_timeout] =
         [postgres.acquire_timeout_ms, postgres.statement_timeout_ms, postgres.lock_timeout_ms].map(Duration::from_millis);
     let connect = |name: &str, connections_max| {
-        Store::connect_lazily(&StoreOptions::for_service(&postgres.url, name, connections_max, acquire_timeout, statement_timeout, lock_timeout))
+        Store::connect_lazily(&StoreOptions::for_service(
+            &postgres.url,
+            name,
+            connections_max,
+            acquire_timeout,
+            statement_timeout,
+            lock_timeout,
+        ))
     };
     // Readiness has a connection of its own: stages that are busy are not away, and probes take nothing from them.
     let (store, readiness) = (connect("stages", postgres.connections_max)?, connect("stages readiness", 1)?);

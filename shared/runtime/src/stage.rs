@@ -56,6 +56,8 @@ impl Verdict {
         match self {
             Verdict::Emit(message) => match message.as_ref() {
                 HopMessage::Rejected(rejected) => Some(rejected.rejection.reason),
+                // The one refusal that settle makes itself; it tells those of other stages again.
+                HopMessage::Finished(finished) => finished.reason.filter(|reason| *reason == Refusal::DestinationLimit),
                 _ => None,
             },
             Verdict::Done | Verdict::Later(_) | Verdict::PutBack(_) | Verdict::Bury(_) => None,

@@ -37,6 +37,7 @@ mod open_holds;
 mod pool;
 mod record;
 mod rejections;
+mod renewal;
 mod settlements;
 mod system_accounts;
 mod transaction;

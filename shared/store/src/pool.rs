@@ -2,6 +2,7 @@
 
 use crate::StoreError;
 use crate::locked_rows::LockedRows;
+use crate::renewal::Renewal;
 use crate::system_accounts::KnownSystemAccounts;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::future::Future;
@@ -68,6 +69,8 @@ pub struct Store {
     pub(crate) patience: Duration,
     /// Our own accounts that are known to be there.
     pub(crate) system_accounts: Arc<Mutex<KnownSystemAccounts>>,
+    /// Which connections are outdated.
+    pub(crate) renewal: Renewal,
     /// Rows that were found locked a moment ago.
     pub(crate) locked_rows: Arc<Mutex<LockedRows>>,
 }
@@ -94,14 +97,20 @@ impl Store {
                 ("enable_mergejoin", "off"),
             ]);
         }
+        let renewal = Renewal::default();
+        let kept = renewal.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.acquire_timeout)
             // A ping before each use would double the round trips; a dead connection shows itself and is retried.
             .test_before_acquire(false)
+            .before_acquire(move |_, connection| {
+                let is_kept = kept.keeps(connection.age);
+                Box::pin(async move { Ok(is_kept) })
+            })
             .connect_lazy_with(connect);
         let patience = options.statement_timeout + options.acquire_timeout;
-        Ok(Store { pool, patience, system_accounts: Arc::default(), locked_rows: Arc::default() })
+        Ok(Store { pool, patience, system_accounts: Arc::default(), renewal, locked_rows: Arc::default() })
     }
 
     /// Asks the database for a sign of life.
@@ -120,7 +129,7 @@ impl Store {
     /// connections open and says nothing: no limit of the server's own ends that.
     pub(crate) async fn within<T>(&self, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
         match tokio::time::timeout(self.patience, asked).await {
-            Ok(answer) => Ok(answer?),
+            Ok(answer) => Ok(answer.inspect_err(|error| self.renewal.notice(error))?),
             Err(_) => Err(StoreError::Silent(self.patience)),
         }
     }

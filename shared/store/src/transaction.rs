@@ -176,7 +176,7 @@ impl Store {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Transaction<'static, Postgres>, &'t I, &'t Locks) -> Step<'t, T> + Send + Sync + 'static,
     {
-        let (pool, memory) = (self.pool.clone(), Arc::clone(&self.locked_rows));
+        let (pool, memory, renewal) = (self.pool.clone(), Arc::clone(&self.locked_rows), self.renewal.clone());
         let task = tokio::spawn(async move {
             let mut waiting = Waiting::UntilTimeout;
             for attempt in 0..ATTEMPTS_MAX {
@@ -203,6 +203,10 @@ impl Store {
                         return Err(Broken::KeyLocked(error));
                     }
                     Err(Broken::Failed(StoreError::Unavailable(error))) if lost_a_race(&error) => transaction.rollback().await?,
+                    Err(Broken::Failed(StoreError::Unavailable(error))) => {
+                        renewal.notice(&error);
+                        return Err(Broken::Failed(StoreError::Unavailable(error)));
+                    }
                     Err(broken) => return Err(broken),
                 }
                 tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;

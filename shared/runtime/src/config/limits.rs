@@ -88,7 +88,7 @@ const LIMITS: [(&str, i128, i128); 50] = [
 ];
 
 /// The numbers that follow from others: the key, whether it holds, and what it must be.
-fn relations(config: &Config) -> [(&'static str, bool, String); 9] {
+fn relations(config: &Config) -> [(&'static str, bool, String); 10] {
     let (pipeline, http, janitor) = (&config.pipeline, &config.http, &config.janitor);
     let (batch, messages_max) = (pipeline.batch_max as i128, i128::from(pipeline.stream_messages_max));
     let two_batches_bytes = 2 * batch * (http.body_bytes_max as i128 + ADDED_BYTES_MAX);
@@ -130,6 +130,11 @@ fn relations(config: &Config) -> [(&'static str, bool, String); 9] {
             "janitor.redrive_after_ms",
             janitor.redrive_after_ms <= janitor.redrive_after_ms_max,
             format!("must be at most {}: janitor.redrive_after_ms_max", janitor.redrive_after_ms_max),
+        ),
+        (
+            "postgres.lock_timeout_ms",
+            config.postgres.lock_timeout_ms < config.postgres.statement_timeout_ms,
+            format!("must be below {}: postgres.statement_timeout_ms ends the wait as an outage", config.postgres.statement_timeout_ms),
         ),
         ("gateway.ports", !config.gateway.ports.is_empty(), "must name at least one port".to_owned()),
     ]
@@ -242,6 +247,7 @@ mod tests {
             (vec!["pipeline.ack_pending_max=511"], Some("pipeline.ack_pending_max: must be at least 512")),
             (vec!["pipeline.accepted_messages_max=0"], Some("pipeline.accepted_messages_max: must be -1 for none")),
             (vec!["pipeline.accepted_messages_max=200"], None),
+            (vec!["postgres.lock_timeout_ms=5000"], Some("postgres.lock_timeout_ms: must be below 5000")),
             (vec!["risk.window_seconds=0"], Some("risk.window_seconds: must be from 1 to 86400, not 0")),
             (vec!["janitor.redrive_after_ms=600001"], Some("janitor.redrive_after_ms: must be at most 600000")),
             (vec!["janitor.purge_after_ms=0", "janitor.redrive_after_ms=0"], None),

@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "the count is what the test is asked for")]
 
-use crate::common::{Ledger, account_key, at, currencies, currency, deposit, keys, request, usd};
+use crate::common::{Ledger, account_key, at, currency, deposit, request, settlements, usd};
 use crate::lookups::letter;
 use crate::open_holds::{pass, passed};
 use crate::sessions::all_reported;
@@ -29,7 +29,7 @@ async fn fill(ledger: &Ledger) -> Vec<HoldRequest> {
         store.reserve(part.to_vec(), at(10)).await.unwrap();
     }
     for part in requests[1..].chunks(500) {
-        store.settle(keys(part), currencies(part), at(20), 0).await.unwrap();
+        store.settle(settlements(part), at(20), 0).await.unwrap();
     }
     store.bury(&letter("P0", 1, "why")).await.unwrap();
     store.close().await;

@@ -1,8 +1,8 @@
 //! How the store's own sessions are set, and what is an outage and what is not.
 
-use crate::common::{Ledger, account_key, at, currency, deposit, keys, refused, request, settlements, try_sql, usd};
+use crate::common::{Ledger, account_key, at, currency, deposit, keys, refused, request, settlements, status, try_sql, usd};
 use std::time::Duration;
-use store::{HoldRequest, Store, StoreError};
+use store::{HoldRequest, Settlement, Store, StoreError};
 
 #[tokio::test]
 async fn sessions_have_their_bounds() {
@@ -138,6 +138,29 @@ async fn rights_and_schema_are_an_outage() {
         ledger.sql(repair).await;
     }
     ledger.hold(&[request("P", "A", "B", usd(1))]).await;
+}
+
+/// A connection keeps the plans of its statements. One whose answer a migration has changed is refused for as long as the
+/// connection lives, so it must not live on.
+#[tokio::test]
+async fn a_changed_column_ends_the_connections_that_remember_it() {
+    let ledger = Ledger::open().await;
+    ledger.fund("A", usd(100)).await;
+    ledger.open_account("B", currency("USD")).await;
+    let store = ledger.another_store(|options| options.connections_max = 1);
+    let hold = |id: &'static str| store.reserve(vec![request(id, "A", "B", usd(1))], at(10));
+    hold("BEFORE").await.unwrap();
+    for (column_type, id) in [("integer", "DURING"), ("smallint", "AFTER")] {
+        ledger.sql(&format!("ALTER TABLE payments ALTER COLUMN risk_score TYPE {column_type}")).await;
+        let error = hold(id).await.expect_err(&format!("{id}: the plan is outdated"));
+        assert!(error.is_outage(), "{error:?}");
+        hold(id).await.unwrap();
+    }
+    let requests = ["BEFORE", "DURING", "AFTER"].map(|id| request(id, "A", "B", usd(1)));
+    let answers = store.settle(settlements(&requests), at(20), 0).await.unwrap();
+    let is_captured = |answer: &Settlement| matches!(answer, Settlement::Recorded(record) if status(record) == "CAPTURED");
+    assert!(answers.iter().all(is_captured), "{answers:?}");
+    store.status(&crate::common::payment_key("AFTER")).await.unwrap();
 }
 
 #[tokio::test]

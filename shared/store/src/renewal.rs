@@ -1,0 +1,31 @@
+//! Connections that must not be used again.
+//!
+//! A connection keeps the plan of each statement. When a migration changes what a statement answers, the server refuses the
+//! kept plan in every transaction, for as long as the connection lives.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Tells which connections of a pool are from before a change of the schema; clones share what they know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Renewal(Arc<Mutex<Option<Instant>>>);
+
+impl Renewal {
+    /// Has every connection that there is now replaced before its next use, if this error says that its plans are outdated.
+    pub(crate) fn notice(&self, error: &sqlx::Error) {
+        if is_outdated_plan(error) {
+            tracing::warn!("the schema has changed: connections are made anew");
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// Whether a connection of this age may still be used.
+    pub(crate) fn keeps(&self, age: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|changed_at| age < changed_at.elapsed())
+    }
+}
+
+/// `cached plan must not change result type`, or a prepared statement that the server has forgotten.
+fn is_outdated_plan(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| matches!(code.as_ref(), "0A000" | "26000"))
+}
