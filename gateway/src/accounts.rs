@@ -16,7 +16,7 @@ use wire::{Code, Problem};
 /// Opens an account.
 pub(crate) async fn open(request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
     let (body, _place) = routes.admission.enter_with_json(request, &routes.http).await?;
-    routes.broker.ask(Endpoint::Open, body, routes.reply_timeout).await.map(created)
+    routes.ask(Endpoint::Open, body).await.map(created)
 }
 
 /// Deposits into the account that the path names.
@@ -26,7 +26,7 @@ pub(crate) async fn deposit(account: &str, request: Request<Incoming>, routes: &
     let (id, amount) = (object.require_text("id")?, object.require_decimal("amount")?);
     object.finish()?;
     let body = serde_json::json!({ "account_id": account, "id": id, "amount": amount });
-    routes.broker.ask(Endpoint::Deposit, Bytes::from(body.to_string()), routes.reply_timeout).await.map(created)
+    routes.ask(Endpoint::Deposit, Bytes::from(body.to_string())).await.map(created)
 }
 
 fn created(reply: Reply) -> Answer {

@@ -4,13 +4,15 @@ use crate::accept::Acceptor;
 use crate::admission::Admission;
 use crate::status::StatusReader;
 use crate::{accounts, payments};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
-use runtime::broker::Broker;
+use runtime::broker::{Broker, Reply};
 use runtime::config::HttpConfig;
 use runtime::http::{Answer, Handler, Health, Refused, method_not_allowed, not_found, problem, service_request, text};
 use std::time::Duration;
 use store::Store;
+use wire::service::Endpoint;
 use wire::{Problem, Role};
 
 /// Answers every route of the gateway.
@@ -69,12 +71,18 @@ impl Routes {
         }
     }
 
+    /// Asks a micro service. Most of them ask the ledger, and wait as long as it is silent.
+    pub(crate) async fn ask(&self, endpoint: Endpoint, body: Bytes) -> Result<Reply, Problem> {
+        let _place = self.admission.enter_for_the_ledger()?;
+        self.broker.ask(endpoint, body, self.reply_timeout).await
+    }
+
     /// What a micro service answers.
     async fn service(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         match service_request(request, &self.http).await {
             Ok((endpoint, body)) => {
                 let _place = self.admission.enter()?;
-                let reply = self.broker.ask(endpoint, body, self.reply_timeout).await?;
+                let reply = self.ask(endpoint, body).await?;
                 Ok(text(200, "application/json", reply.body))
             }
             Err(Refused::Path) => Ok(not_found()),

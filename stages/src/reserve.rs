@@ -32,7 +32,7 @@ impl Stage for Reserve {
 fn verdict(answer: &Answer) -> Verdict {
     match answer {
         Answer::Recorded(record) => Verdict::emit(HopMessage::of_record(record)),
-        Answer::Locked => Verdict::Later("another transaction has locked its account or its id"),
+        Answer::Locked => Verdict::Later("another transaction's lock on its account or its id"),
     }
 }
 

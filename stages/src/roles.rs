@@ -130,18 +130,18 @@ impl Context {
             Role::Reserve => {
                 self.admin(role, admin.reserve, "admin.reserve", &[], Arc::new(NoService), tasks).await?;
                 for shard in 0..self.config.pipeline.shards {
-                    self.stage(Reserve { store: self.store.clone() }, Stream::Quoted(shard), shard, tasks);
+                    self.stage(Reserve { store: self.store.apart() }, Stream::Quoted(shard), shard, tasks);
                 }
             }
             Role::Settle => {
                 self.admin(role, admin.settle, "admin.settle", &[], Arc::new(NoService), tasks).await?;
                 for shard in 0..self.config.pipeline.shards {
-                    self.stage(Settle { store: self.store.clone(), shard }, Stream::Reserved(shard), shard, tasks);
-                    self.stage(SettleRejected { store: self.store.clone() }, Stream::Rejected(shard), shard, tasks);
+                    self.stage(Settle { store: self.store.apart(), shard }, Stream::Reserved(shard), shard, tasks);
+                    self.stage(SettleRejected { store: self.store.apart() }, Stream::Rejected(shard), shard, tasks);
                 }
             }
             Role::Wallet => {
-                let service = Arc::new(Wallet { store: self.store.clone() });
+                let service = Arc::new(Wallet { store: self.store.apart() });
                 let endpoints = &[Endpoint::Balance, Endpoint::Open, Endpoint::Deposit];
                 self.admin(role, admin.wallet, "admin.wallet", endpoints, service, tasks).await?;
             }

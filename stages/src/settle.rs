@@ -47,7 +47,7 @@ fn verdict(message: &PaymentReserved, settlement: Settlement) -> Verdict {
             Some(finished) => Verdict::emit(finished),
             None => Verdict::Bury("a payment stayed reserved through its settlement".to_owned()),
         },
-        Settlement::Locked => Verdict::Later("another transaction has locked its row or an account"),
+        Settlement::Locked => Verdict::Later("another transaction's lock on its row or an account"),
         Settlement::Unpostable(error) => Verdict::Bury(error.to_string()),
         Settlement::NoRow => {
             let id = &message.payment.id;

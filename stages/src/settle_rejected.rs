@@ -32,7 +32,7 @@ impl Stage for SettleRejected {
 
 fn verdict(answer: &Answer) -> Verdict {
     match answer {
-        Answer::Locked => Verdict::Later("another transaction is recording the payment"),
+        Answer::Locked => Verdict::Later("another transaction that is recording it"),
         Answer::Recorded(record) => match PaymentFinished::of_record(record) {
             Some(finished) => Verdict::emit(finished),
             None => Verdict::emit(HopMessage::of_record(record)),

@@ -80,6 +80,7 @@ async fn a_silent_ledger_holds_up_only_those_that_ask_it() {
     let places = format!("gateway.in_flight_max={PLACES}");
     let settings = [places.as_str(), "postgres.acquire_timeout_ms=3000", "postgres.statement_timeout_ms=5000"];
     let mut system = System::prepare_on(TestNats::start().await, postgres, &settings).await;
+    system.start_roles(&[Role::Wallet]).await;
     system.start_gateway().await;
     let client = system.client();
     let warm = post_named(client.clone(), "WARM".to_owned()).await;
@@ -98,7 +99,8 @@ async fn a_silent_ledger_holds_up_only_those_that_ask_it() {
     }
 
     let reads = (0..PLACES).map(|number| tokio::spawn(get(client.clone(), format!("/payments/N{number}"))));
-    let crowd: Vec<_> = reads.chain(named(PLACES)).collect();
+    let balances = (0..PLACES).map(|_| tokio::spawn(get(client.clone(), "/balance/S".to_owned())));
+    let crowd: Vec<_> = balances.chain(reads).chain(named(PLACES)).collect();
     until("half of the places are free", || async { waiting(&crowd) <= PLACES / 2 }).await;
     post_nameless(&client).await;
     assert!(waiting(&crowd) > 0, "nobody waited for the ledger then");

@@ -163,6 +163,9 @@ pub enum PostingError {
     /// An account of the postings is not among the balances.
     #[error("account {0} is not in the ledger")]
     UnknownAccount(LedgerAccount),
+    /// An account of the postings is of another currency than its entry.
+    #[error("account {0} is of another currency")]
+    OtherCurrency(LedgerAccount),
     /// A balance would leave the 64-bit range.
     #[error("the balance of account {0} would overflow")]
     Overflow(LedgerAccount),

@@ -9,6 +9,7 @@ mod brake;
 mod burial;
 mod patience;
 mod postponed;
+mod reading;
 
 use crate::broker::{BrokerError, Outgoing};
 use crate::config::PipelineConfig;
@@ -20,12 +21,13 @@ use crate::transport::{Delivery, Transport};
 use brake::Brake;
 use futures::FutureExt;
 use patience::{Abandoned, Pause};
-use postponed::{Postponed, Wait};
+use postponed::{Company, Postponed, Wait};
+use reading::{Unreadable, decode};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::time::Instant;
-use wire::envelope::{self, DecodeError};
 use wire::{HopMessage, Stream, Subject, header};
 
 /// From this delivery on a message is judged alone: if it is what ends the process, it takes no other payment with it.
@@ -75,7 +77,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     /// A stage with its input, its place for the dead and its metrics.
     pub fn new(stage: S, transport: T, morgue: M, pipeline: PipelineConfig, metrics: StageMetrics, drain: Drain) -> Harness<S, T, M> {
         let (in_hand, kept_at) = (BTreeMap::new(), Mutex::new(Instant::now()));
-        let (postponed, brake) = (Postponed::new(pipeline.ack_pending_max), Brake::default());
+        let (postponed, brake) = (Postponed::new(&pipeline), Brake::default());
         Harness { stage, transport, morgue, pipeline, metrics, drain, in_hand, kept_at, postponed, brake }
     }
 
@@ -135,6 +137,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
         self.in_hand = batch.iter().map(|delivery| (delivery.seq, delivery.receipt.clone())).collect();
         self.kept_now();
         self.postponed.prune(Instant::now());
+        self.postponed.take(batch.len(), batch.iter().map(|delivery| delivery.payload.len()).sum());
         self.metrics.batch(batch.len(), batch.iter().filter(|delivery| delivery.attempt > 1).count());
         let (mut together, mut alone) = (Batch::<S, T::Receipt>::empty(), Batch::<S, T::Receipt>::empty());
         let mut newer = Vec::new();
@@ -151,7 +154,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
                 Err(unreadable) => self.bury(delivery, unreadable.to_string()).await?,
             }
         }
-        self.postpone(newer).await;
+        self.postpone(newer, Company::Others).await;
         if !together.inputs.is_empty() {
             self.judge(together).await?;
         }
@@ -163,7 +166,10 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
 
     /// What has waited comes again by our own wish, however often.
     fn is_judged_alone(&self, delivery: &Delivery<T::Receipt>) -> bool {
-        delivery.attempt >= ALONE_FROM_ATTEMPT && !self.postponed.has_waited(delivery.seq)
+        match self.postponed.company(delivery.seq) {
+            Some(company) => company == Company::Alone,
+            None => delivery.attempt >= ALONE_FROM_ATTEMPT,
+        }
     }
 
     /// Judges a batch; after an unexpected fault each of its messages alone.
@@ -208,7 +214,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     /// Publishes what the verdicts emit and acknowledges; then postpones and buries the rest.
     async fn conclude(&mut self, deliveries: Vec<Delivery<T::Receipt>>, verdicts: Vec<Verdict>) -> Result<(), Abandoned> {
         let mut routes: BTreeMap<Stream, Reasoned<T::Receipt, Outgoing>> = BTreeMap::new();
-        let (mut answered, mut waiting, mut unjudged) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut answered, mut waiting, mut unjudged, mut homeless) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (delivery, verdict) in deliveries.into_iter().zip(verdicts) {
             self.metrics.verdict(&verdict);
             match verdict {
@@ -221,7 +227,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
                 },
                 Verdict::PutBack(put_back) => match self.put_back(*put_back).await? {
                     true => answered.push(delivery),
-                    false => waiting.push((delivery, "room in the intake")),
+                    false => homeless.push(delivery),
                 },
             }
         }
@@ -230,7 +236,10 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
             unjudged.extend(refused);
         }
         self.acknowledge(&answered).await;
-        self.postpone(waiting).await;
+        self.postpone(waiting, Company::Others).await;
+        for delivery in homeless {
+            self.keep_homeless(delivery).await?;
+        }
         for (delivery, reason) in unjudged {
             self.bury(delivery, reason).await?;
         }
@@ -325,28 +334,36 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     }
 
     /// Has these delivered again later, or lets go of those that have waited for long: the janitor brings them back.
-    async fn postpone(&mut self, waiting: Reasoned<T::Receipt, &'static str>) {
-        if waiting.is_empty() {
-            return;
-        }
-        let (now, mut again, mut let_go) = (Instant::now(), Vec::new(), Vec::new());
+    async fn postpone(&mut self, waiting: Reasoned<T::Receipt, &'static str>, company: Company) {
+        let (now, mut again, mut let_go, mut example) = (Instant::now(), Vec::new(), Vec::new(), None);
         for (delivery, why) in waiting {
-            match self.postponed.wait(delivery.seq, now) {
-                Wait::Again(after) => {
-                    self.in_hand.remove(&delivery.seq);
-                    again.push((delivery.receipt, after));
-                }
+            match self.postponed.wait(delivery.seq, company, now) {
+                Wait::Again(after) => again.push((delivery, after)),
                 Wait::LetGo => {
-                    tracing::warn!(stage = %S::NAME, payment = Subject::payment_token(&delivery.subject), "let go: it waits for {why}");
+                    example = Some((Subject::payment_token(&delivery.subject).to_owned(), why));
                     let_go.push(delivery);
                 }
             }
         }
-        // Like an acknowledgement that was not sent: the deliveries come again after a while of their own.
-        if let Err(error) = self.transport.postpone(&again).await {
-            tracing::debug!(stage = %S::NAME, %error, "deliveries were not postponed");
+        self.deliver_again(again).await;
+        if let Some((payment, why)) = example {
+            tracing::warn!(stage = %S::NAME, count = let_go.len(), payment, "let go for now, such as this one that waits for {why}");
         }
         self.acknowledge(&let_go).await;
+    }
+
+    /// A failure is not waited for, as with an acknowledgement: the deliveries come again after a while of their own.
+    async fn deliver_again(&mut self, waiting: Vec<(Delivery<T::Receipt>, Duration)>) {
+        if waiting.is_empty() {
+            return;
+        }
+        let receipts: Vec<(T::Receipt, Duration)> = waiting.iter().map(|(delivery, after)| (delivery.receipt.clone(), *after)).collect();
+        for (delivery, _) in waiting {
+            self.in_hand.remove(&delivery.seq);
+        }
+        if let Err(error) = self.transport.postpone(&receipts).await {
+            tracing::debug!(stage = %S::NAME, %error, "deliveries were not postponed");
+        }
     }
 }
 
@@ -362,33 +379,6 @@ fn outgoing(message: &HopMessage, shards: u16) -> Result<(Stream, Outgoing), Str
     let payload = message.encode().map_err(|error| format!("the verdict cannot be written: {error}"))?;
     let (stream, subject) = message.route(shards);
     Ok((stream, Outgoing::new(subject.into_string(), payload)))
-}
-
-/// Why a delivery is no input.
-#[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    /// This build does not know its version.
-    #[error("a message of a newer version")]
-    Newer,
-    #[error("{0}")]
-    Malformed(String),
-}
-
-fn decode<S: Stage, T: Transport>(delivery: &Delivery<T::Receipt>) -> Result<Input<S::In>, Unreadable> {
-    let message: S::In = envelope::decode(&delivery.payload).map_err(|error| match error {
-        DecodeError::UnknownVersion(version) if version > envelope::VERSION => Unreadable::Newer,
-        error => Unreadable::Malformed(error.to_string()),
-    })?;
-    let named = Subject::payment(&delivery.subject).map_err(|error| Unreadable::Malformed(format!("the subject's payment {error}")))?;
-    if wire::Message::key(&message) != named {
-        return Err(Unreadable::Malformed("the message is about another payment than its subject".to_owned()));
-    }
-    Ok(Input {
-        message,
-        seq: delivery.seq,
-        accepted_at: delivery.first_accepted_at.unwrap_or(delivery.stored_at),
-        is_redriven: delivery.first_accepted_at.is_some(),
-    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use domain::facts::Screening;
 use domain::{StageName, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
+use wire::envelope;
 use wire::message::{PaymentAccepted, PaymentScreened};
 
 /// What the stage does with a batch of these ids.
@@ -255,6 +256,34 @@ async fn what_has_waited_is_not_judged_alone_for_its_many_deliveries() {
     assert_eq!(outcome.asked, [["wait", "A"]; 4]);
     let waits: Vec<u128> = outcome.script.postponed.iter().map(|(_, after)| after.as_millis()).collect();
     assert_eq!(waits, [100, 200, 400, 800]);
+}
+
+/// What burials that are halted leave over has met a fault: it must not take the others with it each time it comes again.
+#[tokio::test(start_paused = true)]
+async fn what_met_a_fault_is_judged_alone_until_it_is_buried() {
+    let bad: Vec<String> = (0..20).map(|number| format!("bad{number}")).collect();
+    let first: Vec<(&str, u64)> = bad.iter().map(|id| (id.as_str(), 1)).chain([("B", 1), ("A", 1)]).collect();
+    let script = Script { deliveries: [batch(&first), batch(&first[20..])].into(), ..Script::default() };
+    // The second batch has other sequences than the first: B is number 21.
+    let mut script = script;
+    for (place, delivery) in script.deliveries[1].iter_mut().enumerate() {
+        (delivery.seq, delivery.receipt, delivery.attempt) = (21 + place as u64, 21 + place as u64, 2);
+    }
+    let outcome = run(script, POISON).await;
+    assert_eq!(outcome.asked, [vec!["B", "A"], vec!["B"], vec!["A"], vec!["A"], vec!["B"]]);
+    assert_eq!(outcome.script.postponed.iter().map(|(receipt, _)| *receipt).collect::<Vec<_>>(), [21, 21]);
+}
+
+/// Let go, a payment that the ledger has lost would be lost for good.
+#[tokio::test(start_paused = true)]
+async fn what_the_intake_has_no_room_for_is_never_let_go() {
+    let full = || Err(BrokerError::Full);
+    let pipeline = PipelineConfig { ack_pending_max: 8, ..PipelineConfig::default() };
+    let script = Script { publishes: [full(), full(), full()].into(), ..delivering(&[("lost1", 1), ("lost2", 1), ("lost3", 1)]) };
+    let outcome = run_with(pipeline, script, PASS).await;
+    assert_eq!((outcome.script.postponed.len(), outcome.script.acknowledged), (2, vec![3]));
+    let letters: Vec<&str> = outcome.script.buried.iter().map(|letter| letter.token.as_str()).collect();
+    assert_eq!(letters, ["lost3"]);
 }
 
 #[tokio::test(start_paused = true)]

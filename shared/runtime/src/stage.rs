@@ -56,7 +56,7 @@ impl Verdict {
         match self {
             Verdict::Emit(message) => match message.as_ref() {
                 HopMessage::Rejected(rejected) => Some(rejected.rejection.reason),
-                // The one refusal that settle makes itself; it tells those of other stages again.
+                // The one refusal that settle makes itself: what it tells again of other stages was counted there.
                 HopMessage::Finished(finished) => finished.reason.filter(|reason| *reason == Refusal::DestinationLimit),
                 _ => None,
             },

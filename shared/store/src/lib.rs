@@ -18,8 +18,9 @@
 //!
 //! A locked row is not an outage: what waits longer than `lock_timeout` is judged again without the rows that are locked,
 //! and only the payments that need one of them are answered as locked. Where an `INSERT` waits, the batch is halved down to
-//! the payment that another transaction is inserting. For a second whoever needs such a row is answered without being asked
-//! about, so it costs the others one `lock_timeout` a second at most.
+//! the payment that another transaction is inserting. Whoever needs such a row is answered without being asked about for a
+//! while, and nobody waits right after a wait in vain: locked rows cost the others one `lock_timeout` a second, and a key
+//! whose `INSERT` waits some ten of them, every ten seconds.
 //!
 //! Our own accounts continue in a further row before a balance could leave the 64-bit range; a customer's balance that
 //! would leave it refuses the payment or the deposit.

@@ -37,7 +37,8 @@ pub(crate) enum Waiting {
 #[derive(Debug)]
 pub(crate) struct Locks {
     waiting: Waiting,
-    memory: Arc<Mutex<LockedRows>>,
+    /// Where to remember rows that are skipped, if they were waited for.
+    memory: Option<Arc<Mutex<LockedRows>>>,
 }
 
 /// What came of locking a set of rows. Those in neither are not there.
@@ -99,7 +100,7 @@ macro_rules! find_unlocked {
 }
 
 impl Locks {
-    pub(crate) fn new(waiting: Waiting, memory: Arc<Mutex<LockedRows>>) -> Locks {
+    pub(crate) fn new(waiting: Waiting, memory: Option<Arc<Mutex<LockedRows>>>) -> Locks {
         Locks { waiting, memory }
     }
 
@@ -172,9 +173,9 @@ impl Locks {
     }
 
     fn remember(&self, rows: impl ExactSizeIterator<Item = RowKey>) {
-        if rows.len() > 0 {
+        if let Some(memory) = self.memory.as_ref().filter(|_| rows.len() > 0) {
             tracing::warn!(rows = rows.len(), "locked by another transaction for too long: who needs these rows waits, the others do not");
-            self.memory.lock().unwrap_or_else(PoisonError::into_inner).remember(rows, Instant::now());
+            memory.lock().unwrap_or_else(PoisonError::into_inner).remember(rows, Instant::now());
         }
     }
 }

@@ -113,6 +113,11 @@ impl Store {
         Ok(Store { pool, patience, system_accounts: Arc::default(), renewal, locked_rows: Arc::default() })
     }
 
+    /// The same connections with a memory of locked rows of its own: what holds up one user of the store is often another.
+    pub fn apart(&self) -> Store {
+        Store { locked_rows: Arc::default(), ..self.clone() }
+    }
+
     /// Asks the database for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.within(sqlx::query("SELECT 1").execute(&self.pool)).await?;

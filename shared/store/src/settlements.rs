@@ -7,7 +7,7 @@ use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError};
 use domain::facts::{RecordState, Rejection};
 use domain::fx::Conversion;
-use domain::ledger::{Balance, Book, NumberedEntry, PostingError, Postings};
+use domain::ledger::{Balance, Book, Entry, NumberedEntry, PostingError, Postings};
 use domain::system_account::{SystemAccounts, SystemKind};
 use domain::{AccountId, Currency, PaymentKey, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
 use sqlx::{Postgres, Row, Transaction};
@@ -92,6 +92,7 @@ async fn settle(
         let waits = |key: &PaymentKey, postings: &Postings| rows_of(key, postings).any(|row| accounts.locked.contains(&row));
         payments.locked.extend(planned.iter().filter(|(key, postings)| waits(key, postings)).map(|(key, _)| key.clone()));
         planned.retain(|key, _| !payments.locked.contains(key));
+        outcome.set_aside_other_currencies(&mut planned, &accounts);
         outcome.post_all(&planned, &payments.found, books(&accounts));
     }
     for (key, fault) in &outcome.faults {
@@ -156,6 +157,24 @@ struct Move {
 }
 
 impl Outcome {
+    /// An account's currency never changes; but a ledger that was set back may have lost the account that a payment was quoted
+    /// for, and have another by its name.
+    fn set_aside_other_currencies(&mut self, planned: &mut BTreeMap<PaymentKey, Postings>, accounts: &Rows<AccountRow, AccountState>) {
+        planned.retain(|key, postings| {
+            let differs = |entry: &&Entry| {
+                let state = accounts.found.get(&(key.tenant.clone(), entry.account.clone()));
+                state.is_some_and(|state| state.currency != entry.amount.currency)
+            };
+            match postings.entries().iter().find(differs) {
+                None => true,
+                Some(entry) => {
+                    self.faults.insert(key.clone(), PostingError::OtherCurrency(entry.account.clone()));
+                    false
+                }
+            }
+        });
+    }
+
     /// Posts the payments in id order; one that cannot be posted leaves the others alone.
     fn post_all(
         &mut self,

@@ -158,8 +158,9 @@ impl Store {
                 // Not one of them can be written: the others are no better off without the first.
                 return Err(StoreError::Unavailable(error));
             } else if let [item] = &*piece {
-                let own = rows(item).into_iter().take(1);
-                self.locked_rows.lock().unwrap_or_else(PoisonError::into_inner).remember(own, Instant::now());
+                if let Some(own) = rows(item).into_iter().next() {
+                    self.locked_rows.lock().unwrap_or_else(PoisonError::into_inner).remember_key(own, Instant::now());
+                }
                 answers.push(locked());
             } else {
                 let middle = range.start + range.len() / 2;
@@ -178,9 +179,12 @@ impl Store {
     {
         let (pool, memory, renewal) = (self.pool.clone(), Arc::clone(&self.locked_rows), self.renewal.clone());
         let task = tokio::spawn(async move {
-            let mut waiting = Waiting::UntilTimeout;
+            let is_pointless = memory.lock().unwrap_or_else(PoisonError::into_inner).is_waiting_pointless(Instant::now());
+            let mut waiting = if is_pointless { Waiting::Skipping } else { Waiting::UntilTimeout };
+            let mut has_waited = false;
             for attempt in 0..ATTEMPTS_MAX {
-                let locks = Locks::new(waiting, Arc::clone(&memory));
+                // A row that was skipped without a wait may be locked by a batch that is as healthy as this one.
+                let locks = Locks::new(waiting, has_waited.then(|| Arc::clone(&memory)));
                 let mut transaction = pool.begin().await?;
                 match body(&mut transaction, &input, &locks).await {
                     Ok(Attempt::Commit(outcome)) => {
@@ -194,7 +198,8 @@ impl Store {
                     Ok(Attempt::Again) => transaction.rollback().await?,
                     Err(Broken::RowLocked(_)) if waiting == Waiting::UntilTimeout => {
                         transaction.rollback().await?;
-                        waiting = Waiting::Skipping;
+                        memory.lock().unwrap_or_else(PoisonError::into_inner).waited_in_vain(Instant::now());
+                        (waiting, has_waited) = (Waiting::Skipping, true);
                         continue;
                     }
                     Err(Broken::KeyLocked(error)) => {

@@ -196,6 +196,12 @@ impl Janitor {
                 self.late.open.wait(key, now);
                 Ok(false)
             }
+            // For good, as far as anyone knows: the other holds must not wait for this one.
+            Err(BrokerError::Refused(reason)) => {
+                tracing::error!(payment = %key.id, reason, "a held payment cannot be emitted again");
+                self.late.open.put_off(key, now);
+                Ok(true)
+            }
             Err(error) => Err(error.into()),
         }
     }

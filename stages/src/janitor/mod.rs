@@ -169,8 +169,11 @@ impl Janitor {
         };
         let subject = match PaymentKey::from_token(&entry.token) {
             Ok(key) => Subject::of(Hop::Accepted, 0, &key),
-            // Not a payment of ours; risk buries it when it meets it.
-            Err(_) => return Ok(false),
+            // No payment, so nothing to keep: risk has met it, and its letter, if it was not resolved since, says the rest.
+            Err(_) => {
+                self.intake.recorded(seq, now, Duration::ZERO);
+                return Ok(false);
+            }
         };
         let Some(stored) = self.broker.last(Stream::Accepted, &subject).await?.filter(|stored| stored.seq == seq) else {
             self.intake.replaced(seq);

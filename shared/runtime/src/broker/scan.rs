@@ -46,6 +46,10 @@ pub struct Bounds {
     pub messages: u64,
     /// What they take, headers included.
     pub bytes: u64,
+    /// So many messages at most, if there is a bound.
+    pub messages_max: Option<u64>,
+    /// So many bytes at most, if there is a bound.
+    pub bytes_max: Option<u64>,
 }
 
 impl Broker {
@@ -74,9 +78,17 @@ impl Broker {
         self.require_connection()?;
         match self.reading.get_stream(stream.name()).await {
             Ok(handle) => {
-                let state = &handle.cached_info().state;
-                let (first, last) = (state.first_sequence, state.last_sequence);
-                Ok(Some(Bounds { first, last, messages: state.messages, bytes: state.bytes }))
+                let (state, config) = (&handle.cached_info().state, &handle.cached_info().config);
+                // The server says -1 where there is none.
+                let bound = |max: i64| u64::try_from(max).ok().filter(|max| *max > 0);
+                Ok(Some(Bounds {
+                    first: state.first_sequence,
+                    last: state.last_sequence,
+                    messages: state.messages,
+                    bytes: state.bytes,
+                    messages_max: bound(config.max_messages),
+                    bytes_max: bound(config.max_bytes),
+                }))
             }
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),

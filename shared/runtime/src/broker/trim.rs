@@ -1,6 +1,6 @@
 //! Trimming derived streams: what a stage has acknowledged stays for people to look at, as far as there is room.
 
-use super::{Broker, BrokerError, Progress};
+use super::{Bounds, Broker, BrokerError, Progress};
 use crate::config::PipelineConfig;
 use wire::Stream;
 
@@ -17,7 +17,7 @@ impl Broker {
             return Ok(None);
         };
         if let Some(bounds) = self.bounds(stream).await?
-            && let Some(below) = trim_below(progress.floor, bounds.first, bounds.bytes, pipeline)
+            && let Some(below) = trim_below(progress.floor, &bounds, pipeline.keep_messages)
         {
             self.purge_below(stream, below).await?;
         }
@@ -25,18 +25,19 @@ impl Broker {
     }
 }
 
-/// The sequence below which a stream is to be purged, if that is worth a purge. `floor` is the last acknowledged sequence,
-/// `first` the first that is stored, `bytes` what all that is stored takes.
-fn trim_below(floor: u64, first: u64, bytes: u64, pipeline: &PipelineConfig) -> Option<u64> {
-    let (acknowledged, keep) = ((floor + 1).saturating_sub(first), pipeline.keep_messages);
+/// The sequence below which a stream is to be purged, if that is worth a purge. `floor` is the last acknowledged sequence. It
+/// goes by the stream's own bounds: a stream that is older than the configuration keeps those it was made with.
+fn trim_below(floor: u64, bounds: &Bounds, keep: u64) -> Option<u64> {
+    let acknowledged = (floor + 1).saturating_sub(bounds.first);
     if acknowledged == 0 {
         return None;
     }
-    if bytes > u64::try_from(pipeline.stream_bytes_max / 2).unwrap_or(0) {
+    if bounds.bytes_max.is_some_and(|max| bounds.bytes > max / 2) {
         return Some(floor + 1);
     }
-    // A purge per handful of messages would cost more than their memory.
-    (acknowledged >= keep + (keep / 4).max(1)).then(|| floor + 1 - keep)
+    // A purge per handful of messages would cost more than their memory; with the handful it is half of the stream at most.
+    let keep = bounds.messages_max.map_or(keep, |max| keep.min(max * 2 / 5));
+    (acknowledged >= (keep + keep / 4).max(1)).then(|| floor + 1 - keep)
 }
 
 #[cfg(test)]
@@ -45,7 +46,7 @@ mod tests {
 
     #[test]
     fn acknowledged_messages_stay_within_their_number_and_half_of_the_bytes() {
-        let pipeline = PipelineConfig { keep_messages: 100, stream_bytes_max: 1_000_000, ..PipelineConfig::default() };
+        let stream = |first, bytes| Bounds { first, last: 0, messages: 0, bytes, messages_max: Some(10_000), bytes_max: Some(1_000_000) };
         // Floor, first, bytes, and below what is purged.
         let rows = [
             (0, 1, 0, None),
@@ -56,7 +57,21 @@ mod tests {
             (5_000, 1_000, 900_000, Some(5_001)),
         ];
         for (floor, first, bytes, expected) in rows {
-            assert_eq!(trim_below(floor, first, bytes, &pipeline), expected, "{floor} {first} {bytes}");
+            assert_eq!(trim_below(floor, &stream(first, bytes), 100), expected, "{floor} {first} {bytes}");
+        }
+    }
+
+    /// Whatever is configured: beside what may stay acknowledged there is room for half of what the stream holds.
+    #[test]
+    fn what_stays_leaves_room_in_every_stream() {
+        for (messages_max, keep) in [(1_024, 512), (1_024, 1_000_000), (32, 4), (2, 1), (65_536, 5_000), (65_536, 0)] {
+            let stream = Bounds { first: 1, last: 0, messages: 0, bytes: 0, messages_max: Some(messages_max), bytes_max: None };
+            let stays = (0..=messages_max).filter(|floor| trim_below(*floor, &stream, keep).is_none()).max();
+            assert!(stays.unwrap_or(0) <= messages_max / 2, "{stays:?} of {messages_max} with {keep}");
+            for floor in 1..=messages_max {
+                let left = trim_below(floor, &stream, keep).map(|below| floor + 1 - below);
+                assert!(left.is_none_or(|left| left <= messages_max / 2), "{left:?} of {messages_max} with {keep}");
+            }
         }
     }
 }

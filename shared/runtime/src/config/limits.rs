@@ -29,8 +29,8 @@ const LIMITS: [(&str, i128, i128); 50] = [
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
     ("stack.postgres_port", 1, 65_535),
-    // A request asks the ledger, then the broker: together less than the minute after which the intake forgets what has a
-    // row, or a payment could seem to be in neither.
+    // A request asks the ledger, then the broker. As they come, together less than the minute after which the intake forgets
+    // what has a row, or a payment could seem to be in neither.
     ("nats.timeout_ms", 100, 10_000),
     ("postgres.acquire_timeout_ms", 100, 10_000),
     ("postgres.statement_timeout_ms", 100, 30_000),

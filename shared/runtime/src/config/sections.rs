@@ -196,7 +196,8 @@ pub struct FxConfig {
 pub struct JanitorConfig {
     /// Between two rounds, in milliseconds.
     pub every_ms: u64,
-    /// The intake keeps a payment this long after its row, in milliseconds; longer than any request lives.
+    /// The intake keeps a payment this long after its row, in milliseconds. Shorter than a request lives, and a request may
+    /// find the payment in neither: only for tests.
     pub purge_after_ms: u64,
     /// A payment without a trace is driven again after this, doubling with each time, in milliseconds.
     pub redrive_after_ms: u64,

@@ -4,6 +4,7 @@
 use super::Harness;
 use super::brake::Permission;
 use super::patience::{Abandoned, Pause};
+use super::postponed::{Company, Wait};
 use crate::broker::Outgoing;
 use crate::morgue::{Burial, BurialError, Morgue};
 use crate::stage::Stage;
@@ -23,17 +24,34 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
                 Permission::Halting => {
                     tracing::error!(stage = %S::NAME, payment = token, reason, "too many burials at once: they are halted, and payments wait");
                     self.metrics.halted(true);
-                    self.postpone(vec![(delivery, "burials to go on")]).await;
+                    self.postpone(vec![(delivery, "burials to go on")], Company::Alone).await;
                     return Ok(());
                 }
                 Permission::Halted => {
                     tracing::debug!(stage = %S::NAME, payment = token, reason, "not buried while burials are halted");
-                    self.postpone(vec![(delivery, "burials to go on")]).await;
+                    self.postpone(vec![(delivery, "burials to go on")], Company::Alone).await;
                     return Ok(());
                 }
             }
         }
-        let (token, reason) = (dead_letter::token(token).into_owned(), dead_letter::reason(&reason));
+        self.bury_now(delivery, &reason).await
+    }
+
+    /// A payment that the ledger has lost and the intake has no room for waits as long as any other. Then it gets a dead letter,
+    /// whatever the brake says: nothing would bring it back if it were let go.
+    pub(super) async fn keep_homeless(&mut self, delivery: Delivery<T::Receipt>) -> Result<(), Abandoned> {
+        match self.postponed.wait(delivery.seq, Company::Others, Instant::now()) {
+            Wait::Again(after) => {
+                self.deliver_again(vec![(delivery, after)]).await;
+                Ok(())
+            }
+            Wait::LetGo => self.bury_now(delivery, "the ledger has lost it, and the intake has no room to accept it again").await,
+        }
+    }
+
+    async fn bury_now(&mut self, delivery: Delivery<T::Receipt>, reason: &str) -> Result<(), Abandoned> {
+        let token = Subject::payment_token(&delivery.subject);
+        let (token, reason) = (dead_letter::token(token).into_owned(), dead_letter::reason(reason));
         tracing::error!(stage = %S::NAME, payment = token, reason, "buried");
         let payload = delivery.payload.clone();
         self.write_letter(Burial { stage: S::NAME, token, stream: self.transport.stream(), seq: delivery.seq, reason, payload }).await?;

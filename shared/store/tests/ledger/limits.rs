@@ -180,5 +180,9 @@ async fn accounts_of_ours_that_cannot_be_made_are_a_fault() {
     ledger.sql("DELETE FROM accounts WHERE id = 'E'; DROP TRIGGER make_nothing ON accounts").await;
     let told = ledger.store.settle(settlements(&requests), at(20), 0).await.unwrap();
     let gone = LedgerAccount::customer(&AccountId::parse("E").unwrap());
-    assert_eq!(told, [Settlement::Unpostable(PostingError::UnknownAccount(gone))]);
+    assert_eq!(told, [Settlement::Unpostable(PostingError::UnknownAccount(gone.clone()))]);
+    // Nor is another account by its name the one that the payment was quoted for.
+    ledger.open_account("E", currency("JPY")).await;
+    let told = ledger.store.settle(settlements(&requests), at(20), 0).await.unwrap();
+    assert_eq!(told, [Settlement::Unpostable(PostingError::OtherCurrency(gone))]);
 }
