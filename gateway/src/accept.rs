@@ -12,7 +12,6 @@
 use domain::{Fingerprint, Payment, PaymentKey};
 use runtime::broker::{Broker, BrokerError, Outgoing};
 use runtime::config::PipelineConfig;
-use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,13 +254,9 @@ fn fate_of(known: &Known) -> Fate {
     }
 }
 
-/// Every message on the way carries the fingerprint. Something else under the subject is at any rate not this request.
+/// Every message on the way carries what was accepted. Something else under the subject is at any rate not this request.
 fn fate_of_payload(payload: &[u8]) -> Fate {
-    #[derive(Deserialize)]
-    struct Content {
-        fingerprint: Fingerprint,
-    }
-    let fingerprint = envelope::decode::<Content>(payload).map_or(Fingerprint([0; 32]), |content| content.fingerprint);
+    let fingerprint = envelope::decode::<PaymentAccepted>(payload).map_or(Fingerprint([0; 32]), |accepted| accepted.fingerprint);
     Fate::Stored { fingerprint, by_us: false }
 }
 

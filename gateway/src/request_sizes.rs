@@ -2,7 +2,7 @@
 //! each message after it at most 2 KiB longer than the one before.
 
 use crate::request::parse;
-use domain::facts::{AppliedRate, Quote, Rejection, Screening};
+use domain::facts::{AppliedRate, Facts, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Money, Payment, Refusal, StageName, Tenant, Timestamp};
 use wire::HopMessage;
@@ -44,30 +44,21 @@ fn journeys(payment: Payment) -> [Vec<HopMessage>; 3] {
     let rejection = Rejection { stage: StageName::SettleRejected, reason: longest_reason, rules, at: latest };
     let accepted = HopMessage::from(PaymentAccepted { payment: payment.clone(), fingerprint });
     let screened = HopMessage::from(PaymentScreened {
-        payment: payment.clone(),
-        fingerprint,
-        accepted_seq,
-        accepted_at,
+        facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
         screening: screening.clone(),
     });
     let quoted = HopMessage::from(PaymentQuoted {
-        payment: payment.clone(),
-        fingerprint,
-        accepted_seq,
-        accepted_at,
+        facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
         screening: screening.clone(),
         quote: quote.clone(),
     });
     let rejected = |screening: Option<Screening>, quote: Option<Quote>| {
         let (payment, rejection) = (payment.clone(), rejection.clone());
-        HopMessage::from(PaymentRejected { payment, fingerprint, accepted_seq, accepted_at, screening, quote, rejection })
+        HopMessage::from(PaymentRejected { facts: Facts { payment, fingerprint, accepted_seq, accepted_at }, screening, quote, rejection })
     };
     let (by_risk, by_reserve) = (rejected(None, None), rejected(Some(screening.clone()), Some(quote.clone())));
     let reserved = HopMessage::from(PaymentReserved {
-        payment: payment.clone(),
-        fingerprint,
-        accepted_seq,
-        accepted_at,
+        facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
         screening,
         quote,
         reserved_at: latest,

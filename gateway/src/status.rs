@@ -4,9 +4,8 @@
 //! ledger has the payment, longer than any request lives, so reading in this order never misses one.
 
 use crate::view::PaymentView;
-use domain::{Payment, PaymentKey};
+use domain::PaymentKey;
 use runtime::broker::{Broker, BrokerError, Stored};
-use serde::Deserialize;
 use store::{OpenDeadLetter, Store};
 use wire::message::{PaymentAccepted, PaymentQuoted, PaymentReserved, PaymentScreened};
 use wire::{Code, Hop, Problem, Stream, Subject, envelope};
@@ -91,12 +90,8 @@ fn further(view: PaymentView, hop: Hop, payload: &[u8]) -> Option<PaymentView> {
 
 /// A payment without a row that was buried. The letter keeps the message, whichever it was; all carry the payment.
 fn dead_view(key: &PaymentKey, letter: &OpenDeadLetter) -> PaymentView {
-    #[derive(Deserialize)]
-    struct Content {
-        payment: Payment,
-    }
-    match envelope::decode::<Content>(&letter.payload) {
-        Ok(content) => PaymentView::pending(&content.payment).dead(),
+    match envelope::decode::<PaymentAccepted>(&letter.payload) {
+        Ok(accepted) => PaymentView::pending(&accepted.payment).dead(),
         Err(_) => PaymentView::unreadable(key.id.as_str(), "dead"),
     }
 }

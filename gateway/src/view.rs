@@ -82,7 +82,7 @@ impl PaymentView {
 
     /// A payment that is in the ledger.
     pub(crate) fn of_record(record: &PaymentRecord) -> PaymentView {
-        let view = PaymentView::pending(&record.payment).at(Hop::Accepted, record.accepted_at);
+        let view = PaymentView::pending(&record.facts.payment).at(Hop::Accepted, record.facts.accepted_at);
         match &record.state {
             RecordState::Reserved(reserved) => view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at),
             RecordState::Captured { reserved, finished_at } => {
@@ -131,6 +131,7 @@ impl PaymentView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::Facts;
     use domain::facts::Rejection;
     use domain::{AccountId, Money, PaymentId, StageName, Tenant};
 
@@ -160,8 +161,10 @@ mod tests {
                 rejection: Rejection { stage, reason, rules: Vec::new(), at: at(5) },
                 finished_at: at(5),
             };
-            let record =
-                PaymentRecord { fingerprint: payment.fingerprint(), payment: payment.clone(), accepted_seq: 1, accepted_at: at(1), state };
+            let record = PaymentRecord {
+                facts: Facts { fingerprint: payment.fingerprint(), payment: payment.clone(), accepted_seq: 1, accepted_at: at(1) },
+                state,
+            };
             let view = PaymentView::of_record(&record);
             let stages: Vec<&str> = view.timeline.iter().map(|moment| moment.stage).collect();
             assert_eq!((view.status, view.stage, view.reason, stages.join(" ").as_str()), ("FAILED", "finished", Some(reason), expected));

@@ -1,18 +1,18 @@
 //! Which parts each role is made of, and how they are started. Every match is exhaustive: a new role cannot be forgotten.
 
-use crate::fx::Fx;
 use crate::janitor::Janitor;
-use crate::ledger_morgue::LedgerMorgue;
-use crate::rate_book::RateBooks;
-use crate::rate_service::RateService;
-use crate::reserve::Reserve;
-use crate::risk::Risk;
-use crate::score_service::ScoreService;
-use crate::settle::Settle;
-use crate::settle_rejected::SettleRejected;
-use crate::upkeep;
-use crate::velocities::Velocities;
-use crate::wallet::Wallet;
+use crate::ledger_letters::LedgerLetters;
+use crate::pipeline::fx::Fx;
+use crate::pipeline::rate_book::RateBooks;
+use crate::pipeline::reserve::Reserve;
+use crate::pipeline::risk::Risk;
+use crate::pipeline::settle::Settle;
+use crate::pipeline::settle_rejected::SettleRejected;
+use crate::pipeline::trimming;
+use crate::pipeline::velocities::Velocities;
+use crate::services::rates::RateService;
+use crate::services::score::ScoreService;
+use crate::services::wallet::Wallet;
 use domain::Money;
 use domain::risk::RiskLimits;
 use runtime::broker::{Broker, BrokerError, JetStreamTransport, ServiceHandler};
@@ -57,7 +57,7 @@ struct Context {
     broker: Broker,
     store: Store,
     metrics: Metrics,
-    morgue: LedgerMorgue,
+    dead_letters: LedgerLetters,
     /// What readiness asks.
     checks: Vec<(&'static str, Check)>,
     drain: Drain,
@@ -83,14 +83,14 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
     let broker = Broker::connect(&config.nats, "kilat stages").await?;
     let pinged = readiness.clone();
     let checks = server_checks(broker.clone(), move || ping(pinged.clone()));
-    let morgue = LedgerMorgue::new(store.clone());
-    let context = Context { config: Arc::new(config), broker, morgue, store, metrics: Metrics::new()?, checks, drain };
+    let dead_letters = LedgerLetters::new(store.clone());
+    let context = Context { config: Arc::new(config), broker, dead_letters, store, metrics: Metrics::new()?, checks, drain };
     let mut tasks = JoinSet::new();
     for role in roles {
         context.start(*role, &mut tasks).await?;
     }
     let refresh = Duration::from_millis(context.config.pipeline.dead_refresh_ms);
-    tasks.spawn(context.morgue.clone().refresh(refresh, context.drain.clone()));
+    tasks.spawn(context.dead_letters.clone().refresh(refresh, context.drain.clone()));
     tracing::info!(roles = roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" "), "started");
     while let Some(ended) = tasks.join_next().await {
         if let Err(failure) = ended {
@@ -185,8 +185,8 @@ impl Context {
         let pipeline = self.config.pipeline.clone();
         let metrics = self.metrics.stage(S::NAME, shard);
         let transport = JetStreamTransport::new(self.broker.clone(), stream, pipeline.clone());
-        tasks.spawn(upkeep::follow(self.broker.clone(), stream, pipeline.clone(), metrics.clone(), self.drain.clone()));
-        tasks.spawn(Harness::new(stage, transport, self.morgue.clone(), pipeline, metrics, self.drain.clone()).run());
+        tasks.spawn(trimming::follow(self.broker.clone(), stream, pipeline.clone(), metrics.clone(), self.drain.clone()));
+        tasks.spawn(Harness::new(stage, transport, self.dead_letters.clone(), pipeline, metrics, self.drain.clone()).run());
     }
 
     /// Opens a role's admin port, and serves its endpoints there and by NATS.

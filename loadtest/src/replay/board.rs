@@ -267,7 +267,7 @@ impl Board {
             RecordState::Failed { rejection, finished_at, .. } => Some(End { reason: Some(rejection.reason), finished_at: *finished_at }),
         };
         let track = &mut self.state().tracks[payment];
-        (track.recorded, track.end) = (Some(record.accepted_at), end);
+        (track.recorded, track.end) = (Some(record.facts.accepted_at), end);
     }
 
     /// What became of a payment that the replay sent, as far as is known.

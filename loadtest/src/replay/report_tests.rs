@@ -3,7 +3,7 @@ use super::super::script::testing::script_of;
 use super::*;
 use crate::client::Ending;
 use domain::facts::{PaymentRecord, Quote, RecordState, Rejection, Reserved, Screening};
-use domain::{AccountId, Currency, Fingerprint, Money, Payment, PaymentId, PaymentKey, Refusal, StageName, Tenant, Timestamp};
+use domain::{AccountId, Currency, Facts, Fingerprint, Money, Payment, PaymentId, PaymentKey, Refusal, StageName, Tenant, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -53,7 +53,7 @@ fn record(id: &str, row: Row, accepted_at: Timestamp) -> Option<PaymentRecord> {
         description: None,
         metadata: None,
     };
-    Some(PaymentRecord { payment, fingerprint: Fingerprint([0; 32]), accepted_seq: 1, accepted_at, state })
+    Some(PaymentRecord { facts: Facts { payment, fingerprint: Fingerprint([0; 32]), accepted_seq: 1, accepted_at }, state })
 }
 
 fn refused(code: &str) -> Ending {

@@ -5,7 +5,7 @@ use crate::client::testing::{Gateway, Script};
 use devstack::testing::TestPostgres;
 use domain::facts::{AppliedRate, PaymentRecord, Quote, RecordState, Rejection, Screening};
 use domain::fx::{Rate, convert};
-use domain::{AccountId, AccountKey, Currency, Money, OperationId, Payment, PaymentId, Refusal, StageName, Tenant, Timestamp};
+use domain::{AccountId, AccountKey, Currency, Facts, Money, OperationId, Payment, PaymentId, Refusal, StageName, Tenant, Timestamp};
 use std::time::Duration;
 use store::{DeadLetter, Deposit, HoldRequest, SettleRequest, Settlement, StoreOptions};
 
@@ -123,21 +123,18 @@ fn quote(payment: &Payment, arrives: &str, spread_bps: u32) -> Quote {
 
 fn hold(payment: Payment, arrives: &str, spread_bps: u32) -> HoldRequest {
     HoldRequest {
-        fingerprint: payment.fingerprint(),
-        accepted_seq: 1,
-        accepted_at: now(),
         screening: Screening { score: 1, at: now() },
         quote: quote(&payment, arrives, spread_bps),
-        payment,
+        facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 1, accepted_at: now() },
     }
 }
 
 fn settle_request(hold: &HoldRequest) -> SettleRequest {
-    let (from, to) = (hold.payment.amount.currency, hold.quote.destination_amount.currency);
+    let (from, to) = (hold.facts.payment.amount.currency, hold.quote.destination_amount.currency);
     SettleRequest {
-        payment: hold.payment.key(),
-        source: hold.payment.source_account.clone(),
-        destination: hold.payment.destination_account.clone(),
+        payment: hold.facts.payment.key(),
+        source: hold.facts.payment.source_account.clone(),
+        destination: hold.facts.payment.destination_account.clone(),
         conversion: (from != to).then_some((from, to)),
     }
 }
@@ -181,7 +178,8 @@ async fn write_good_ledger(store: &Store) {
     let refused = payment("P_RISKY", "A_USD", "B_USD", 90_000);
     let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules: vec!["r1".to_owned()], at: now() };
     let state = RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: now() };
-    let record = PaymentRecord { fingerprint: refused.fingerprint(), payment: refused, accepted_seq: 2, accepted_at: now(), state };
+    let record =
+        PaymentRecord { facts: Facts { fingerprint: refused.fingerprint(), payment: refused, accepted_seq: 2, accepted_at: now() }, state };
     store.record_rejections(vec![record]).await.unwrap();
 }
 

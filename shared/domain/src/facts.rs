@@ -4,6 +4,19 @@ use crate::fx::Rate;
 use crate::{Currency, Fingerprint, Money, Payment, Refusal, StageName, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// What is known of a payment from its acceptance on; every message and row after that carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// What the sender asked for.
+    pub payment: Payment,
+    /// What a second request under the same id is compared with.
+    pub fingerprint: Fingerprint,
+    /// The sequence of the accepted message that all else was derived from.
+    pub accepted_seq: u64,
+    /// When the first copy was accepted.
+    pub accepted_at: Timestamp,
+}
+
 /// What risk found of a payment that may pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Screening {
@@ -64,14 +77,8 @@ pub struct Rejection {
 /// A payment in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentRecord {
-    /// What the sender asked for.
-    pub payment: Payment,
-    /// What a second request under the same id is compared with.
-    pub fingerprint: Fingerprint,
-    /// The sequence of the accepted message that this was derived from.
-    pub accepted_seq: u64,
-    /// When the first copy was accepted.
-    pub accepted_at: Timestamp,
+    /// What is known since it was accepted.
+    pub facts: Facts,
     /// How far it has come.
     pub state: RecordState,
 }

@@ -19,7 +19,7 @@ pub mod timestamp;
 pub mod velocity;
 
 pub use currency::Currency;
-pub use facts::PaymentRecord;
+pub use facts::{Facts, PaymentRecord};
 pub use id::{AccountId, AccountKey, OperationId, PaymentId, PaymentKey, Tenant};
 pub use metadata::Metadata;
 pub use money::Money;

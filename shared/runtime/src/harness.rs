@@ -2,7 +2,7 @@
 //!
 //! **Acknowledge last.** The unacknowledged input is the outbox: whatever happens before the acknowledgement happens
 //! again. **An outage never buries a payment**: the harness lets go of what was fetched ahead, keeps the batch in hand
-//! alive and tries again in place. Burial needs an unexpected fault of a payment that was judged alone; never a count.
+//! alive and tries again in place. DeadLetter needs an unexpected fault of a payment that was judged alone; never a count.
 //! **One payment never stops the others**: what waits for something of its own is delivered again later.
 
 mod brake;
@@ -13,8 +13,8 @@ mod reading;
 
 use crate::broker::{BrokerError, Outgoing};
 use crate::config::PipelineConfig;
+use crate::dead_letters::DeadLetters;
 use crate::drain::Drain;
-use crate::morgue::Morgue;
 use crate::stage::{Fault, Input, PutBack, Stage, Verdict};
 use crate::telemetry::StageMetrics;
 use crate::transport::{Delivery, Transport};
@@ -34,10 +34,10 @@ use wire::{HopMessage, Stream, Subject, header};
 const ALONE_FROM_ATTEMPT: u64 = 3;
 
 /// Runs one stage on one input stream.
-pub struct Harness<S: Stage, T: Transport, M: Morgue> {
+pub struct Harness<S: Stage, T: Transport, M: DeadLetters> {
     stage: S,
     transport: T,
-    morgue: M,
+    dead_letters: M,
     pipeline: PipelineConfig,
     metrics: StageMetrics,
     drain: Drain,
@@ -73,12 +73,12 @@ impl<S: Stage, R: Clone> Batch<S, R> {
 /// Deliveries, each with why it has no answer.
 type Reasoned<R, W> = Vec<(Delivery<R>, W)>;
 
-impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
+impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
     /// A stage with its input, its place for the dead and its metrics.
-    pub fn new(stage: S, transport: T, morgue: M, pipeline: PipelineConfig, metrics: StageMetrics, drain: Drain) -> Harness<S, T, M> {
+    pub fn new(stage: S, transport: T, dead_letters: M, pipeline: PipelineConfig, metrics: StageMetrics, drain: Drain) -> Harness<S, T, M> {
         let (in_hand, kept_at) = (BTreeMap::new(), Mutex::new(Instant::now()));
         let (postponed, brake) = (Postponed::new(&pipeline), Brake::default());
-        Harness { stage, transport, morgue, pipeline, metrics, drain, in_hand, kept_at, postponed, brake }
+        Harness { stage, transport, dead_letters, pipeline, metrics, drain, in_hand, kept_at, postponed, brake }
     }
 
     /// Works until the drain begins.
@@ -142,7 +142,7 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
         let (mut together, mut alone) = (Batch::<S, T::Receipt>::empty(), Batch::<S, T::Receipt>::empty());
         let mut newer = Vec::new();
         for delivery in batch {
-            if self.morgue.is_dead(Subject::payment_token(&delivery.subject)) {
+            if self.dead_letters.is_dead(Subject::payment_token(&delivery.subject)) {
                 self.acknowledge(&[delivery]).await;
                 continue;
             }

@@ -1,9 +1,9 @@
 use super::*;
+use crate::dead_letters::BurialError;
 use crate::memory::{Memory, Script};
-use crate::morgue::BurialError;
 use crate::telemetry::Metrics;
 use domain::facts::Screening;
-use domain::{StageName, Timestamp};
+use domain::{Facts, StageName, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::envelope;
@@ -43,7 +43,10 @@ impl Stage for Scripted {
                 _ => {}
             }
             let screening = Screening { score: 0, at: Timestamp::default() };
-            Verdict::emit(PaymentScreened { payment, fingerprint, accepted_seq: input.seq, accepted_at: input.accepted_at, screening })
+            Verdict::emit(PaymentScreened {
+                facts: Facts { payment, fingerprint, accepted_seq: input.seq, accepted_at: input.accepted_at },
+                screening,
+            })
         };
         Ok(batch.iter().map(pass).collect())
     }

@@ -6,12 +6,12 @@
 pub mod broker;
 pub mod clock;
 pub mod config;
+pub mod dead_letters;
 pub mod drain;
 pub mod harness;
 pub mod http;
 #[cfg(test)]
 mod memory;
-pub mod morgue;
 pub mod process;
 pub mod stage;
 pub mod telemetry;

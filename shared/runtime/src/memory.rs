@@ -1,8 +1,8 @@
-//! The transport and the morgue in memory: a scripted broker for the harness' tests.
+//! The transport and the dead letters in memory: a scripted broker for the harness' tests.
 
 use crate::broker::{BrokerError, Outgoing};
+use crate::dead_letters::{BurialError, DeadLetter, DeadLetters};
 use crate::drain::Drain;
-use crate::morgue::{Burial, BurialError, Morgue};
 use crate::transport::{Delivery, Transport};
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ pub(crate) struct Script {
     /// Receipts that were postponed, and for how long each.
     pub(crate) postponed: Vec<(u64, Duration)>,
     /// Dead letters that were written.
-    pub(crate) buried: Vec<Burial>,
+    pub(crate) buried: Vec<DeadLetter>,
     /// Receipts that were kept, each time.
     pub(crate) kept: Vec<Vec<u64>>,
     /// How often room was made, what was fetched ahead was let go, and missing streams were declared.
@@ -110,13 +110,13 @@ impl Transport for Memory {
     }
 }
 
-impl Morgue for Memory {
-    async fn bury(&self, burial: &Burial) -> Result<(), BurialError> {
+impl DeadLetters for Memory {
+    async fn write(&self, letter: &DeadLetter) -> Result<(), BurialError> {
         self.with(|script| {
             if let Some(error) = script.burials.pop_front() {
                 return Err(error);
             }
-            script.buried.push(burial.clone());
+            script.buried.push(letter.clone());
             Ok(())
         })
     }

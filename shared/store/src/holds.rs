@@ -7,21 +7,15 @@ use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
 use domain::ledger::SourceAccount;
-use domain::{AccountKey, Fingerprint, Payment, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
+use domain::{AccountKey, Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::{BTreeMap, HashMap};
 
 /// A quoted payment whose money is to be held.
 #[derive(Debug, Clone)]
 pub struct HoldRequest {
-    /// What the sender asked for.
-    pub payment: Payment,
-    /// What a second request under the same id is compared with.
-    pub fingerprint: Fingerprint,
-    /// The sequence of the accepted message that this was derived from.
-    pub accepted_seq: u64,
-    /// When the first copy was accepted.
-    pub accepted_at: Timestamp,
+    /// What is known since it was accepted.
+    pub facts: Facts,
     /// What risk found.
     pub screening: Screening,
     /// What will arrive.
@@ -48,7 +42,7 @@ impl Store {
     /// Judges each request once, in order, and answers with each payment's row as it stands. `now` is when the holds are
     /// made. Five round trips.
     pub async fn reserve(&self, requests: Vec<HoldRequest>, now: Timestamp) -> Result<Vec<Answer>, StoreError> {
-        let rows = |request: &HoldRequest| vec![RowKey::Payment(request.payment.key()), RowKey::Account(source_row(request))];
+        let rows = |request: &HoldRequest| vec![RowKey::Payment(request.facts.payment.key()), RowKey::Account(source_row(request))];
         let judge = |piece: Piece<HoldRequest>| {
             self.transact(piece, move |transaction, piece, locks| Box::pin(reserve(transaction, piece, now, locks)))
         };
@@ -57,7 +51,7 @@ impl Store {
 }
 
 fn source_row(request: &HoldRequest) -> AccountRow {
-    customer_row(&request.payment.tenant, &request.payment.source_account)
+    customer_row(&request.facts.payment.tenant, &request.facts.payment.source_account)
 }
 
 async fn reserve(
@@ -67,10 +61,10 @@ async fn reserve(
     locks: &Locks,
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
     let mut sources = locks.accounts(transaction, &requests.iter().map(source_row).collect()).await?;
-    let mut known = read_records(transaction, requests.iter().map(|request| request.payment.key())).await?;
+    let mut known = read_records(transaction, requests.iter().map(|request| request.facts.payment.key())).await?;
     let mut fresh = Vec::new();
     for request in requests {
-        let (key, source) = (request.payment.key(), source_row(request));
+        let (key, source) = (request.facts.payment.key(), source_row(request));
         if known.contains_key(&key) || sources.locked.contains(&source) {
             continue;
         }
@@ -78,7 +72,7 @@ async fn reserve(
         fresh.push(record.clone());
         known.insert(key, record);
     }
-    let answers = requests.iter().map(|request| Answer::of(known.get(&request.payment.key()))).collect();
+    let answers = requests.iter().map(|request| Answer::of(known.get(&request.facts.payment.key()))).collect();
     if fresh.is_empty() {
         return Ok(Attempt::Nothing(answers));
     }
@@ -100,14 +94,14 @@ pub(crate) async fn read_records(
     .bind(ids)
     .fetch_all(&mut **transaction)
     .await?;
-    rows.iter().map(|row| record::decode(row).map(|record| (record.payment.key(), record))).collect()
+    rows.iter().map(|row| record::decode(row).map(|record| (record.facts.payment.key(), record))).collect()
 }
 
 /// One payment against the running state of its source account.
 fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestamp) -> PaymentRecord {
     let held = source.ok_or(Refusal::AccountNotFound).and_then(|state| {
         let mut account = SourceAccount { currency: state.currency, status: state.status, balance: state.balance, held: state.held };
-        account.hold(request.payment.amount)?;
+        account.hold(request.facts.payment.amount)?;
         state.held = account.held;
         Ok(())
     });
@@ -122,20 +116,14 @@ fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestam
             finished_at: now,
         },
     };
-    PaymentRecord {
-        payment: request.payment.clone(),
-        fingerprint: request.fingerprint,
-        accepted_seq: request.accepted_seq,
-        accepted_at: request.accepted_at,
-        state,
-    }
+    PaymentRecord { facts: request.facts.clone(), state }
 }
 
 /// Inserts the rows and raises the holds; whether all of it was written.
 async fn write(transaction: &mut Transaction<'static, Postgres>, fresh: &[PaymentRecord]) -> Result<bool, Broken> {
     let mut holds: BTreeMap<AccountKey, i64> = BTreeMap::new();
     for record in fresh.iter().filter(|record| matches!(record.state, RecordState::Reserved(_))) {
-        *holds.entry(record.payment.source_key()).or_default() += record.payment.amount.minor;
+        *holds.entry(record.facts.payment.source_key()).or_default() += record.facts.payment.amount.minor;
     }
     let held_accounts = holds.len();
     let (keys, amounts): (Vec<AccountKey>, Vec<i64>) = holds.into_iter().unzip();

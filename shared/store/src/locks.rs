@@ -116,7 +116,7 @@ impl Locks {
         };
         let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
         let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await.map_err(Broken::at_lock)?;
-        let decoded = rows.iter().map(|row| record::decode(row).map(|record| (record.payment.key(), record)));
+        let decoded = rows.iter().map(|row| record::decode(row).map(|record| (record.facts.payment.key(), record)));
         let found = decoded.collect::<Result<HashMap<_, _>, StoreError>>()?;
         let columns = |key: &PaymentKey| (key.tenant.to_string(), key.id.to_string());
         let locked = self.skipped(transaction, find_unlocked!("payments"), keys, &found, columns).await?;

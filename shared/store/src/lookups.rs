@@ -98,6 +98,6 @@ impl Store {
                 .fetch_all(&self.pool),
             )
             .await?;
-        rows.iter().map(|row| record::decode(row).map(|record| (record.payment.key(), record))).collect()
+        rows.iter().map(|row| record::decode(row).map(|record| (record.facts.payment.key(), record))).collect()
     }
 }

@@ -3,7 +3,9 @@
 use crate::StoreError;
 use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Reserved, Screening};
 use domain::fx::Rate;
-use domain::{AccountId, Currency, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
+use domain::{
+    AccountId, Currency, Facts, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant, Timestamp,
+};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
@@ -41,10 +43,12 @@ pub(crate) fn decode(row: &PgRow) -> Result<PaymentRecord, StoreError> {
     let fingerprint = <[u8; 32]>::try_from(row.try_get::<&[u8], _>("fingerprint")?).map_err(|_| corrupt("fingerprint"))?;
     let accepted_seq = u64::try_from(row.try_get::<i64, _>("accepted_seq")?).map_err(|_| corrupt("accepted_seq"))?;
     Ok(PaymentRecord {
-        payment: decode_payment(row)?,
-        fingerprint: Fingerprint(fingerprint),
-        accepted_seq,
-        accepted_at: required_time(row, "accepted_at")?,
+        facts: Facts {
+            payment: decode_payment(row)?,
+            fingerprint: Fingerprint(fingerprint),
+            accepted_seq,
+            accepted_at: required_time(row, "accepted_at")?,
+        },
         state: decode_state(row)?,
     })
 }
@@ -192,7 +196,7 @@ impl RecordColumns {
     }
 
     fn push(&mut self, record: &PaymentRecord) {
-        let payment = &record.payment;
+        let Facts { payment, fingerprint, accepted_seq, accepted_at } = &record.facts;
         self.tenant.push(payment.tenant.to_string());
         self.id.push(payment.id.to_string());
         self.source_account.push(payment.source_account.to_string());
@@ -202,9 +206,9 @@ impl RecordColumns {
         self.requested_currency.push(payment.destination_currency.map(Currency::code));
         self.description.push(payment.description.clone());
         self.metadata.push(payment.metadata.as_ref().map(|object| object.as_str().to_owned()));
-        self.fingerprint.push(record.fingerprint.0.to_vec());
-        self.accepted_seq.push(i64::try_from(record.accepted_seq).unwrap_or(i64::MAX));
-        self.accepted_at.push(record.accepted_at.to_datetime());
+        self.fingerprint.push(fingerprint.0.to_vec());
+        self.accepted_seq.push(i64::try_from(*accepted_seq).unwrap_or(i64::MAX));
+        self.accepted_at.push(accepted_at.to_datetime());
         match &record.state {
             RecordState::Reserved(reserved) => self.push_state("RESERVED", Some(reserved), None, None),
             RecordState::Captured { reserved, finished_at } => self.push_state("CAPTURED", Some(reserved), None, Some(*finished_at)),

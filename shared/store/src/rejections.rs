@@ -12,7 +12,7 @@ use std::collections::hash_map::Entry;
 impl Store {
     /// Inserts each refusal that has no row yet, and answers with each payment's row as it stands. Four round trips.
     pub async fn record_rejections(&self, refused: Vec<PaymentRecord>) -> Result<Vec<Answer>, StoreError> {
-        let rows = |record: &PaymentRecord| vec![RowKey::Payment(record.payment.key())];
+        let rows = |record: &PaymentRecord| vec![RowKey::Payment(record.facts.payment.key())];
         let judge =
             |piece: Piece<PaymentRecord>| self.transact(piece, |transaction, piece, _| Box::pin(record_rejections(transaction, piece)));
         self.judge_all(refused, rows, || Answer::Locked, judge).await
@@ -23,14 +23,14 @@ async fn record_rejections(
     transaction: &mut Transaction<'static, Postgres>,
     refused: &[PaymentRecord],
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
-    let mut known = read_records(transaction, refused.iter().map(|record| record.payment.key())).await?;
+    let mut known = read_records(transaction, refused.iter().map(|record| record.facts.payment.key())).await?;
     let mut fresh = Vec::new();
     for record in refused {
-        if let Entry::Vacant(place) = known.entry(record.payment.key()) {
+        if let Entry::Vacant(place) = known.entry(record.facts.payment.key()) {
             fresh.push(place.insert(record.clone()).clone());
         }
     }
-    let answers = refused.iter().map(|record| Answer::of(known.get(&record.payment.key()))).collect();
+    let answers = refused.iter().map(|record| Answer::of(known.get(&record.facts.payment.key()))).collect();
     if fresh.is_empty() {
         return Ok(Attempt::Nothing(answers));
     }

@@ -112,7 +112,7 @@ fn postings(record: &PaymentRecord, ours: &SystemAccounts) -> Option<Postings> {
     let RecordState::Reserved(reserved) = &record.state else {
         return None;
     };
-    let payment = &record.payment;
+    let payment = &record.facts.payment;
     let arrives = reserved.quote.destination_amount;
     Some(match &reserved.quote.conversion {
         None => Postings::transfer(&payment.source_account, &payment.destination_account, payment.amount),
@@ -183,7 +183,7 @@ impl Outcome {
         mut books: HashMap<Tenant, Book>,
     ) {
         for (key, postings) in planned {
-            let Some(payment) = records.get(key).map(|record| &record.payment) else { continue };
+            let Some(payment) = records.get(key).map(|record| &record.facts.payment) else { continue };
             match books.entry(key.tenant.clone()).or_default().post(postings) {
                 Ok(numbered) => self.add(key, numbered),
                 Err(PostingError::Overflow(account)) if account.as_str() == payment.destination_account.as_str() => {

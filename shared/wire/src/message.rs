@@ -1,7 +1,7 @@
 //! The messages: one struct per hop, each the one before plus what its stage found out.
 
 use crate::{Hop, Stream, Subject};
-use domain::facts::{PaymentRecord, Quote, RecordState, Rejection, Screening};
+use domain::facts::{Facts, PaymentRecord, Quote, RecordState, Rejection, Screening};
 use domain::{Fingerprint, Money, Payment, PaymentKey, Refusal, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -24,31 +24,21 @@ pub struct PaymentAccepted {
 }
 
 /// Passed risk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaymentScreened {
-    /// What the sender asked for.
-    pub payment: Payment,
-    /// What a second request under the same id is compared with.
-    pub fingerprint: Fingerprint,
-    /// The sequence of the accepted message that this was derived from.
-    pub accepted_seq: u64,
-    /// When the first copy was accepted.
-    pub accepted_at: Timestamp,
+    /// What is known since the payment was accepted.
+    #[serde(flatten)]
+    pub facts: Facts,
     /// What risk found.
     pub screening: Screening,
 }
 
 /// Has its destination amount.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaymentQuoted {
-    /// What the sender asked for.
-    pub payment: Payment,
-    /// What a second request under the same id is compared with.
-    pub fingerprint: Fingerprint,
-    /// The sequence of the accepted message that this was derived from.
-    pub accepted_seq: u64,
-    /// When the first copy was accepted.
-    pub accepted_at: Timestamp,
+    /// What is known since the payment was accepted.
+    #[serde(flatten)]
+    pub facts: Facts,
     /// What risk found.
     pub screening: Screening,
     /// What will arrive, and how it was worked out.
@@ -56,16 +46,11 @@ pub struct PaymentQuoted {
 }
 
 /// Its money is held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaymentReserved {
-    /// What the sender asked for.
-    pub payment: Payment,
-    /// What a second request under the same id is compared with.
-    pub fingerprint: Fingerprint,
-    /// The sequence of the accepted message that this was derived from.
-    pub accepted_seq: u64,
-    /// When the first copy was accepted.
-    pub accepted_at: Timestamp,
+    /// What is known since the payment was accepted.
+    #[serde(flatten)]
+    pub facts: Facts,
     /// What risk found.
     pub screening: Screening,
     /// What will arrive, and how it was worked out.
@@ -75,25 +60,46 @@ pub struct PaymentReserved {
 }
 
 /// Refused by a stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaymentRejected {
-    /// What the sender asked for.
-    pub payment: Payment,
-    /// What a second request under the same id is compared with.
-    pub fingerprint: Fingerprint,
-    /// The sequence of the accepted message that this was derived from.
-    pub accepted_seq: u64,
-    /// When the first copy was accepted.
-    pub accepted_at: Timestamp,
+    /// What is known since the payment was accepted.
+    #[serde(flatten)]
+    pub facts: Facts,
     /// What risk found; absent when risk itself refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub screening: Option<Screening>,
     /// What would have arrived; absent when risk or fx refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<Quote>,
     /// Who refused and why.
     pub rejection: Rejection,
 }
+
+/// Reading a message whose facts stand beside its other fields. Serde's own `flatten` reads through a buffer that a raw JSON
+/// value, as the sender's metadata is, cannot pass (serde-rs/json 599 and 1099).
+macro_rules! read_flat {
+    ($message:ident { $($field:ident: $kind:ty),+ $(,)? }) => {
+        impl<'de> Deserialize<'de> for $message {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$message, D::Error> {
+                #[derive(Deserialize)]
+                struct Flat {
+                    payment: Payment,
+                    fingerprint: Fingerprint,
+                    accepted_seq: u64,
+                    accepted_at: Timestamp,
+                    $($field: $kind,)+
+                }
+                let Flat { payment, fingerprint, accepted_seq, accepted_at, $($field),+ } = Flat::deserialize(deserializer)?;
+                Ok($message { facts: Facts { payment, fingerprint, accepted_seq, accepted_at }, $($field),+ })
+            }
+        }
+    };
+}
+
+read_flat!(PaymentScreened { screening: Screening });
+read_flat!(PaymentQuoted { screening: Screening, quote: Quote });
+read_flat!(PaymentReserved { screening: Screening, quote: Quote, reserved_at: Timestamp });
+read_flat!(PaymentRejected { screening: Option<Screening>, quote: Option<Quote>, rejection: Rejection });
 
 /// Captured or failed, recorded in the ledger. May be repeated: readers go by payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,17 +200,19 @@ macro_rules! hop_messages {
         }
     };
     (@key $self:ident payment) => { $self.payment.key() };
+    (@key $self:ident facts) => { $self.facts.payment.key() };
     (@key $self:ident key) => { $self.key.clone() };
     (@shard $message:ident payment $shards:ident) => { $message.payment.source_key().shard($shards) };
+    (@shard $message:ident facts $shards:ident) => { $message.facts.payment.source_key().shard($shards) };
     (@shard $message:ident key $shards:ident) => { { let _ = $message; 0 } };
 }
 
 hop_messages! {
     Accepted(PaymentAccepted) via payment,
-    Screened(PaymentScreened) via payment,
-    Quoted(PaymentQuoted) via payment,
-    Reserved(PaymentReserved) via payment,
-    Rejected(PaymentRejected) via payment,
+    Screened(PaymentScreened) via facts,
+    Quoted(PaymentQuoted) via facts,
+    Reserved(PaymentReserved) via facts,
+    Rejected(PaymentRejected) via facts,
     Finished(PaymentFinished) via key,
 }
 
@@ -213,20 +221,14 @@ impl HopMessage {
     pub fn of_record(record: &PaymentRecord) -> HopMessage {
         match &record.state {
             RecordState::Reserved(reserved) => PaymentReserved {
-                payment: record.payment.clone(),
-                fingerprint: record.fingerprint,
-                accepted_seq: record.accepted_seq,
-                accepted_at: record.accepted_at,
+                facts: record.facts.clone(),
                 screening: reserved.screening.clone(),
                 quote: reserved.quote.clone(),
                 reserved_at: reserved.at,
             }
             .into(),
             RecordState::Failed { screening, quote, rejection, .. } => PaymentRejected {
-                payment: record.payment.clone(),
-                fingerprint: record.fingerprint,
-                accepted_seq: record.accepted_seq,
-                accepted_at: record.accepted_at,
+                facts: record.facts.clone(),
                 screening: screening.clone(),
                 quote: quote.clone(),
                 rejection: rejection.clone(),
@@ -261,13 +263,13 @@ impl PaymentFinished {
         finished_at: Timestamp,
     ) -> PaymentFinished {
         PaymentFinished {
-            key: record.payment.key(),
+            key: record.facts.payment.key(),
             status,
             reason,
-            amount: record.payment.amount,
+            amount: record.facts.payment.amount,
             destination_amount: quote.map(|quote| quote.destination_amount),
-            accepted_seq: record.accepted_seq,
-            accepted_at: record.accepted_at,
+            accepted_seq: record.facts.accepted_seq,
+            accepted_at: record.facts.accepted_at,
             finished_at,
         }
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use domain::facts::{AppliedRate, Quote, Rejection, Screening};
+use domain::facts::{AppliedRate, Facts, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Metadata, Money, Payment, PaymentKey, Refusal, Timestamp};
 use wire::message::{FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened};
@@ -39,27 +39,23 @@ fn messages(payment: Payment) -> Vec<HopMessage> {
     let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules: vec!["amount_cap".into()], at: at(1) };
     vec![
         PaymentAccepted { payment: payment.clone(), fingerprint }.into(),
-        PaymentScreened { payment: payment.clone(), fingerprint, accepted_seq, accepted_at, screening: screening.clone() }.into(),
+        PaymentScreened { facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at }, screening: screening.clone() }
+            .into(),
         PaymentQuoted {
-            payment: payment.clone(),
-            fingerprint,
-            accepted_seq,
-            accepted_at,
+            facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
             screening: screening.clone(),
             quote: quote.clone(),
         }
         .into(),
         PaymentReserved {
-            payment: payment.clone(),
-            fingerprint,
-            accepted_seq,
-            accepted_at,
+            facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
             screening,
             quote: quote.clone(),
             reserved_at: at(3),
         }
         .into(),
-        PaymentRejected { payment, fingerprint, accepted_seq, accepted_at, screening: None, quote: None, rejection }.into(),
+        PaymentRejected { facts: Facts { payment, fingerprint, accepted_seq, accepted_at }, screening: None, quote: None, rejection }
+            .into(),
         PaymentFinished {
             key: PaymentKey::from_token("PAY-001").unwrap(),
             status: FinalStatus::Captured,

@@ -4,7 +4,7 @@
 //! What is open then is remembered, here and in the ledger, and looked at by key, ever less often, until it ends.
 
 use super::{ALARM_FROM, Janitor, LOOK_MAX, RoundError, chain};
-use crate::open_holds::OpenHolds;
+use crate::janitor::open_holds::OpenHolds;
 use domain::facts::RecordState;
 use domain::{PaymentKey, PaymentRecord, Timestamp};
 use runtime::broker::{BrokerError, Outgoing};

@@ -5,9 +5,11 @@
 //! never money, because reserve answers from the row.
 
 mod emit_again;
+mod intake;
+mod open_holds;
 
 use crate::faults::chain;
-use crate::intake::Intake;
+use crate::janitor::intake::Intake;
 use domain::{PaymentKey, Timestamp};
 use emit_again::LateHolds;
 use runtime::broker::{Broker, BrokerError, Outgoing};

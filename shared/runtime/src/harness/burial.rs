@@ -1,4 +1,4 @@
-//! Burial: the dead letter, then the buried message, then the acknowledgement. It cannot fail on what is buried, and it has
+//! DeadLetter: the dead letter, then the buried message, then the acknowledgement. It cannot fail on what is buried, and it has
 //! a brake.
 
 use super::Harness;
@@ -6,14 +6,14 @@ use super::brake::Permission;
 use super::patience::{Abandoned, Pause};
 use super::postponed::{Company, Wait};
 use crate::broker::Outgoing;
-use crate::morgue::{Burial, BurialError, Morgue};
+use crate::dead_letters::{BurialError, DeadLetter, DeadLetters};
 use crate::stage::Stage;
 use crate::transport::{Delivery, Transport};
 use bytes::Bytes;
 use tokio::time::Instant;
 use wire::{Stream, Subject, dead_letter, header};
 
-impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
+impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
     /// Buries a delivery, or has it wait while burials are halted. What names no payment is nobody's money, and nobody can
     /// drive it again: it is buried whatever the brake says.
     pub(super) async fn bury(&mut self, delivery: Delivery<T::Receipt>, reason: String) -> Result<(), Abandoned> {
@@ -54,7 +54,8 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
         let (token, reason) = (dead_letter::token(token).into_owned(), dead_letter::reason(reason));
         tracing::error!(stage = %S::NAME, payment = token, reason, "buried");
         let payload = delivery.payload.clone();
-        self.write_letter(Burial { stage: S::NAME, token, stream: self.transport.stream(), seq: delivery.seq, reason, payload }).await?;
+        self.write_letter(DeadLetter { stage: S::NAME, token, stream: self.transport.stream(), seq: delivery.seq, reason, payload })
+            .await?;
         self.metrics.buried();
         self.acknowledge(&[delivery]).await;
         Ok(())
@@ -62,21 +63,21 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
 
     /// Writes the letter in the ledger and in the stream of the dead. Where either objects to the message itself, a letter
     /// without it takes its place: the reason and the place where it came from are worth more than no letter at all.
-    async fn write_letter(&mut self, mut burial: Burial) -> Result<(), Abandoned> {
+    async fn write_letter(&mut self, mut letter: DeadLetter) -> Result<(), Abandoned> {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
-            match self.keeping(self.morgue.bury(&burial)).await {
+            match self.keeping(self.dead_letters.write(&letter)).await {
                 Ok(()) => break,
                 Err(BurialError::Outage(outage)) => self.outage(&mut pause, &outage).await?,
-                Err(BurialError::Objection(objection)) if burial.payload.is_empty() => {
-                    tracing::error!(stage = %S::NAME, payment = burial.token, objection, "a dead letter cannot be written");
+                Err(BurialError::Objection(objection)) if letter.payload.is_empty() => {
+                    tracing::error!(stage = %S::NAME, payment = letter.token, objection, "a dead letter cannot be written");
                     break;
                 }
-                Err(BurialError::Objection(objection)) => burial = without_message(burial, &objection),
+                Err(BurialError::Objection(objection)) => letter = without_message(letter, &objection),
             }
         }
-        if let Err(objection) = self.publish(Stream::Dead, &[message(&burial)]).await? {
-            let refused = self.publish(Stream::Dead, &[message(&without_message(burial, &objection))]).await?;
+        if let Err(objection) = self.publish(Stream::Dead, &[message(&letter)]).await? {
+            let refused = self.publish(Stream::Dead, &[message(&without_message(letter, &objection))]).await?;
             if let Err(objection) = refused {
                 tracing::error!(stage = %S::NAME, objection, "a buried message cannot be published");
             }
@@ -93,13 +94,13 @@ impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
     }
 }
 
-fn message(burial: &Burial) -> Outgoing {
-    let mut message = Outgoing::new(Subject::dead(burial.stage, &burial.token).into_string(), burial.payload.clone());
-    message.headers.push((header::DEAD_REASON, burial.reason.clone()));
+fn message(letter: &DeadLetter) -> Outgoing {
+    let mut message = Outgoing::new(Subject::dead(letter.stage, &letter.token).into_string(), letter.payload.clone());
+    message.headers.push((header::DEAD_REASON, letter.reason.clone()));
     message
 }
 
-fn without_message(burial: Burial, objection: &str) -> Burial {
-    let reason = dead_letter::reason(&format!("{}; the message could not be kept: {objection}", burial.reason));
-    Burial { reason, payload: Bytes::new(), ..burial }
+fn without_message(letter: DeadLetter, objection: &str) -> DeadLetter {
+    let reason = dead_letter::reason(&format!("{}; the message could not be kept: {objection}", letter.reason));
+    DeadLetter { reason, payload: Bytes::new(), ..letter }
 }

@@ -1,8 +1,8 @@
 //! Waiting without losing what is in hand.
 
 use super::Harness;
+use crate::dead_letters::DeadLetters;
 use crate::drain::Drain;
-use crate::morgue::Morgue;
 use crate::stage::Stage;
 use crate::transport::Transport;
 use std::sync::PoisonError;
@@ -15,7 +15,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// The drain began while the batch in hand was waiting out an outage: it stays unacknowledged and comes again.
 pub(super) struct Abandoned;
 
-impl<S: Stage, T: Transport, M: Morgue> Harness<S, T, M> {
+impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
     /// An outage: what was fetched ahead is let go, the batch in hand is kept alive through a pause.
     pub(super) async fn outage(&mut self, pause: &mut Pause, reason: &str) -> Result<(), Abandoned> {
         tracing::warn!(stage = %S::NAME, reason, "waiting out an outage");

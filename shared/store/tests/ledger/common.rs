@@ -4,7 +4,7 @@ use devstack::testing::TestPostgres;
 use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Screening};
 use domain::fx::{self, Rate};
 use domain::{
-    AccountId, AccountKey, Currency, Money, OperationId, Payment, PaymentId, PaymentKey, PaymentRecord, Refusal, StageName, Tenant,
+    AccountId, AccountKey, Currency, Facts, Money, OperationId, Payment, PaymentId, PaymentKey, PaymentRecord, Refusal, StageName, Tenant,
     Timestamp,
 };
 use sqlx::postgres::PgConnection;
@@ -179,10 +179,7 @@ pub(crate) fn request(id: &str, source: &str, destination: &str, amount: Money) 
         metadata: None,
     };
     HoldRequest {
-        fingerprint: payment.fingerprint(),
-        payment,
-        accepted_seq: 7,
-        accepted_at: at(1),
+        facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 7, accepted_at: at(1) },
         screening: Screening { score: 12, at: at(2) },
         quote: Quote { destination_amount: amount, conversion: None, at: at(3) },
     }
@@ -190,7 +187,7 @@ pub(crate) fn request(id: &str, source: &str, destination: &str, amount: Money) 
 
 /// The same payment, arriving in another currency; refused when it is too small or too large for the rate.
 pub(crate) fn converted(request: HoldRequest, to: Currency, rate: Rate, spread_bps: u32) -> Result<HoldRequest, Refusal> {
-    let conversion = fx::convert(request.payment.amount, rate, spread_bps)?;
+    let conversion = fx::convert(request.facts.payment.amount, rate, spread_bps)?;
     let applied = AppliedRate { rate, spread_bps, gross_minor: conversion.gross, residue: conversion.residue, as_of: at(-60_000_000) };
     let quote = Quote { destination_amount: Money::new(conversion.net, to), conversion: Some(applied), at: at(3) };
     Ok(HoldRequest { quote, ..request })
@@ -198,20 +195,19 @@ pub(crate) fn converted(request: HoldRequest, to: Currency, rate: Rate, spread_b
 
 /// A payment as risk refuses it.
 pub(crate) fn refused(request: &HoldRequest) -> PaymentRecord {
-    let HoldRequest { payment, fingerprint, accepted_seq, accepted_at, .. } = request.clone();
     let rules = vec!["amount_cap".to_owned(), "velocity_sum".to_owned()];
     let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules, at: at(4) };
     let state = RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: at(5) };
-    PaymentRecord { payment, fingerprint, accepted_seq, accepted_at, state }
+    PaymentRecord { facts: request.facts.clone(), state }
 }
 
 pub(crate) fn keys(requests: &[HoldRequest]) -> Vec<PaymentKey> {
-    requests.iter().map(|request| request.payment.key()).collect()
+    requests.iter().map(|request| request.facts.payment.key()).collect()
 }
 
 /// The same payments, as settle takes them.
 pub(crate) fn settlements(requests: &[HoldRequest]) -> Vec<SettleRequest> {
-    requests.iter().map(|request| settlement(&request.payment, request.quote.destination_amount.currency)).collect()
+    requests.iter().map(|request| settlement(&request.facts.payment, request.quote.destination_amount.currency)).collect()
 }
 
 /// A payment that arrives in this currency, as settle takes it.

@@ -139,7 +139,7 @@ async fn race(store: &Store, requests: &[HoldRequest]) -> BTreeMap<String, Payme
     for chunk in requests.chunks(10) {
         store.reserve(chunk.to_vec(), at(10)).await.unwrap();
         for record in settled(store.settle(settlements(chunk), at(20), 0).await.unwrap()) {
-            told.insert(record.payment.id.to_string(), record);
+            told.insert(record.facts.payment.id.to_string(), record);
         }
     }
     told

@@ -94,7 +94,7 @@ impl World {
         let mut requests = settlements(&chosen);
         if self.random.random_bool(0.2) {
             let never_seen = request("NEVER-SEEN", "ACC0", "ACC1", Money::new(1, currency("USD")));
-            requests.push(settlement(&never_seen.payment, currency("USD")));
+            requests.push(settlement(&never_seen.facts.payment, currency("USD")));
         }
         Operation::Settle { requests, shard: self.random.random_range(0..2) }
     }
@@ -131,8 +131,8 @@ impl World {
             let amount = Money::new(self.amount(), pays);
             let id = format!("PAY{}", self.random.random_range(0..PAYMENT_IDS));
             let mut request = request(&id, source.key.id.as_str(), destination.key.id.as_str(), amount);
-            request.payment.tenant = source.key.tenant;
-            request.accepted_seq = self.random.random_range(1..1_000_000);
+            request.facts.payment.tenant = source.key.tenant;
+            request.facts.accepted_seq = self.random.random_range(1..1_000_000);
             if pays == destination.currency {
                 return request;
             }

@@ -63,7 +63,7 @@ async fn traces_say_how_long_until_they_are_old() {
 async fn recent_payments_are_those_accepted_and_recorded_since() {
     let (ledger, mut requests) = holds(&[("NEW", 0), ("RECORDED-LONG-AGO", 7_200)]).await;
     let mut accepted_long_ago = request("ACCEPTED-LONG-AGO", "A", "B", usd(3));
-    accepted_long_ago.accepted_at = at(-7_200_000_000);
+    accepted_long_ago.facts.accepted_at = at(-7_200_000_000);
     ledger.hold(&[accepted_long_ago]).await;
     // Every end counts: the sender has asked.
     requests.push(request("FAILED", "A", "B", usd(1_000_000)));

@@ -11,17 +11,17 @@ use store::{DeadLetter, HoldRequest, Known, StatusRow};
 /// A payment with these words in it, as a client might send them.
 fn worded(id: &str, description: Option<&str>, metadata: Option<serde_json::Value>) -> HoldRequest {
     let mut request = request(id, "A", "B", usd(1));
-    request.payment.description = description.map(str::to_owned);
-    request.payment.metadata = metadata.map(|object| Metadata::parse(object.to_string()).unwrap());
-    request.fingerprint = request.payment.fingerprint();
+    request.facts.payment.description = description.map(str::to_owned);
+    request.facts.payment.metadata = metadata.map(|object| Metadata::parse(object.to_string()).unwrap());
+    request.facts.fingerprint = request.facts.payment.fingerprint();
     request
 }
 
 fn awkward_requests() -> Vec<HoldRequest> {
     let yen = request("YEN", "A", "J", usd(12_345));
     let mut exact = converted(yen, currency("JPY"), Rate { numerator: 20_275_170_000_003, denominator: 11_172 }, 25).unwrap();
-    exact.payment.destination_currency = Some(currency("JPY"));
-    exact.accepted_seq = u64::try_from(i64::MAX).unwrap();
+    exact.facts.payment.destination_currency = Some(currency("JPY"));
+    exact.facts.accepted_seq = u64::try_from(i64::MAX).unwrap();
     let long = "x".repeat(20_000);
     vec![
         worded("NONE", None, None),
@@ -67,7 +67,7 @@ async fn records_come_back_as_they_were_judged() {
 }
 
 fn renamed(mut request: HoldRequest, prefix: &str) -> HoldRequest {
-    request.payment.id = domain::PaymentId::parse(format!("{prefix}{}", request.payment.id)).unwrap();
+    request.facts.payment.id = domain::PaymentId::parse(format!("{prefix}{}", request.facts.payment.id)).unwrap();
     request
 }
 
@@ -75,10 +75,14 @@ fn renamed(mut request: HoldRequest, prefix: &str) -> HoldRequest {
 async fn compare(ledger: &Ledger, requests: &[HoldRequest], told: &[PaymentRecord]) {
     let found = ledger.store.records(&keys(requests)).await.unwrap();
     for (request, record) in requests.iter().zip(told) {
-        let key = request.payment.key();
-        assert_eq!(record.payment, request.payment);
-        assert_eq!((record.fingerprint, record.accepted_seq), (request.fingerprint, request.accepted_seq), "{key:?}");
-        assert_eq!(record.accepted_at, request.accepted_at, "{key:?}");
+        let key = request.facts.payment.key();
+        assert_eq!(record.facts.payment, request.facts.payment);
+        assert_eq!(
+            (record.facts.fingerprint, record.facts.accepted_seq),
+            (request.facts.fingerprint, request.facts.accepted_seq),
+            "{key:?}"
+        );
+        assert_eq!(record.facts.accepted_at, request.facts.accepted_at, "{key:?}");
         assert_eq!(found.get(&key), Some(record));
         let status = ledger.store.status(&key).await.unwrap();
         assert_eq!(status, StatusRow { record: Some(record.clone()), dead: None });
@@ -97,14 +101,14 @@ async fn metadata_is_kept_as_it_was_written() {
     ];
     let worded = |(number, text): (usize, &&str)| {
         let mut request = worded(&format!("M{number}"), None, None);
-        request.payment.metadata = Some(Metadata::parse(*text).unwrap());
+        request.facts.payment.metadata = Some(Metadata::parse(*text).unwrap());
         request
     };
     let requests: Vec<HoldRequest> = texts.iter().enumerate().map(worded).collect();
     ledger.hold(&requests).await;
     let found = ledger.store.records(&keys(&requests)).await.unwrap();
     for (request, text) in requests.iter().zip(texts) {
-        let kept = found[&request.payment.key()].payment.metadata.as_ref().map(Metadata::as_str);
+        let kept = found[&request.facts.payment.key()].facts.payment.metadata.as_ref().map(Metadata::as_str);
         assert_eq!(kept, Some(text));
     }
     // A row of a build that wrote metadata anew reads like any other, and one that holds no object is none of ours.
@@ -126,9 +130,9 @@ async fn what_is_known_of_an_id() {
     }
     ledger.sql("UPDATE dead_letters SET resolved_at = now() WHERE id = 'RESOLVED'").await;
     let rows: [(&str, Option<Known>, Option<&str>, bool); 6] = [
-        ("HELD", Some(Known::Recorded(held.fingerprint)), Some("RESERVED"), false),
-        ("CAPTURED", Some(Known::Recorded(captured.fingerprint)), Some("CAPTURED"), false),
-        ("BOTH", Some(Known::Recorded(both.fingerprint)), Some("RESERVED"), true),
+        ("HELD", Some(Known::Recorded(held.facts.fingerprint)), Some("RESERVED"), false),
+        ("CAPTURED", Some(Known::Recorded(captured.facts.fingerprint)), Some("CAPTURED"), false),
+        ("BOTH", Some(Known::Recorded(both.facts.fingerprint)), Some("RESERVED"), true),
         ("DEAD", Some(Known::Dead(b"payload of 2".to_vec())), None, true),
         ("RESOLVED", None, None, false),
         ("NEVER", None, None, false),
@@ -155,11 +159,11 @@ async fn a_tenant_sees_its_own() {
     assert_eq!(ledger.store.status(&theirs).await.unwrap(), StatusRow::default());
     assert!(ledger.store.known(std::slice::from_ref(&theirs)).await.unwrap().is_empty());
     let mut request = mine;
-    request.payment.tenant = theirs.tenant;
-    request.fingerprint = Fingerprint([9; 32]);
+    request.facts.payment.tenant = theirs.tenant;
+    request.facts.fingerprint = Fingerprint([9; 32]);
     let record = recorded(ledger.store.reserve(vec![request], at(10)).await.unwrap()).remove(0);
     assert_eq!(crate::common::refusal(&record), Some(domain::Refusal::AccountNotFound), "the account is another tenant's");
-    assert_eq!(record.payment.amount, Money::new(1, currency("USD")));
+    assert_eq!(record.facts.payment.amount, Money::new(1, currency("USD")));
 }
 
 pub(crate) fn letter(id: &str, seq: u64, reason: &str) -> DeadLetter {

@@ -51,7 +51,7 @@ impl Model {
     pub(crate) fn reserve(&mut self, requests: &[HoldRequest], now: Timestamp) -> Vec<PaymentRecord> {
         let mut answers = Vec::new();
         for request in requests {
-            let key = request.payment.key();
+            let key = request.facts.payment.key();
             if !self.payments.contains_key(&key) {
                 let record = self.judge(request, now);
                 self.payments.insert(key.clone(), record);
@@ -62,7 +62,7 @@ impl Model {
     }
 
     fn judge(&mut self, request: &HoldRequest, now: Timestamp) -> PaymentRecord {
-        let payment = &request.payment;
+        let payment = &request.facts.payment;
         let source = self.accounts.get_mut(&(payment.tenant.to_string(), payment.source_account.to_string()));
         let refusal = match &source {
             None => Some(Refusal::AccountNotFound),
@@ -85,13 +85,7 @@ impl Model {
                 finished_at: now,
             },
         };
-        PaymentRecord {
-            payment: payment.clone(),
-            fingerprint: request.fingerprint,
-            accepted_seq: request.accepted_seq,
-            accepted_at: request.accepted_at,
-            state,
-        }
+        PaymentRecord { facts: request.facts.clone(), state }
     }
 
     /// Posts in the order of the ids, and answers in the order asked.
@@ -119,7 +113,7 @@ impl Model {
         if let Some((missing, ..)) = lines.iter().find(|(account, ..)| !self.accounts.contains_key(&name(account))) {
             return Err(PostingError::UnknownAccount(LedgerAccount::customer(&AccountId::parse(missing.as_str()).unwrap())));
         }
-        let destination = &self.accounts[&name(record.payment.destination_account.as_str())];
+        let destination = &self.accounts[&name(record.facts.payment.destination_account.as_str())];
         let state = if destination.balance.checked_add(reserved.quote.destination_amount.minor).is_some() {
             for (account, amount, currency) in lines {
                 self.write(name(&account), "payment", key.id.as_str(), amount, currency);
@@ -134,7 +128,7 @@ impl Model {
                 finished_at: now,
             }
         };
-        self.accounts.get_mut(&name(record.payment.source_account.as_str())).unwrap().held -= record.payment.amount.minor;
+        self.accounts.get_mut(&name(record.facts.payment.source_account.as_str())).unwrap().held -= record.facts.payment.amount.minor;
         self.payments.insert(key.clone(), PaymentRecord { state, ..record });
         Ok(())
     }
@@ -170,7 +164,7 @@ impl Model {
     }
 
     pub(crate) fn record_rejections(&mut self, refused: &[PaymentRecord]) -> Vec<PaymentRecord> {
-        let answer = |record: &PaymentRecord| self.payments.entry(record.payment.key()).or_insert_with(|| record.clone()).clone();
+        let answer = |record: &PaymentRecord| self.payments.entry(record.facts.payment.key()).or_insert_with(|| record.clone()).clone();
         refused.iter().map(answer).collect()
     }
 
@@ -204,7 +198,7 @@ impl Model {
 
     /// What a payment moves: account, signed amount, currency.
     fn lines(&mut self, record: &PaymentRecord, reserved: &Reserved, shard: u16) -> Vec<(String, i64, Currency)> {
-        let payment = &record.payment;
+        let payment = &record.facts.payment;
         let (from, to) = (payment.amount, reserved.quote.destination_amount);
         let leaves = (payment.source_account.to_string(), -from.minor, from.currency);
         let arrives = (payment.destination_account.to_string(), to.minor, to.currency);

@@ -101,9 +101,9 @@ async fn end_all(ledger: &Ledger, world: &World, model: &mut Model, seed: u64) {
 fn settle_request(record: &PaymentRecord) -> SettleRequest {
     let arrives = match &record.state {
         RecordState::Reserved(reserved) => reserved.quote.destination_amount.currency,
-        RecordState::Captured { .. } | RecordState::Failed { .. } => record.payment.amount.currency,
+        RecordState::Captured { .. } | RecordState::Failed { .. } => record.facts.payment.amount.currency,
     };
-    settlement(&record.payment, arrives)
+    settlement(&record.facts.payment, arrives)
 }
 
 /// Balances, holds and entries, straight from the tables. System accounts without entries may be there or not.

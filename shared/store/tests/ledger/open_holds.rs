@@ -150,6 +150,6 @@ async fn a_row_that_is_not_understood_stops_nothing() {
     let page = ledger.store.late_holds(EPOCH, AGE, ALL).await.unwrap();
     assert_eq!(ids(&page.holds), ["GOOD"]);
     assert_eq!(ids(&ledger.store.remembered_holds(None, ALL).await.unwrap()), ["GOOD"]);
-    let held = ledger.store.still_held(&[payment_key("GOOD"), request("OTHER", "A", "B", usd(1)).payment.key()]).await.unwrap();
+    let held = ledger.store.still_held(&[payment_key("GOOD"), request("OTHER", "A", "B", usd(1)).facts.payment.key()]).await.unwrap();
     assert_eq!(held.into_iter().collect::<Vec<_>>(), [(payment_key("GOOD"), false)]);
 }

@@ -33,7 +33,7 @@ async fn a_killed_server_is_an_outage_and_no_more() {
             store.ping().await.err(),
             store.reserve(vec![after.clone()], at(10)).await.err(),
             store.settle(settlements(std::slice::from_ref(&before)), at(20), 0).await.err(),
-            store.status(&before.payment.key()).await.err(),
+            store.status(&before.facts.payment.key()).await.err(),
             store.deposit(vec![crate::common::deposit("D", "A", usd(1))], at(10)).await.err(),
             // One that has never been connected.
             new.ping().await.err(),
@@ -102,9 +102,9 @@ async fn cut_connections_lose_and_repeat_nothing() {
 async fn carry_to_the_end(store: &Store, requests: &[HoldRequest]) {
     const PATIENCE: u32 = 1_000;
     let held = recorded(insist(PATIENCE, || store.reserve(requests.to_vec(), at(10))).await);
-    let asked: Vec<_> = requests.iter().map(|request| &request.payment).collect();
-    assert_eq!(held.iter().map(|record| &record.payment).collect::<Vec<_>>(), asked);
+    let asked: Vec<_> = requests.iter().map(|request| &request.facts.payment).collect();
+    assert_eq!(held.iter().map(|record| &record.facts.payment).collect::<Vec<_>>(), asked);
     let captured = settled(insist(PATIENCE, || store.settle(settlements(requests), at(20), 0)).await);
-    assert_eq!(captured.iter().map(|record| &record.payment).collect::<Vec<_>>(), asked);
+    assert_eq!(captured.iter().map(|record| &record.facts.payment).collect::<Vec<_>>(), asked);
     assert!(captured.iter().all(|record| status(record) == "CAPTURED"), "{captured:?}");
 }

@@ -56,7 +56,8 @@ async fn a_row_is_read_a_few_times_in_its_life() {
     // The planner knows nothing of the rows, as in a ledger that has just been restored.
     ledger.sql("ALTER TABLE payments SET (autovacuum_enabled = false)").await;
     let requests = fill(&ledger).await;
-    let intake: Vec<(String, String)> = requests.iter().map(|request| ("default".to_owned(), request.payment.id.to_string())).collect();
+    let intake: Vec<(String, String)> =
+        requests.iter().map(|request| ("default".to_owned(), request.facts.payment.id.to_string())).collect();
     let mut scans = (Timestamp::default(), Timestamp::default());
     let mut read = 0;
     // The rows are young; then more than a minute passes, and they are late.

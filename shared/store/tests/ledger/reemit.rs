@@ -96,7 +96,7 @@ async fn prepare(ledger: &Ledger, id: &str, found: Found) -> Option<PaymentRecor
 async fn deliver(ledger: &Ledger, id: &str, delivery: Delivery) -> Option<PaymentRecord> {
     let message = |source: &str| -> HoldRequest {
         let mut message = request(id, source, "SHOP", usd(333));
-        message.payment.description = Some("another text".to_owned());
+        message.facts.payment.description = Some("another text".to_owned());
         message
     };
     match delivery {

@@ -55,7 +55,7 @@ async fn no_batch_scans_a_table() {
         store.record_rejections(vec![refused(&request(&format!("R{round}"), "A", "B", usd(1)))]).await.unwrap();
         store.known(&keys(&requests)).await.unwrap();
         store.records(&keys(&requests)).await.unwrap();
-        store.status(&requests[0].payment.key()).await.unwrap();
+        store.status(&requests[0].facts.payment.key()).await.unwrap();
         store.account(&account_key("A")).await.unwrap();
         store.account_currencies(&[account_key("A")].into()).await.unwrap();
         store.traces(&[("default".to_owned(), "X0".to_owned())], Duration::ZERO).await.unwrap();
@@ -97,11 +97,11 @@ async fn migrations_may_run_at_once_and_again() {
 /// A payment whose data Postgres does not take. The border lets none of it through; the store must not call it an outage.
 fn impossible() -> Vec<(&'static str, HoldRequest)> {
     let mut nul = request("NUL", "A", "B", usd(1));
-    nul.payment.description = Some("a\0b".to_owned());
+    nul.facts.payment.description = Some("a\0b".to_owned());
     let mut nothing_arrives = request("NOTHING", "A", "B", usd(1));
     nothing_arrives.quote.destination_amount = usd(0);
     let mut own = request("OWN", "A", "B", usd(1));
-    own.payment.destination_account = own.payment.source_account.clone();
+    own.facts.payment.destination_account = own.facts.payment.source_account.clone();
     vec![
         ("a character that text cannot hold", nul),
         ("nothing arrives", nothing_arrives),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use wire::rates;
 
 /// The European Central Bank's reference rates of one day, committed so that a fresh machine has rates at all.
-const SEED: &str = include_str!("../rates/ecb-2026-10-30.csv");
+const SEED: &str = include_str!("../../rates/ecb-2026-10-30.csv");
 /// When that day's rates were published, about 16:00 in Frankfurt.
 const SEED_AS_OF: &str = "2026-10-30T15:00:00Z";
 
@@ -19,7 +19,7 @@ const SEED_AS_OF: &str = "2026-10-30T15:00:00Z";
 const RETRY: Duration = Duration::from_millis(500);
 
 /// The rates known now.
-pub struct RateBooks {
+pub(crate) struct RateBooks {
     state: RwLock<State>,
     age_seconds_max: i64,
 }
@@ -33,22 +33,22 @@ struct State {
 
 impl RateBooks {
     /// An empty book, not yet loaded. Rates older than `age_seconds_max` are stale.
-    pub fn new(age_seconds_max: i64) -> RateBooks {
+    pub(crate) fn new(age_seconds_max: i64) -> RateBooks {
         RateBooks { state: RwLock::default(), age_seconds_max }
     }
 
     /// Whether the bucket's content has been read.
-    pub fn is_loaded(&self) -> bool {
+    pub(crate) fn is_loaded(&self) -> bool {
         self.read().unseen.as_ref().is_some_and(HashSet::is_empty)
     }
 
     /// The rate from one currency to another.
-    pub fn rate(&self, from: Currency, to: Currency, now: Timestamp) -> Result<BookRate, Refusal> {
+    pub(crate) fn rate(&self, from: Currency, to: Currency, now: Timestamp) -> Result<BookRate, Refusal> {
         self.read().book.rate(from, to, now, self.age_seconds_max)
     }
 
     /// Seeds the bucket and follows it until the drain begins.
-    pub async fn follow(&self, broker: &Broker, drain: &Drain) {
+    pub(crate) async fn follow(&self, broker: &Broker, drain: &Drain) {
         while !drain.has_begun() {
             let outcome = tokio::select! {
                 () = drain.begun() => return,

@@ -1,6 +1,6 @@
 //! `fx.rate` and `fx.convert`: the mid-market rate, and amounts at it. Nothing is quoted or kept.
 
-use crate::rate_book::RateBooks;
+use crate::pipeline::rate_book::RateBooks;
 use bytes::Bytes;
 use domain::fx::{BookRate, convert};
 use domain::{Currency, Money, Refusal};

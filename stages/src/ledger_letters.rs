@@ -1,25 +1,25 @@
 //! Dead letters in the ledger, as the harness sees them.
 
 use crate::faults::chain;
+use runtime::dead_letters::{BurialError, DeadLetter, DeadLetters};
 use runtime::drain::Drain;
-use runtime::morgue::{Burial, BurialError, Morgue};
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-use store::{DeadLetter, Store};
+use store::Store;
 use wire::dead_letter;
 
 /// The open dead letters that this process knows of, and the way to write more.
 #[derive(Clone)]
-pub(crate) struct LedgerMorgue {
+pub(crate) struct LedgerLetters {
     store: Store,
     open: Arc<RwLock<HashSet<(String, String)>>>,
 }
 
-impl LedgerMorgue {
-    /// A morgue that knows of nothing yet.
-    pub(crate) fn new(store: Store) -> LedgerMorgue {
-        LedgerMorgue { store, open: Arc::default() }
+impl LedgerLetters {
+    /// None is known yet.
+    pub(crate) fn new(store: Store) -> LedgerLetters {
+        LedgerLetters { store, open: Arc::default() }
     }
 
     /// Reads the open dead letters anew every so often, until the drain begins: someone may have worked some off.
@@ -37,19 +37,19 @@ impl LedgerMorgue {
     }
 }
 
-impl Morgue for LedgerMorgue {
-    async fn bury(&self, burial: &Burial) -> Result<(), BurialError> {
-        let (tenant, id) = dead_letter::key(&burial.token);
-        let letter = DeadLetter {
+impl DeadLetters for LedgerLetters {
+    async fn write(&self, letter: &DeadLetter) -> Result<(), BurialError> {
+        let (tenant, id) = dead_letter::key(&letter.token);
+        let row = store::DeadLetter {
             tenant: tenant.clone(),
             id: id.clone(),
-            stage: burial.stage.as_str(),
-            stream: burial.stream.clone(),
-            seq: burial.seq,
-            reason: burial.reason.clone(),
-            payload: burial.payload.to_vec(),
+            stage: letter.stage.as_str(),
+            stream: letter.stream.clone(),
+            seq: letter.seq,
+            reason: letter.reason.clone(),
+            payload: letter.payload.to_vec(),
         };
-        self.store.bury(&letter).await.map_err(|error| match error.is_outage() {
+        self.store.bury(&row).await.map_err(|error| match error.is_outage() {
             true => BurialError::Outage(chain(&error)),
             false => BurialError::Objection(chain(&error)),
         })?;

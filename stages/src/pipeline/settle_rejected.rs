@@ -12,9 +12,9 @@ use wire::HopMessage;
 use wire::message::{PaymentFinished, PaymentRejected};
 
 /// The stage.
-pub struct SettleRejected {
+pub(crate) struct SettleRejected {
     /// The ledger.
-    pub store: Store,
+    pub(crate) store: Store,
 }
 
 impl Stage for SettleRejected {
@@ -41,9 +41,9 @@ fn verdict(answer: &Answer) -> Verdict {
 }
 
 fn record(message: &PaymentRejected, now: Timestamp) -> PaymentRecord {
-    let PaymentRejected { payment, fingerprint, accepted_seq, accepted_at, screening, quote, rejection } = message.clone();
+    let PaymentRejected { facts, screening, quote, rejection } = message.clone();
     let state = RecordState::Failed { screening, quote, reserved_at: None, rejection, finished_at: now };
-    PaymentRecord { payment, fingerprint, accepted_seq, accepted_at, state }
+    PaymentRecord { facts, state }
 }
 
 #[cfg(test)]

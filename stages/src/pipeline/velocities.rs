@@ -1,7 +1,7 @@
 //! What accounts have sent lately: counted by risk, looked at by `risk.score`, rebuilt after a restart.
 
 use domain::velocity::{Velocity, VelocityBook};
-use domain::{AccountKey, Currency, Money, Payment, Timestamp};
+use domain::{AccountKey, Currency, Facts, Money, Timestamp};
 use runtime::broker::{Broker, BrokerError};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use wire::message::PaymentAccepted;
 use wire::{Stream, envelope};
 
 /// The counters of one risk process.
-pub struct Velocities {
+pub(crate) struct Velocities {
     state: Mutex<State>,
     window_seconds: u32,
 }
@@ -45,7 +45,7 @@ impl State {
 
 /// Why the counters cannot be rebuilt yet.
 #[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
+pub(crate) enum RebuildError {
     /// The intake cannot be read.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -56,7 +56,7 @@ pub enum RebuildError {
 
 impl Velocities {
     /// Empty counters over a sliding window.
-    pub fn new(window_seconds: u32) -> Velocities {
+    pub(crate) fn new(window_seconds: u32) -> Velocities {
         Velocities {
             state: Mutex::new(State { book: VelocityBook::new(window_seconds), counted_to: 0, skipped: BTreeSet::new() }),
             window_seconds,
@@ -64,7 +64,7 @@ impl Velocities {
     }
 
     /// Counts what was accepted within the window before `now`: the intake's messages, and the rows of those it no longer has.
-    pub async fn rebuild(&self, broker: &Broker, store: &Store, now: Timestamp) -> Result<(), RebuildError> {
+    pub(crate) async fn rebuild(&self, broker: &Broker, store: &Store, now: Timestamp) -> Result<(), RebuildError> {
         let since = Timestamp::from_micros(now.micros() - i64::from(self.window_seconds) * 1_000_000);
         // Rows first: a payment that is purged between the two reads has had its row for long.
         let rows = store.recent_payments(since).await?;
@@ -91,18 +91,19 @@ impl Velocities {
     }
 
     /// Counts a payment the first time it is seen, and answers with its account's velocity, the payment included.
-    pub fn count(&self, payment: &Payment, seq: u64, accepted_at: Timestamp, is_redriven: bool) -> Velocity {
+    pub(crate) fn count(&self, facts: &Facts, is_redriven: bool) -> Velocity {
+        let Facts { payment, accepted_seq, accepted_at, .. } = facts;
         let mut state = self.lock();
         let account = payment.source_key();
         // A copy that the janitor published again was counted when its first copy came.
-        if state.is_first_sight(seq) && !is_redriven {
-            state.book.count(account.clone(), payment.amount, accepted_at);
+        if state.is_first_sight(*accepted_seq) && !is_redriven {
+            state.book.count(account.clone(), payment.amount, *accepted_at);
         }
-        state.book.observe(&account, payment.amount.currency, accepted_at)
+        state.book.observe(&account, payment.amount.currency, *accepted_at)
     }
 
     /// The velocity that an account would have with one more payment now. Counts nothing.
-    pub fn with_one_more(&self, account: &AccountKey, amount: Money, now: Timestamp) -> Velocity {
+    pub(crate) fn with_one_more(&self, account: &AccountKey, amount: Money, now: Timestamp) -> Velocity {
         let seen = self.observe(account, amount.currency, now);
         Velocity { count: seen.count + 1, sum_minor: seen.sum_minor.saturating_add(amount.minor) }
     }

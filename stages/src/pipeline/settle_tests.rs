@@ -2,7 +2,7 @@ use super::*;
 use devstack::testing::TestPostgres;
 use domain::facts::{Quote, Screening};
 use domain::ledger::{LedgerAccount, PostingError};
-use domain::{AccountId, AccountKey, Currency, Money, OperationId, Payment, PaymentId, Refusal, Tenant, Timestamp};
+use domain::{AccountId, AccountKey, Currency, Facts, Money, OperationId, Payment, PaymentId, Refusal, Tenant, Timestamp};
 use std::time::Duration;
 use store::{Answer, Deposit, HoldRequest, StoreOptions};
 use wire::HopMessage;
@@ -34,10 +34,7 @@ fn message(id: &str, destination: &str, minor: i64) -> PaymentReserved {
         metadata: None,
     };
     PaymentReserved {
-        fingerprint: payment.fingerprint(),
-        payment,
-        accepted_seq: 7,
-        accepted_at: at(1_000),
+        facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 7, accepted_at: at(1_000) },
         screening: Screening { score: 1, at: at(2_000) },
         quote: Quote { destination_amount: euros(minor), conversion: None, at: at(3_000) },
         reserved_at: at(4_000),
@@ -57,8 +54,8 @@ async fn ledger(held: &[PaymentReserved]) -> Store {
         store.deposit(vec![deposit], at(0)).await.unwrap();
     }
     let holds = held.iter().cloned().map(|message| {
-        let PaymentReserved { payment, fingerprint, accepted_seq, accepted_at, screening, quote, .. } = message;
-        HoldRequest { payment, fingerprint, accepted_seq, accepted_at, screening, quote }
+        let PaymentReserved { facts, screening, quote, .. } = message;
+        HoldRequest { facts, screening, quote }
     });
     let answers = store.reserve(holds.collect(), at(4_000)).await.unwrap();
     assert!(answers.iter().all(|answer| matches!(answer, Answer::Recorded(_))), "{answers:?}");
@@ -87,8 +84,8 @@ async fn the_row_says_how_a_payment_ends() {
         };
         assert_eq!(ended(&verdicts[0]), Some(("GOOD".to_owned(), FinalStatus::Captured, None)), "{verdicts:?}");
         assert_eq!(ended(&verdicts[2]), Some(("LIMIT".to_owned(), FinalStatus::Failed, Some(Refusal::DestinationLimit))), "{verdicts:?}");
-        let accepted = PaymentAccepted { payment: lost.payment.clone(), fingerprint: lost.fingerprint };
-        assert_eq!(verdicts[1], Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: lost.accepted_at })));
+        let accepted = PaymentAccepted { payment: lost.facts.payment.clone(), fingerprint: lost.facts.fingerprint };
+        assert_eq!(verdicts[1], Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: lost.facts.accepted_at })));
     }
 }
 

@@ -12,9 +12,9 @@ use wire::HopMessage;
 use wire::message::{PaymentQuoted, PaymentReserved};
 
 /// The stage.
-pub struct Reserve {
+pub(crate) struct Reserve {
     /// The ledger.
-    pub store: Store,
+    pub(crate) store: Store,
 }
 
 impl Stage for Reserve {
@@ -37,8 +37,8 @@ fn verdict(answer: &Answer) -> Verdict {
 }
 
 fn request(message: &PaymentQuoted) -> HoldRequest {
-    let PaymentQuoted { payment, fingerprint, accepted_seq, accepted_at, screening, quote } = message.clone();
-    HoldRequest { payment, fingerprint, accepted_seq, accepted_at, screening, quote }
+    let PaymentQuoted { facts, screening, quote } = message.clone();
+    HoldRequest { facts, screening, quote }
 }
 
 #[cfg(test)]

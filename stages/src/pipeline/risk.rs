@@ -3,21 +3,21 @@
 //! Refuses with `risk_rejected` what breaks a limit; the broken rules go with the refusal. Asked again about a payment it
 //! does not count it again, so the second answer may only differ by what others have sent since; the ledger keeps the first.
 
-use crate::velocities::Velocities;
-use domain::StageName;
+use crate::pipeline::velocities::Velocities;
 use domain::facts::{Rejection, Screening};
 use domain::risk::{RiskLimits, assess};
+use domain::{Facts, StageName};
 use domain::{Refusal, Timestamp};
 use runtime::stage::{Fault, Input, Stage, Verdict};
 use std::sync::Arc;
 use wire::message::{PaymentAccepted, PaymentRejected, PaymentScreened};
 
 /// The stage.
-pub struct Risk {
+pub(crate) struct Risk {
     /// What a payment may be at most.
-    pub limits: Arc<RiskLimits>,
+    pub(crate) limits: Arc<RiskLimits>,
     /// What accounts have sent lately.
-    pub velocities: Arc<Velocities>,
+    pub(crate) velocities: Arc<Velocities>,
 }
 
 impl Stage for Risk {
@@ -34,15 +34,15 @@ impl Stage for Risk {
 impl Risk {
     fn screen(&self, input: &Input<PaymentAccepted>, now: Timestamp) -> Verdict {
         let PaymentAccepted { payment, fingerprint } = input.message.clone();
-        let (accepted_seq, accepted_at) = (input.seq, input.accepted_at);
-        let velocity = self.velocities.count(&payment, accepted_seq, accepted_at, input.is_redriven);
-        let assessment = assess(payment.amount, velocity, &self.limits);
+        let facts = Facts { payment, fingerprint, accepted_seq: input.seq, accepted_at: input.accepted_at };
+        let velocity = self.velocities.count(&facts, input.is_redriven);
+        let assessment = assess(facts.payment.amount, velocity, &self.limits);
         if assessment.broken.is_empty() {
             let screening = Screening { score: assessment.score, at: now };
-            return Verdict::emit(PaymentScreened { payment, fingerprint, accepted_seq, accepted_at, screening });
+            return Verdict::emit(PaymentScreened { facts, screening });
         }
         let rules = assessment.broken.iter().map(|rule| rule.id().to_owned()).collect();
         let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules, at: now };
-        Verdict::emit(PaymentRejected { payment, fingerprint, accepted_seq, accepted_at, screening: None, quote: None, rejection })
+        Verdict::emit(PaymentRejected { facts, screening: None, quote: None, rejection })
     }
 }

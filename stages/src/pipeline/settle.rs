@@ -12,11 +12,11 @@ use store::{SettleRequest, Settlement, Store};
 use wire::message::{PaymentAccepted, PaymentFinished, PaymentReserved};
 
 /// The stage.
-pub struct Settle {
+pub(crate) struct Settle {
     /// The ledger.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Whose system accounts it posts to.
-    pub shard: u16,
+    pub(crate) shard: u16,
 }
 
 impl Stage for Settle {
@@ -32,11 +32,11 @@ impl Stage for Settle {
 }
 
 fn request(message: &PaymentReserved) -> SettleRequest {
-    let (from, to) = (message.payment.amount.currency, message.quote.destination_amount.currency);
+    let (from, to) = (message.facts.payment.amount.currency, message.quote.destination_amount.currency);
     SettleRequest {
-        payment: message.payment.key(),
-        source: message.payment.source_account.clone(),
-        destination: message.payment.destination_account.clone(),
+        payment: message.facts.payment.key(),
+        source: message.facts.payment.source_account.clone(),
+        destination: message.facts.payment.destination_account.clone(),
         conversion: (from != to).then_some((from, to)),
     }
 }
@@ -50,10 +50,10 @@ fn verdict(message: &PaymentReserved, settlement: Settlement) -> Verdict {
         Settlement::Locked => Verdict::Later("another transaction's lock on its row or an account"),
         Settlement::Unpostable(error) => Verdict::Bury(error.to_string()),
         Settlement::NoRow => {
-            let id = &message.payment.id;
+            let id = &message.facts.payment.id;
             tracing::error!(payment = %id, "a reserved payment has no row: the ledger was set back, and the payment is accepted again");
-            let accepted = PaymentAccepted { payment: message.payment.clone(), fingerprint: message.fingerprint };
-            Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: message.accepted_at }))
+            let accepted = PaymentAccepted { payment: message.facts.payment.clone(), fingerprint: message.facts.fingerprint };
+            Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: message.facts.accepted_at }))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Upkeep of a stage's input stream: its lag on the metrics, and what has long been acknowledged trimmed away.
+//! A stage's input stream beside its stage: its lag on the metrics, and what has long been acknowledged trimmed away.
 
 use runtime::broker::Broker;
 use runtime::config::PipelineConfig;
@@ -19,7 +19,7 @@ pub(crate) async fn follow(broker: Broker, stream: Stream, pipeline: PipelineCon
         match trimmed {
             Ok(Some(progress)) => metrics.lag(progress.pending + progress.in_hand),
             Ok(None) => {}
-            Err(error) => tracing::debug!(%stream, %error, "upkeep waits for the broker"),
+            Err(error) => tracing::debug!(%stream, %error, "trimming waits for the broker"),
         }
     }
 }

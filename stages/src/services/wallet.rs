@@ -1,7 +1,7 @@
 //! `wallet.balance`, `wallet.open` and `wallet.deposit`: accounts by request-reply.
 
 use crate::faults::problem;
-use crate::rate_service::reply;
+use crate::services::rates::reply;
 use bytes::Bytes;
 use domain::{AccountKey, Currency, Money, OperationId, Tenant};
 use futures::future::join_all;

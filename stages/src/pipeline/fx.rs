@@ -5,7 +5,7 @@
 //! the ledger keeps the first quote that reserve saw.
 
 use crate::faults::fault;
-use crate::rate_book::RateBooks;
+use crate::pipeline::rate_book::RateBooks;
 use domain::facts::{AppliedRate, Quote, Rejection};
 use domain::{AccountKey, Currency, Money, Refusal, StageName, Timestamp, fx};
 use lru::LruCache;
@@ -17,7 +17,7 @@ use store::Store;
 use wire::message::{PaymentQuoted, PaymentRejected, PaymentScreened};
 
 /// The stage.
-pub struct Fx {
+pub(crate) struct Fx {
     rates: Arc<RateBooks>,
     store: Store,
     spread_bps: u32,
@@ -27,7 +27,7 @@ pub struct Fx {
 
 impl Fx {
     /// The stage with room for so many accounts' currencies.
-    pub fn new(rates: Arc<RateBooks>, store: Store, spread_bps: u32, cache_size: NonZeroUsize) -> Fx {
+    pub(crate) fn new(rates: Arc<RateBooks>, store: Store, spread_bps: u32, cache_size: NonZeroUsize) -> Fx {
         Fx { rates, store, spread_bps, currencies: Mutex::new(LruCache::new(cache_size)) }
     }
 
@@ -38,7 +38,7 @@ impl Fx {
         {
             let mut remembered = self.currencies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for input in batch {
-                let key = input.message.payment.destination_key();
+                let key = input.message.facts.payment.destination_key();
                 if let Some(currency) = remembered.get(&key) {
                     found.insert(key, *currency);
                 } else {
@@ -58,7 +58,7 @@ impl Fx {
     }
 
     fn quote(&self, message: &PaymentScreened, arrives: Option<Currency>, now: Timestamp) -> Result<Quote, Refusal> {
-        let payment = &message.payment;
+        let payment = &message.facts.payment;
         let arrives = arrives.ok_or(Refusal::AccountNotFound)?;
         if payment.destination_currency.is_some_and(|wanted| wanted != arrives) {
             return Err(Refusal::CurrencyMismatch);
@@ -91,13 +91,13 @@ impl Stage for Fx {
         let destinations = self.destinations(batch).await?;
         let now = runtime::clock::now();
         let judge = |input: &Input<PaymentScreened>| {
-            let PaymentScreened { payment, fingerprint, accepted_seq, accepted_at, screening } = input.message.clone();
-            match self.quote(&input.message, destinations.get(&payment.destination_key()).copied(), now) {
-                Ok(quote) => Verdict::emit(PaymentQuoted { payment, fingerprint, accepted_seq, accepted_at, screening, quote }),
+            let PaymentScreened { facts, screening } = input.message.clone();
+            match self.quote(&input.message, destinations.get(&facts.payment.destination_key()).copied(), now) {
+                Ok(quote) => Verdict::emit(PaymentQuoted { facts, screening, quote }),
                 Err(reason) => {
                     let rejection = Rejection { stage: StageName::Fx, reason, rules: Vec::new(), at: now };
                     let screening = Some(screening);
-                    Verdict::emit(PaymentRejected { payment, fingerprint, accepted_seq, accepted_at, screening, quote: None, rejection })
+                    Verdict::emit(PaymentRejected { facts, screening, quote: None, rejection })
                 }
             }
         };

@@ -1,7 +1,7 @@
 //! `risk.score`: how a payment would be assessed now. Counts nothing.
 
-use crate::rate_service::reply;
-use crate::velocities::Velocities;
+use crate::pipeline::velocities::Velocities;
+use crate::services::rates::reply;
 use bytes::Bytes;
 use domain::risk::{RiskLimits, assess};
 use domain::{AccountKey, Tenant};

@@ -1,12 +1,12 @@
-//! Where payments go that a stage cannot judge. The seam between the harness and the ledger's dead letters.
+//! Dead letters: payments that a stage cannot judge. The seam between the harness and the ledger's dead letters.
 
 use bytes::Bytes;
 use domain::StageName;
 use std::future::Future;
 
-/// A delivery that is to be buried.
+/// A delivery that is buried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Burial {
+pub struct DeadLetter {
     /// The stage that could not judge it.
     pub stage: StageName,
     /// The name of the letter: see [`wire::dead_letter::token`].
@@ -32,10 +32,10 @@ pub enum BurialError {
     Objection(String),
 }
 
-/// Keeps the dead.
-pub trait Morgue: Send + Sync + 'static {
+/// Where dead letters are kept.
+pub trait DeadLetters: Send + Sync + 'static {
     /// Writes the dead letter down; the same one again changes nothing.
-    fn bury(&self, burial: &Burial) -> impl Future<Output = Result<(), BurialError>> + Send;
+    fn write(&self, letter: &DeadLetter) -> impl Future<Output = Result<(), BurialError>> + Send;
 
     /// Whether the payment of this token has an open dead letter, as far as is known now.
     fn is_dead(&self, token: &str) -> bool;

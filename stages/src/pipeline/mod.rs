@@ -1,0 +1,21 @@
+//! The stages, in the order a payment meets them, and what they know: what accounts sent lately, and the rates.
+//!
+//! A stage is one small file: what it consumes, what it decides, why it may be asked twice.
+
+pub(crate) mod fx;
+pub(crate) mod rate_book;
+pub(crate) mod reserve;
+pub(crate) mod risk;
+pub(crate) mod settle;
+pub(crate) mod settle_rejected;
+pub(crate) mod trimming;
+pub(crate) mod velocities;
+
+use runtime::stage::follows;
+
+/// The order of stages, proven at compile time: each consumes what the one before forwards.
+const _: () = {
+    follows::<risk::Risk, fx::Fx>();
+    follows::<fx::Fx, reserve::Reserve>();
+    follows::<reserve::Reserve, settle::Settle>();
+};
