@@ -1,7 +1,7 @@
 //! The ledger, opened for reading long and seldom.
 
 use crate::error::LoadtestError;
-use runtime::config::Config;
+use config::Config;
 use std::time::Duration;
 use store::{Store, StoreOptions};
 

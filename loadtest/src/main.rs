@@ -16,8 +16,8 @@ mod output;
 mod rows;
 
 use clap::{Parser, Subcommand};
+use config::{Config, Flags, load_or_exit, parse_command_line};
 use error::LoadtestError;
-use runtime::config::{Config, Flags, load_or_exit, parse_command_line};
 use std::process::ExitCode;
 
 /// Load for a payment gateway, and the audit of what it did.

@@ -1,7 +1,7 @@
 //! Where the gateways are.
 
+use config::Config;
 use hyper::header::HeaderValue;
-use runtime::config::Config;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;

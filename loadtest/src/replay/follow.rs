@@ -2,8 +2,8 @@
 
 use super::board::Board;
 use crate::error::LoadtestError;
+use config::NatsConfig;
 use runtime::broker::{Broker, BrokerError, Subscription};
-use runtime::config::NatsConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::message::PaymentFinished;

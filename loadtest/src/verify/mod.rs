@@ -6,8 +6,8 @@ mod invariants;
 use crate::client::{TargetFlags, Targets};
 use crate::error::{EXIT_BROKEN, LoadtestError};
 use crate::output::{chain, grouped, say};
+use config::Config;
 use invariants::{Invariant, Kind};
-use runtime::config::Config;
 use std::process::ExitCode;
 use store::Store;
 

@@ -1,11 +1,10 @@
-//! Everything between a stage and the machine: configuration, the harness, the broker, HTTP, telemetry and the drain.
+//! Everything between a stage and the machine: the harness, the broker, HTTP, telemetry and the drain.
 //!
 //! Architecture invariants: the harness exists once and knows no stage; only `broker` names async-nats; only `telemetry`
 //! names a metric. Nothing here knows SQL.
 
 pub mod broker;
 pub mod clock;
-pub mod config;
 pub mod dead_letters;
 pub mod drain;
 pub mod harness;
@@ -16,3 +15,5 @@ pub mod process;
 pub mod stage;
 pub mod telemetry;
 pub mod transport;
+
+pub use config;

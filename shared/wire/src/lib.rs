@@ -7,6 +7,7 @@
 pub mod dead_letter;
 pub mod envelope;
 pub mod header;
+pub mod limits;
 pub mod message;
 pub mod object;
 pub mod problem;

@@ -1,6 +1,5 @@
 //! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), one answer for all of a batch.
 
-use super::streams::MESSAGE_BYTES_MAX;
 use super::{Broker, BrokerError};
 use async_nats::HeaderMap;
 use async_nats::header::{
@@ -8,9 +7,7 @@ use async_nats::header::{
 };
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
-
-/// The most messages that the server takes in one atomic batch.
-pub(crate) const BATCH_MAX: usize = 1_000;
+use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
 
 /// A header line's colon, space and end.
 const HEADER_LINE_BYTES: usize = 4;

@@ -8,9 +8,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use async_nats::jetstream::{ErrorCode, consumer};
 use std::time::Duration;
 use wire::Stream;
-
-/// The largest message of a stream, headers included. The server's own limit is 1 MiB; a payment is far below.
-pub(crate) const MESSAGE_BYTES_MAX: i32 = 256 << 10;
+use wire::limits::MESSAGE_BYTES_MAX;
 
 /// What a dead letter needs beside the largest message that any stream lets through: its reason, and more.
 const DEAD_LETTER_BYTES: i32 = 16 << 10;

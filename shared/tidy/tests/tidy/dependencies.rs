@@ -3,15 +3,16 @@
 use crate::checkout::{Checkout, File, Finding};
 
 /// The arrows: a crate and those of ours that it may depend on. Tests may use more.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("domain", &[]),
     ("wire", &["domain"]),
     ("store", &["domain"]),
-    ("runtime", &["wire", "domain"]),
-    ("stages", &["runtime", "store", "wire", "domain"]),
-    ("gateway", &["runtime", "store", "wire", "domain"]),
-    ("loadtest", &["runtime", "store", "wire", "domain"]),
-    ("devstack", &["runtime"]),
+    ("config", &["wire", "domain"]),
+    ("runtime", &["config", "wire", "domain"]),
+    ("stages", &["runtime", "store", "config", "wire", "domain"]),
+    ("gateway", &["runtime", "store", "config", "wire", "domain"]),
+    ("loadtest", &["runtime", "store", "config", "wire", "domain"]),
+    ("devstack", &["config"]),
     ("tidy", &[]),
 ];
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runtime::config::{Flags, load_or_exit, parse_command_line};
+use config::{Flags, load_or_exit, parse_command_line};
 
 use crate::error::StackError;
 use crate::member::Member;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use config::{Config, Flags};
 use devstack::{Launch, NatsOptions, PostgresOptions, ProcessIdentity};
-use runtime::config::{Config, Flags};
 
 use crate::error::StackError;
 use crate::member::Member;

@@ -2,8 +2,8 @@
 
 use super::load::ConfigError;
 use super::sections::Config;
-use crate::broker::{BATCH_MAX, MESSAGE_BYTES_MAX};
 use serde_json::Value;
+use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
 
 /// For numbers that only their type bounds.
 const ANY: i128 = i128::MAX;

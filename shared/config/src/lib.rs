@@ -7,8 +7,7 @@ mod load;
 mod redact;
 mod sections;
 
-pub(crate) use load::complain;
-pub use load::{ConfigError, EXIT_CONFIG, Flags, load, load_or_exit, parse_command_line, print};
+pub use load::{ConfigError, EXIT_CONFIG, Flags, complain, load, load_or_exit, parse_command_line, print};
 pub use sections::{
     AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat, NatsConfig, PipelineConfig,
     PostgresConfig, RiskConfig, StackConfig,

@@ -126,7 +126,7 @@ pub fn load_or_exit(flags: &Flags) -> Config {
 }
 
 /// Says what is wrong with the configuration. A reader that has gone misses it; the exit code stays.
-pub(crate) fn complain(error: &dyn std::error::Error) {
+pub fn complain(error: &dyn std::error::Error) {
     let _ = writeln!(std::io::stderr(), "bad configuration: {error}");
 }
 
