@@ -1,8 +1,6 @@
 //! What each number of the configuration must be: a value that stops everything is a mistake to be told at the start.
 
-use super::load::ConfigError;
-use super::sections::Config;
-use serde_json::Value;
+use crate::sections::Config;
 use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
 
 /// For numbers that only their type bounds.
@@ -140,70 +138,68 @@ fn relations(config: &Config) -> [(&'static str, bool, String); 10] {
     ]
 }
 
-/// Checks every number, alone and then against the others.
-pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    let values = serde_json::to_value(config).map_err(|error| ConfigError::Value { key: "configuration", problem: error.to_string() })?;
-    for (key, least, greatest) in LIMITS {
-        if let Some(value) = numbers(&values, key).into_iter().find(|value| !(least..=greatest).contains(value)) {
-            let must = if greatest == ANY { format!("at least {least}") } else { format!("from {least} to {greatest}") };
-            return Err(ConfigError::Value { key, problem: format!("must be {must}, not {value}") });
-        }
-    }
-    match relations(config).into_iter().find(|(_, holds, _)| !holds) {
-        Some((key, _, problem)) => Err(ConfigError::Value { key, problem }),
-        None => Ok(()),
+/// What a number must be, if it is not.
+pub(crate) fn problem(key: &str, number: i128) -> Option<String> {
+    let (least, greatest) = limits(key);
+    (!(least..=greatest).contains(&number)).then(|| format!("must be {}, not {number}", range(key)))
+}
+
+/// What numbers a key may have, in words.
+pub(crate) fn range(key: &str) -> String {
+    match limits(key) {
+        (least, ANY) => format!("at least {least}"),
+        (least, greatest) => format!("from {least} to {greatest}"),
     }
 }
 
-/// The numbers under a key of the serialised configuration.
-fn numbers(values: &Value, key: &str) -> Vec<i128> {
-    let number = |value: &Value| value.as_i64().map(i128::from).or(value.as_u64().map(i128::from));
-    match values.pointer(&format!("/{}", key.replace('.', "/"))) {
-        Some(Value::Array(items)) => items.iter().filter_map(number).collect(),
-        Some(value) => number(value).into_iter().collect(),
-        None => Vec::new(),
-    }
+/// Of a key that has no line: any number.
+fn limits(key: &str) -> (i128, i128) {
+    LIMITS.iter().find(|(limited, ..)| *limited == key).map_or((i128::MIN, ANY), |(_, least, greatest)| (*least, *greatest))
+}
+
+/// The first number that does not go with the others: its key, and what it must be.
+pub(crate) fn wrong_relation(config: &Config) -> Option<(&'static str, String)> {
+    relations(config).into_iter().find(|(_, holds, _)| !holds).map(|(key, _, problem)| (key, problem))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::{Flags, load};
-    use super::super::sections::StackConfig;
     use super::*;
+    use crate::load::load_with;
+    use crate::sections::StackConfig;
+    use figment::value::Value;
     use std::collections::BTreeSet;
-
-    fn defaults() -> Value {
-        serde_json::to_value(Config::on(StackConfig::shifted(0))).unwrap()
-    }
 
     /// The keys of all numbers below a value; a list counts as its items.
     fn numeric_keys(value: &Value, key: &str, found: &mut BTreeSet<String>) {
         match value {
-            Value::Object(fields) => {
+            Value::Dict(_, fields) => {
                 for (name, field) in fields {
                     let below = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
                     numeric_keys(field, &below, found);
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| numeric_keys(item, key, found)),
-            Value::Number(_) => drop(found.insert(key.to_owned())),
-            Value::Null | Value::Bool(_) | Value::String(_) => {}
+            Value::Array(_, items) => items.iter().for_each(|item| numeric_keys(item, key, found)),
+            Value::Num(..) => drop(found.insert(key.to_owned())),
+            Value::Empty(..) | Value::Bool(..) | Value::String(..) | Value::Char(..) => {}
         }
     }
 
     #[test]
     fn every_number_has_its_limits_and_each_default_keeps_them() {
         let mut numeric = BTreeSet::new();
-        numeric_keys(&defaults(), "", &mut numeric);
+        let defaults = Config::on(StackConfig::shifted(0));
+        numeric_keys(&Value::serialize(&defaults).unwrap(), "", &mut numeric);
         let limited: BTreeSet<String> = LIMITS.iter().map(|(key, ..)| (*key).to_owned()).collect();
         assert_eq!(limited.len(), LIMITS.len(), "a key has two lines");
         assert_eq!(numeric, limited, "each numeric setting has a line in the table, and each line a setting");
-        check(&Config::on(StackConfig::shifted(0))).unwrap();
+        assert_eq!(wrong_relation(&defaults), None);
+        let file = toml_edit::ser::to_string(&defaults).unwrap();
+        assert_eq!(load_with(&file, &[], &[]).unwrap(), defaults);
     }
 
     fn refusal(settings: &[&str]) -> Option<String> {
-        let flags = Flags { config: None, overrides: settings.iter().map(|text| (*text).to_owned()).collect() };
-        load(&flags).err().map(|error| error.to_string())
+        load_with("", &[], settings).err().map(|error| error.to_string().replacen("--set ", "", 1))
     }
 
     /// Every line of the table, just outside its limits: refused, and named.
@@ -214,9 +210,8 @@ mod tests {
             for value in outside.into_iter().filter(|value| i64::try_from(*value).is_ok()) {
                 let set = if key == "gateway.ports" { format!("{key}=[8080, {value}]") } else { format!("{key}={value}") };
                 let refused = refusal(&[&set]).unwrap_or_else(|| panic!("{set} is accepted"));
-                // What the type of a number cannot hold is refused before, under its section at least.
-                let section = key.split('.').next().unwrap();
-                assert!(refused.contains(key) || refused.contains(section), "{set}: {refused}");
+                let expected = format!("{key}: {}must be {}, not {value}", if key == "gateway.ports" { "each " } else { "" }, range(key));
+                assert_eq!(refused, expected, "{set}");
             }
         }
     }

@@ -1,120 +1,78 @@
 //! Reading the layers, checking them, and printing the result.
 
-use super::sections::{Config, StackConfig};
-use super::{limits, redact};
-use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
-use serde::Deserialize;
+use crate::error::ConfigError;
+use crate::layers::{Flags, Layers};
+use crate::sections::{Config, StackConfig};
+use crate::{keys, limits, redact};
+use figment::error::{Actual, Kind};
+use figment::providers::Serialized;
+use figment::value::Value;
+use serde::de::DeserializeOwned;
 use std::io::Write;
-use std::path::PathBuf;
 
 /// The exit code of a bad configuration or command line (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: i32 = 64;
 
-/// The flags that every program of the project has.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct Flags {
-    /// Read this file instead of kilat.toml in the current folder.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-    /// Set one key, e.g. --set gateway.in_flight_max=100; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
-    pub overrides: Vec<String>,
-}
-
-/// Why there is no configuration. Each message names the key.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A layer cannot be read, or a key is unknown or of the wrong type.
-    #[error("{0}")]
-    Layer(Box<figment::Error>),
-    /// The file that a flag names is not there.
-    #[error("--config: {0} does not exist")]
-    NoFile(String),
-    /// Not `key=value`.
-    #[error("--set {0}: expected KEY=VALUE")]
-    Override(String),
-    /// A value that is of the right type and yet not usable.
-    #[error("{key}: {problem}")]
-    Value {
-        /// The key, with dots.
-        key: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
-}
-
-/// The ports as far as a layer names them; the rest follows from the offset.
-#[derive(Debug, Default, Deserialize)]
-struct StackLayer {
-    port_offset: Option<u16>,
-    nats_port: Option<u16>,
-    nats_monitor_port: Option<u16>,
-    postgres_port: Option<u16>,
-}
-
 /// Loads and checks the configuration.
 pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
-    let layers = layers(flags)?;
-    let named = if layers.contains("stack") {
-        layers.extract_inner("stack").map_err(Box::new).map_err(ConfigError::Layer)?
-    } else {
-        StackLayer::default()
-    };
-    let shifted = StackConfig::shifted(named.port_offset.unwrap_or(0));
-    let stack = StackConfig {
-        nats_port: named.nats_port.unwrap_or(shifted.nats_port),
-        nats_monitor_port: named.nats_monitor_port.unwrap_or(shifted.nats_monitor_port),
-        postgres_port: named.postgres_port.unwrap_or(shifted.postgres_port),
-        ..shifted
-    };
-    let whole = Figment::from(Serialized::defaults(Config::on(stack))).merge(layers);
-    let config = whole.extract().map_err(|error| ConfigError::Layer(Box::new(error)))?;
-    check(&config)?;
-    Ok(config)
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    resolve(&Layers::read(flags, std::env::vars_os().map(|(name, value)| (text(name), text(value))))?)
 }
 
-fn layers(flags: &Flags) -> Result<Figment, ConfigError> {
-    let default_file = PathBuf::from("kilat.toml");
-    let file = match &flags.config {
-        Some(path) if !path.is_file() => return Err(ConfigError::NoFile(path.display().to_string())),
-        Some(path) => Some(path),
-        None => Some(&default_file).filter(|path| path.is_file()),
-    };
-    let mut figment = file.map_or_else(Figment::new, |path| Figment::from(Toml::file_exact(path)));
-    figment = figment.merge(Env::prefixed("KILAT_").split("__"));
-    for text in &flags.overrides {
-        let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::Override(text.clone()))?;
-        let value: figment::value::Value = value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
-        figment = figment.merge(Serialized::default(key.trim(), value));
+/// What is written, over the defaults, checked.
+fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
+    let unshifted = Config::on(StackConfig::shifted(0));
+    let defaults = Value::serialize(&unshifted).ok().and_then(Value::into_dict).unwrap_or_default();
+    keys::check(layers, &defaults)?;
+    // Ports follow from the offset, and URLs from the ports.
+    let stack: StackConfig = over(layers, Serialized::default("stack", unshifted.stack), "stack")?;
+    let stack = over(layers, Serialized::default("stack", StackConfig::shifted(stack.port_offset)), "stack")?;
+    let config = over(layers, Serialized::defaults(Config::on(stack)), "")?;
+    match wrong(&config) {
+        Some((key, problem)) => Err(layers.wrong(&key, problem)),
+        None => Ok(config),
     }
-    Ok(figment)
 }
 
-/// What types alone cannot say.
-fn check(config: &Config) -> Result<(), ConfigError> {
-    limits::check(config)?;
-    check_urls(config)?;
-    for (currency, cap) in &config.risk.amount_max {
-        if let Err(error) = domain::Money::parse_payable(cap, *currency) {
-            return Err(ConfigError::Value { key: "risk.amount_max", problem: format!("{currency} {error}") });
-        }
-    }
-    Ok(())
+/// What is below a key when the layers lie over these defaults.
+fn over<T: DeserializeOwned>(layers: &Layers, defaults: Serialized<impl serde::Serialize>, key: &str) -> Result<T, ConfigError> {
+    let whole = layers.over(defaults);
+    let read = if key.is_empty() { whole.extract() } else { whole.extract_inner(key) };
+    read.map_err(|error| {
+        let problem = match error.kind {
+            Kind::UnknownVariant(found, known) => format!("must be one of {}, not {found:?}", known.join(", ")),
+            Kind::InvalidValue(Actual::Unsigned(number), _) => format!("must be a smaller number, not {number}"),
+            Kind::Message(problem) => problem,
+            other => other.to_string(),
+        };
+        layers.wrong(&error.path.join("."), problem)
+    })
 }
 
-fn check_urls(config: &Config) -> Result<(), ConfigError> {
-    let url = |key: &'static str, text: &str, schemes: &[&str]| {
+/// What types alone cannot say: the first key that is wrong, and what it must be.
+fn wrong(config: &Config) -> Option<(String, String)> {
+    let relation = || limits::wrong_relation(config).map(|(key, problem)| (key.to_owned(), problem));
+    relation().or_else(|| wrong_url(config)).or_else(|| {
+        config.risk.amount_max.iter().find_map(|(currency, cap)| {
+            let error = domain::Money::parse_payable(cap, *currency).err()?;
+            Some((format!("risk.amount_max.{currency}"), error.to_string()))
+        })
+    })
+}
+
+fn wrong_url(config: &Config) -> Option<(String, String)> {
+    let postgres: [&str; 2] = ["postgres", "postgresql"];
+    let databases = [("postgres.url", &config.postgres.url), ("postgres.owner_url", &config.postgres.owner_url)];
+    let databases = databases.into_iter().map(|(key, url)| (key, url.as_str(), postgres));
+    let brokers = config.nats.url.split(',').map(|address| ("nats.url", address, ["nats", "tls"]));
+    databases.chain(brokers).find_map(|(key, text, schemes)| {
         let problem = match url::Url::parse(text) {
-            Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => return Ok(()),
-            Ok(_) => format!("must be a URL of the form {}://host:port", schemes.first().unwrap_or(&"")),
+            Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => return None,
+            Ok(_) => format!("must be a URL of the form {}://host:port", schemes[0]),
             Err(error) => format!("is not a URL: {error}"),
         };
-        Err(ConfigError::Value { key, problem })
-    };
-    url("postgres.url", &config.postgres.url, &["postgres", "postgresql"])?;
-    url("postgres.owner_url", &config.postgres.owner_url, &["postgres", "postgresql"])?;
-    config.nats.url.split(',').try_for_each(|address| url("nats.url", address, &["nats", "tls"]))
+        Some((key.to_owned(), problem))
+    })
 }
 
 /// Loads the configuration, or says what is wrong with it and exits with [`EXIT_CONFIG`].
@@ -153,21 +111,32 @@ fn to_redacted_toml(config: &Config) -> String {
     for url in [&mut shown.postgres.url, &mut shown.postgres.owner_url] {
         *url = redact::database_url(url);
     }
-    toml::to_string_pretty(&shown).unwrap_or_default()
+    toml_edit::ser::to_string_pretty(&shown).unwrap_or_default()
+}
+
+/// A file, variables and flags, by what stands in them; the file is called kilat.toml in errors.
+#[cfg(test)]
+pub(crate) fn load_with(file: &str, variables: &[(&str, &str)], settings: &[&str]) -> Result<Config, ConfigError> {
+    let owned = |text: &&str| (*text).to_owned();
+    let flags = Flags { config: None, overrides: settings.iter().map(owned).collect() };
+    let folder = std::env::temp_dir().join(format!("kilat-config-{}-{:?}", std::process::id(), std::thread::current().id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("kilat.toml");
+    std::fs::write(&path, file).unwrap();
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let read = Layers::read(&Flags { config: Some(path), ..flags }, variables).and_then(|layers| resolve(&layers));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let place = format!("{}/", folder.display());
+    read.map_err(|error| ConfigError { written: error.written.replace(&place, ""), ..error })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn with(overrides: &[&str]) -> Result<Config, String> {
-        let flags = Flags { config: None, overrides: overrides.iter().map(|text| (*text).to_owned()).collect() };
-        load(&flags).map_err(|error| error.to_string())
-    }
-
     #[test]
     fn the_offset_moves_every_default_port_and_urls_follow() {
-        let config = with(&["stack.port_offset=1000", "stack.postgres_port=5555"]).unwrap();
+        let config = load_with("", &[("KILAT_STACK__PORT_OFFSET", "1000")], &["stack.postgres_port=5555"]).unwrap();
         assert_eq!((config.stack.nats_port, config.stack.postgres_port), (15222, 5555));
         assert_eq!(config.nats.url, "nats://127.0.0.1:15222");
         assert_eq!(config.postgres.url, "postgres://kilat_app@127.0.0.1:5555/kilat");
@@ -175,37 +144,78 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        let rows = [
-            ("gateway.nonsense=1", "nonsense"),
-            ("nonsense=1", "nonsense"),
-            ("gateway.in_flight_max=many", "gateway.in_flight_max"),
-            ("stack.port_offset=-1", "stack"),
-            ("pipeline.batch_max=0", "pipeline.batch_max"),
-            ("pipeline.keep_messages=65536", "pipeline.keep_messages"),
-            ("fx.spread_bps=10000", "fx.spread_bps"),
-            ("postgres.url=nonsense", "postgres.url"),
-            ("postgres.owner_url=http://h/d", "postgres.owner_url"),
-            ("nats.url=nats://h,127.0.0.1", "nats.url"),
-            ("pipeline.stream_bytes_max=1000000", "pipeline.stream_bytes_max"),
-            ("risk.amount_max.USD=1.001", "risk.amount_max"),
-            ("risk.amount_max.XXX=1", "risk.amount_max"),
-            ("gateway.ports", "KEY=VALUE"),
+    fn flags_go_over_variables_and_those_over_the_file() {
+        let file = "[fx]\nspread_bps = 1\nrate_age_seconds_max = 1\naccount_cache_size = 1\n[risk.amount_max]\nUSD = 5\n";
+        let variables = [("KILAT_FX__SPREAD_BPS", "2"), ("kilat_fx__rate_age_seconds_max", "2"), ("KILAT_", "x"), ("LANG", "C")];
+        let config = load_with(file, &variables, &["fx.spread_bps=3", "log.filter=info,runtime=debug"]).unwrap();
+        assert_eq!((config.fx.spread_bps, config.fx.rate_age_seconds_max, config.fx.account_cache_size), (3, 2, 1));
+        assert_eq!((config.risk.amount_max.len(), config.log.filter.as_str()), (6, "info,runtime=debug"));
+    }
+
+    /// Each mistake as a variable, in a file and as a flag.
+    #[test]
+    fn what_is_wrong_is_named_as_it_was_written() {
+        let ports = "must be a list such as [8080, 8081], not \"8080,8081\"";
+        let sections =
+            "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack";
+        #[rustfmt::skip]
+        let rows: [((&str, &str), &str, &str); 29] = [
+            // Unknown keys.
+            (("KILAT_FX__SPREAD", "40"), "KILAT_FX__SPREAD", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
+            (("KILAT_FX_SPREAD_BPS", "40"), "KILAT_FX_SPREAD_BPS", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
+            (("kilat_fx__spread", "40"), "kilat_fx__spread", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
+            (("file", "[log]\nfilter = 'warn'\n\n[fx]\n# Half.\nspread = 20\n"), "kilat.toml:6: fx.spread", "there is no such setting; did you mean fx.spread_bps?"),
+            (("file", "fx.spread = 20"), "kilat.toml:1: fx.spread", "there is no such setting; did you mean fx.spread_bps?"),
+            (("--set", "gateway.port=[1]"), "--set gateway.port", "there is no such setting; did you mean gateway.ports?"),
+            (("--set", "gateway.nonsense=1"), "--set gateway.nonsense", "there is no such setting; gateway has in_flight_max, ports, reply_timeout_ms, requests_per_second_max"),
+            // Unknown sections.
+            (("KILAT_NAT__URL", "nats://SECRET@h"), "KILAT_NAT__URL", "there is no such setting; did you mean KILAT_NATS__URL?"),
+            (("file", "\n[gatway]\nin_flight_max = 3"), "kilat.toml:3: gatway.in_flight_max", "there is no such setting; did you mean gateway.in_flight_max?"),
+            (("--set", "nonsense=1"), "--set nonsense", sections),
+            // Of another kind.
+            (("KILAT_GATEWAY__IN_FLIGHT_MAX", "many"), "KILAT_GATEWAY__IN_FLIGHT_MAX", "must be a whole number from 2 to 1000000, not \"many\""),
+            (("KILAT_NATS", "nats://SECRET@h"), "KILAT_NATS", "is a section, set one of timeout_ms, url, e.g. KILAT_NATS__TIMEOUT_MS"),
+            (("file", "[http]\nloopback_is_a_peer = 'yes'"), "kilat.toml:2: http.loopback_is_a_peer", "must be true or false, not \"yes\""),
+            (("file", "[fx]\nspread_bps = 2.5"), "kilat.toml:2: fx.spread_bps", "must be a whole number from 0 to 9999, not 2.5"),
+            (("--set", "stack.port_offset=-1"), "--set stack.port_offset", "must be from 0 to 47313, not -1"),
+            (("--set", "postgres.url=5"), "--set postgres.url", "must be text"),
+            (("--set", "log.format=xml"), "--set log.format", "must be one of text, json, not \"xml\""),
+            // Bad lists.
+            (("KILAT_GATEWAY__PORTS", "8080,8081"), "KILAT_GATEWAY__PORTS", ports),
+            (("file", "[gateway]\nports = '8080,8081'"), "kilat.toml:2: gateway.ports", ports),
+            (("--set", "gateway.ports=[8080, x]"), "--set gateway.ports", "each must be a whole number from 1 to 65535, not \"x\""),
+            // Not even settings.
+            (("--set", "gateway.ports"), "--set gateway.ports", "expected KEY=VALUE"),
+            (("file", "[fx]\nspread_bps 40\n"), "kilat.toml:2", "expected `.`, `=`"),
+            // Of the right kind, and yet not usable.
+            (("file", "[risk]\namount_max.USD = '1.001'"), "kilat.toml:2: risk.amount_max.USD", "has more decimals than the currency"),
+            (("--set", "risk.amount_max.XXX=1"), "--set risk.amount_max.XXX", "not a current ISO 4217 currency code of three capital letters"),
+            (("--set", "risk.amount_max.USD=1.5"), "--set risk.amount_max.USD", "expected a decimal as text, e.g. \"5000.00\""),
+            (("--set", "http.host=nowhere"), "--set http.host", "invalid IP address syntax"),
+            (("--set", "pipeline.stream_bytes_max=18446744073709551615"), "--set pipeline.stream_bytes_max", "must be a smaller number, not 18446744073709551615"),
+            (("--set", "postgres.owner_url=http://h/d"), "--set postgres.owner_url", "must be a URL of the form postgres://host:port"),
+            (("KILAT_NATS__URL", "nats://h,127.0.0.1"), "KILAT_NATS__URL", "is not a URL: relative URL without a base"),
         ];
-        for (set, named) in rows {
-            let error = with(&[set]).expect_err(set);
-            assert!(error.contains(named), "{set}: {error}");
+        let missing = Flags { config: Some("nowhere.toml".into()), ..Flags::default() };
+        assert_eq!(load(&missing).err(), Some(ConfigError::new("--config nowhere.toml", "there is no such file")));
+        for ((place, text), written, problem) in rows {
+            let refused = match place {
+                "file" => load_with(text, &[], &[]),
+                "--set" => load_with("", &[], &[text]),
+                variable => load_with("", &[(variable, text)], &[]),
+            };
+            assert_eq!(refused.err(), Some(ConfigError::new(written, problem)), "{place}: {text}");
         }
     }
 
     #[test]
     fn secrets_are_not_printed() {
-        let config = with(&[
+        let settings = [
             "postgres.url=postgres://u:SECRET@h/d",
             "postgres.owner_url=postgres://u@h/d?password=SECRET",
             "nats.url=nats://SECRET@h,nats://h2",
-        ]);
-        let printed = to_redacted_toml(&config.unwrap());
+        ];
+        let printed = to_redacted_toml(&load_with("", &[], &settings).unwrap());
         assert!(!printed.contains("SECRET"), "{printed}");
         for shown in ["postgres://u:***@h/d", "postgres://u@h/d?password=***", "nats://***@h,nats://h2"] {
             assert!(printed.contains(shown), "{shown}: {printed}");
