@@ -31,6 +31,7 @@
 
 mod checkout;
 mod error;
+mod initdb;
 mod launch;
 mod nats;
 mod port;
@@ -46,9 +47,10 @@ mod watcher;
 
 pub use checkout::{find_root, own_folder};
 pub use error::Error;
+pub use initdb::OWNER;
 pub use launch::{Launch, Launched, await_ready, tail};
 pub use nats::{NatsOptions, start_nats};
 pub use port::{http_status, is_free, loopback, nats_answers};
-pub use postgres::{OWNER, PostgresOptions, create_database, database_url, query, start_postgres};
+pub use postgres::{PostgresOptions, create_database, database_url, query, start_postgres};
 pub use process::{ProcessIdentity, Signal, kill_all_in};
 pub use user::is_root;

@@ -1,20 +1,16 @@
 //! A private Postgres: TCP on 127.0.0.1 only, no Unix socket (whose path would have to be short), no passwords.
 
 use std::fs;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use crate::launch::{self, Launch};
+use crate::initdb::{self, OWNER};
+use crate::launch::Launch;
 use crate::process::{self, ProcessIdentity, Signal};
 use crate::programs::{self, PostgresPrograms};
 use crate::server::{Daemon, Server};
 use crate::user::{self, User};
 use crate::{Error, port, template};
-
-/// The superuser of every private Postgres; the migrations run as it.
-pub const OWNER: &str = "kilat_owner";
 
 /// Starting after a crash replays at most `max_wal_size` of log.
 const START_PATIENCE: Duration = Duration::from_secs(120);
@@ -93,7 +89,7 @@ impl PostgresServer {
                 let (folder, found) = (data_dir.clone(), found.trim().to_owned());
                 Err(Error::DataVersion { folder, found, program })
             }
-            (Err(_), FirstData::Initdb) => initialise(&self.programs, self.user, data_dir, &[]),
+            (Err(_), FirstData::Initdb) => initdb::initialise(&self.programs, self.user, data_dir, &[]),
             (Err(_), FirstData::Template) => template::copy_to(data_dir, &self.programs),
         }
     }
@@ -138,32 +134,6 @@ impl Server for PostgresServer {
     }
 }
 
-/// Initialises a data folder: in a neighbour folder that is renamed when complete, so that an interrupted attempt is not
-/// taken for a database.
-pub(crate) fn initialise(
-    programs: &PostgresPrograms,
-    user: Option<User>,
-    data_dir: &Path,
-    further_arguments: &[&str],
-) -> Result<(), Error> {
-    let unfinished = append(data_dir, ".unfinished");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(Error::file("remove", &unfinished))?;
-    }
-    launch::make_folder(&unfinished)?;
-    let mut command = clean_command(&programs.path("initdb"));
-    if let Some(user) = user {
-        use std::os::unix::process::CommandExt;
-        chown(&unfinished, Some(user.user_id), Some(user.group_id)).map_err(Error::file("give away", &unfinished))?;
-        command.uid(user.user_id).gid(user.group_id);
-    }
-    // The C locale: every machine has it, and ids sort by their bytes.
-    command.args(["--username", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C"]).args(further_arguments);
-    command.arg("--pgdata").arg(&unfinished).current_dir("/");
-    process::output_of(command)?;
-    fs::rename(&unfinished, data_dir).map_err(Error::file("rename", &unfinished))
-}
-
 /// The URL of a database, as the superuser: `postgres://kilat_owner@127.0.0.1:PORT/DATABASE`.
 #[must_use]
 pub fn database_url(port: u16, database: &str) -> String {
@@ -175,7 +145,7 @@ pub fn database_url(port: u16, database: &str) -> String {
 /// # Errors
 /// [`Error::NoPostgres`], or [`Error::Command`] with what `psql` said.
 pub fn query(url: &str, sql: &str) -> Result<String, Error> {
-    let mut command = clean_command(&programs::postgres()?.path("psql"));
+    let mut command = programs::postgres()?.command("psql");
     command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]).current_dir("/");
     process::output_of(command)
 }
@@ -189,27 +159,10 @@ pub fn create_database(port: u16, name: &str) -> Result<(), Error> {
     query(&database_url(port, "postgres"), &format!("CREATE DATABASE \"{name}\" TEMPLATE template0")).map(|_| ())
 }
 
-/// A command without the `PG...` variables that somebody may have set for another server.
-fn clean_command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("LC_ALL", "C");
-    if let Some(path) = std::env::var_os("PATH") {
-        command.env("PATH", path);
-    }
-    command
-}
-
 /// The postmaster accepts connections long before it serves them; line 8 of its pid file says when it does.
 fn says_ready(status_file: &Path, pid: u32) -> bool {
     const STATUS_LINE: usize = 7;
     let Ok(text) = fs::read_to_string(status_file) else { return false };
     let lines: Vec<&str> = text.lines().collect();
     lines.first().is_some_and(|line| line.trim() == pid.to_string()) && lines.get(STATUS_LINE).is_some_and(|line| line.trim() == "ready")
-}
-
-/// A neighbour of this path; the name may hold dots itself.
-fn append(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }

@@ -26,6 +26,16 @@ impl PostgresPrograms {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+
+    /// A command without the `PG...` variables that somebody may have set for another server.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.path(name));
+        command.env_clear().env("LC_ALL", "C");
+        if let Some(path) = env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
 }
 
 /// Path of a nats-server that is young enough: from PATH, else what `make deps` unpacked into `.kilat/bin`.

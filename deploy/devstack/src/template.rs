@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::programs::PostgresPrograms;
-use crate::{Error, checkout, postgres, process, user};
+use crate::{Error, checkout, initdb, process, user};
 
 /// Goes up when the arguments below change.
 const EDITION: u32 = 1;
@@ -34,7 +34,7 @@ fn prepare(programs: &PostgresPrograms) -> Result<PathBuf, Error> {
     let lock = lock.map_err(Error::file("open", &lock_file))?;
     lock.lock().map_err(Error::file("lock", &lock_file))?;
     if !template.exists() {
-        postgres::initialise(programs, user::for_postgres()?, &template, &ARGUMENTS)?;
+        initdb::initialise(programs, user::for_postgres()?, &template, &ARGUMENTS)?;
     }
     Ok(template)
 }

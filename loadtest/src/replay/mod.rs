@@ -12,6 +12,7 @@ mod report;
 mod schedule;
 mod script;
 mod sender;
+mod text;
 mod threshold;
 
 use crate::client::{Connection, TargetFlags, Targets};
@@ -100,7 +101,7 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     let summary = Summary::of(&board, duplicates, arguments.rate.is_some());
     let checks: Vec<Check> = arguments.thresholds.iter().map(|threshold| threshold.check(&summary.report)).collect();
     let title = arguments.title(&script);
-    say(summary.text(&title, &checks));
+    say(text::render(&title, &summary, &checks));
     write(json, || serde_json::to_string_pretty(&summary.report).unwrap_or_default())?;
     write(html, || page::render(&title, &summary, &checks))?;
     Ok(exit_code(&summary.report, &checks))

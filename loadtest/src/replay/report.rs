@@ -1,9 +1,7 @@
-//! The figures of a replay, for machines and for people.
+//! The figures of a replay.
 
 use super::board::{Board, Fate, Track};
 use super::latencies::{Latencies, Quantiles};
-use super::threshold::Check;
-use crate::output::grouped;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -131,53 +129,6 @@ impl Summary {
     pub(crate) fn spans(&self) -> impl Iterator<Item = (&'static str, &Latencies)> {
         let always = [("accept", &self.accepts), ("settle", &self.settlements)];
         always.into_iter().chain(self.delays.as_ref().map(|delays| ("send late", delays)))
-    }
-
-    /// The report for people.
-    pub(crate) fn text(&self, title: &str, checks: &[Check]) -> String {
-        let report = &self.report;
-        let repeated = if self.retries == 0 { String::new() } else { format!("   ({} attempts repeated)", grouped(self.retries)) };
-        let mut lines = vec![
-            title.to_owned(),
-            format!(
-                "  sent {} = accepted {} + replayed {} + refused {} + unavailable {}{repeated}",
-                grouped(report.sent),
-                grouped(report.accepted),
-                grouped(report.replayed),
-                grouped(report.refused),
-                grouped(report.unavailable),
-            ),
-            format!(
-                "  accepted {} = settled {} + failed {} + lost {};   duplicates {}",
-                grouped(report.accepted),
-                grouped(report.settled),
-                grouped(report.failed),
-                grouped(report.lost),
-                grouped(report.duplicates),
-            ),
-        ];
-        let counted = |what: &str, counts: &BTreeMap<String, u64>| {
-            let parts: Vec<String> = counts.iter().map(|(code, count)| format!("{code} {}", grouped(*count))).collect();
-            (!parts.is_empty()).then(|| format!("  {what}: {}", parts.join(", ")))
-        };
-        lines.extend(counted("failed by", &report.failed_by_reason));
-        lines.extend(counted("refused by", &report.refused_by_code));
-        lines.push(format!(
-            "  {:.3} s from the first send to the last settlement: {} accepted/s, {} settled/s",
-            report.duration_s,
-            grouped(report.accepted_per_s as u64),
-            grouped(report.settled_per_s as u64),
-        ));
-        lines.push(format!("  {:<9}{:>10}{:>10}{:>10}{:>10}", "ms", "p50", "p95", "p99", "max"));
-        for (name, latencies) in self.spans() {
-            let cells = latencies.quantiles().cells();
-            lines.push(format!("  {name:<9}{:>10}{:>10}{:>10}{:>10}", cells[0], cells[1], cells[2], cells[3]));
-        }
-        lines.extend(checks.iter().map(|check| {
-            let word = if check.holds { "ok  " } else { "BROKEN" };
-            format!("  {word} {} ({})", check.text, check.found)
-        }));
-        lines.join("\n")
     }
 }
 

@@ -174,31 +174,3 @@ fn the_json_has_the_fields_of_the_contract() {
     assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), expected);
     assert_eq!(json["accept_ms"].as_object().unwrap().keys().collect::<Vec<_>>(), ["max", "p50", "p95", "p99"]);
 }
-
-#[test]
-fn the_text_says_what_was_kept_and_what_was_not() {
-    let requests = [("P1", DONE, Row::Captured), ("P2", DONE, Row::Failed), ("P3", refused("same_account"), Row::None)];
-    let mut summary = Summary {
-        report: report("text", &requests),
-        accepts: Latencies::new(),
-        settlements: Latencies::new(),
-        delays: None,
-        retries: 1_200,
-    };
-    summary.accepts.record(1_500);
-    let check = |text: &str, holds| Check { text: text.to_owned(), found: "1 ms".to_owned(), holds };
-    let text = summary.text("replay of x.csv", &[check("accept_p50<2ms", true), check("lost<0", false)]);
-    for part in [
-        "replay of x.csv\n",
-        "sent 3 = accepted 2 + replayed 0 + refused 1 + unavailable 0   (1,200 attempts repeated)",
-        "accepted 2 = settled 1 + failed 1 + lost 0;   duplicates 0",
-        "failed by: insufficient_funds 1",
-        "refused by: same_account 1",
-        "accept          1.5       1.5       1.5       1.5",
-        "settle            -",
-        "ok   accept_p50<2ms (1 ms)",
-        "BROKEN lost<0 (1 ms)",
-    ] {
-        assert!(text.contains(part), "{part:?} is not in\n{text}");
-    }
-}

@@ -16,14 +16,15 @@ impl LedgerAccount {
         LedgerAccount(id.as_str().to_owned())
     }
 
-    /// One of ours.
-    pub(crate) fn system(account: SystemAccount) -> LedgerAccount {
-        LedgerAccount(account.to_string())
-    }
-
     /// The account's id in the ledger.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<SystemAccount> for LedgerAccount {
+    fn from(account: SystemAccount) -> LedgerAccount {
+        LedgerAccount(account.to_string())
     }
 }
 
@@ -63,7 +64,7 @@ impl Postings {
         ours: &SystemAccounts,
     ) -> Postings {
         let arriving = |minor: i64| Money::new(minor, arrives);
-        let system = |kind: SystemKind, currency: Currency| LedgerAccount::system(ours.current(kind, currency));
+        let system = |kind: SystemKind, currency: Currency| LedgerAccount::from(ours.current(kind, currency));
         Postings::of([
             (LedgerAccount::customer(source), Money::new(-amount.minor, amount.currency)),
             (system(SystemKind::Fx, amount.currency), amount),
@@ -76,7 +77,7 @@ impl Postings {
     /// Money that comes in from outside.
     pub fn deposit(account: &AccountId, amount: Money, ours: &SystemAccounts) -> Postings {
         let back = Money::new(-amount.minor, amount.currency);
-        let outside = LedgerAccount::system(ours.current(SystemKind::External, amount.currency));
+        let outside = LedgerAccount::from(ours.current(SystemKind::External, amount.currency));
         Postings::of([(outside, back), (LedgerAccount::customer(account), amount)])
     }
 

@@ -6,7 +6,6 @@
 //! the batch, so after it it is nearer than 5 x 10^18, and an `i64` ends beyond 9.2 x 10^18.
 
 use crate::Currency;
-use crate::ledger::LedgerAccount;
 use std::collections::HashMap;
 
 /// Operations of one batch at most.
@@ -102,12 +101,6 @@ impl std::fmt::Display for SystemAccount {
     }
 }
 
-impl From<SystemAccount> for LedgerAccount {
-    fn from(account: SystemAccount) -> LedgerAccount {
-        LedgerAccount::system(account)
-    }
-}
-
 /// Which row of each of our accounts is posted to at present, in one tenant and shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemAccounts {
@@ -142,6 +135,7 @@ impl SystemAccounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::LedgerAccount;
     use crate::money::AMOUNT_MINOR_MAX;
 
     fn usd() -> Currency {
