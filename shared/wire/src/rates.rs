@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The bucket's name.
 pub const BUCKET: &str = "fx_rates";
 
+/// What the tools of NATS say of the bucket.
+pub const BUCKET_DESCRIPTION: &str = "exchange rates, e.g. EUR.USD = 1.0823";
+
 /// The source of the committed day file, whose rates have no maximum age.
 pub const SOURCE_SEED: &str = "ecb_seed";
 

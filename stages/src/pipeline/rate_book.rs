@@ -3,7 +3,7 @@
 use domain::fx::{BookRate, RateBook};
 use domain::{Currency, Refusal, Timestamp};
 use futures::StreamExt;
-use runtime::broker::{Broker, BrokerError, RateChange};
+use runtime::broker::{Broker, BrokerError, BucketChange};
 use runtime::drain::Drain;
 use std::collections::HashSet;
 use std::sync::RwLock;
@@ -63,16 +63,16 @@ impl RateBooks {
 
     async fn watch(&self, broker: &Broker) -> Result<(), BrokerError> {
         let seed = seed();
-        broker.seed_rates(&seed).await?;
+        broker.seed_bucket(rates::BUCKET, rates::BUCKET_DESCRIPTION, &seed).await?;
         self.write().unseen.get_or_insert_with(|| seed.into_iter().map(|(key, _)| key).collect());
-        let mut changes = std::pin::pin!(broker.watch_rates().await?);
+        let mut changes = std::pin::pin!(broker.watch_bucket(rates::BUCKET).await?);
         while let Some(change) = changes.next().await {
             self.apply(&change?);
         }
         Ok(())
     }
 
-    fn apply(&self, change: &RateChange) {
+    fn apply(&self, change: &BucketChange) {
         let mut state = self.write();
         if let Some(unseen) = state.unseen.as_mut() {
             unseen.remove(&change.key);
@@ -117,15 +117,15 @@ mod tests {
         assert_eq!(entries.len(), SEED.lines().count() - 2);
         let books = RateBooks::new(1);
         for (key, value) in entries {
-            books.apply(&RateChange { key, value: Some(value.into()), at: Timestamp::default() });
+            books.apply(&BucketChange { key, value: Some(value.into()), at: Timestamp::default() });
         }
         let (usd, idr) = (Currency::parse("USD").unwrap(), Currency::parse("IDR").unwrap());
         let far = Timestamp::parse("2999-01-01T00:00:00Z").unwrap();
         let rate = books.rate(usd, idr, far).unwrap();
         assert_eq!(rate.rate.to_major_string(usd, idr), "18148.2008593");
-        books.apply(&RateChange { key: "EUR.IDR".into(), value: Some("nonsense".into()), at: far });
+        books.apply(&BucketChange { key: "EUR.IDR".into(), value: Some("nonsense".into()), at: far });
         assert_eq!(books.rate(usd, idr, far), Ok(rate));
-        books.apply(&RateChange { key: "EUR.IDR".into(), value: None, at: far });
+        books.apply(&BucketChange { key: "EUR.IDR".into(), value: None, at: far });
         assert_eq!(books.rate(usd, idr, far), Err(Refusal::FxRateUnavailable));
     }
 }

@@ -3,11 +3,11 @@
 //! Two connections a process: one publishes, one consumes, so that acknowledgements never queue behind payloads. Every
 //! answer of the server is sorted into one of the kinds of [`BrokerError`], by what is to be done about it.
 
+mod bucket;
 mod connect;
 mod consume;
 mod error;
 mod publish;
-mod rates;
 mod read;
 mod ready;
 mod scan;
@@ -16,11 +16,11 @@ mod services;
 mod streams;
 mod trim;
 
+pub use bucket::BucketChange;
 pub use connect::{Broker, Subscription};
 pub use consume::{JetStreamTransport, Receipt};
 pub use error::BrokerError;
 pub use publish::Outgoing;
-pub use rates::RateChange;
 pub use read::Stored;
 pub use scan::{AcceptedHead, Bounds, Progress};
 pub use seam::Streams;
