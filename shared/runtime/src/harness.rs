@@ -28,7 +28,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
-use wire::{HopMessage, Stream, Subject, header};
+use wire::header::Headers;
+use wire::{HopMessage, Stream, Subject};
 
 /// From this delivery on a message is judged alone: if it is what ends the process, it takes no other payment with it.
 const ALONE_FROM_ATTEMPT: u64 = 3;
@@ -272,10 +273,8 @@ impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
     /// Accepts a payment again that the ledger has lost; whether the intake has it now.
     async fn put_back(&mut self, put_back: PutBack) -> Result<bool, Abandoned> {
         let message = HopMessage::Accepted(put_back.accepted);
-        let Ok((_, mut outgoing)) = outgoing(&message, self.pipeline.shards) else { return Ok(false) };
-        outgoing.only_if_absent = true;
-        outgoing.headers.push((header::REDRIVE, "1".to_owned()));
-        outgoing.headers.push((header::ACCEPTED_AT, put_back.accepted_at.to_string()));
+        let Ok((_, outgoing)) = outgoing(&message, self.pipeline.shards) else { return Ok(false) };
+        let outgoing = Outgoing { headers: Headers::redriven(1, put_back.accepted_at), only_if_absent: true, ..outgoing };
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             match self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await {

@@ -75,7 +75,7 @@ fn batch(ids: &[(&str, u64)]) -> Vec<Delivery<u64>> {
         },
         seq: place as u64 + 1,
         stored_at: Timestamp::default(),
-        first_accepted_at: None,
+        headers: Headers::default(),
         attempt: *attempt,
         receipt: place as u64 + 1,
     };

@@ -6,6 +6,7 @@ use domain::Timestamp;
 use std::future::Future;
 use std::time::Duration;
 use wire::Stream;
+use wire::header::Headers;
 
 /// A message as it was delivered to a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,8 @@ pub struct Delivery<R> {
     pub seq: u64,
     /// When the stream stored it.
     pub stored_at: Timestamp,
-    /// When the first copy of the payment was accepted, if this is a later copy.
-    pub first_accepted_at: Option<Timestamp>,
+    /// What travels beside it.
+    pub headers: Headers,
     /// How many times it has been delivered, this one included.
     pub attempt: u64,
     /// What acknowledges it.

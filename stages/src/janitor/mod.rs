@@ -19,7 +19,8 @@ use runtime::telemetry::Metrics;
 use std::collections::HashSet;
 use std::time::Duration;
 use store::{Store, StoreError, Trace};
-use wire::{Hop, Stream, Subject, dead_letter, header};
+use wire::header::Headers;
+use wire::{Hop, Stream, Subject, dead_letter};
 
 /// Payments looked for in the ledger at once.
 const LOOK_MAX: usize = 5_000;
@@ -185,9 +186,8 @@ impl Janitor {
         if redrives >= ALARM_FROM {
             tracing::error!(payment = entry.token, redrives, "a payment is lost again and again");
         }
-        let mut message = Outgoing::new(subject.into_string(), stored.payload);
-        message.headers.push((header::REDRIVE, redrives.to_string()));
-        message.headers.push((header::ACCEPTED_AT, entry.accepted_at.to_string()));
+        let headers = Headers::redriven(redrives, entry.accepted_at);
+        let message = Outgoing { headers, ..Outgoing::new(subject.into_string(), stored.payload) };
         match self.broker.publish(&message).await {
             Ok(()) => {
                 self.intake.replaced(seq);

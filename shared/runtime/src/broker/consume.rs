@@ -1,7 +1,7 @@
 //! The transport on JetStream: a durable pull consumer per stage.
 
 use super::ready::ready;
-use super::{Broker, BrokerError, Outgoing};
+use super::{Broker, BrokerError, Outgoing, headers};
 use crate::config::PipelineConfig;
 use crate::transport::{Delivery, Transport};
 use async_nats::jetstream;
@@ -11,7 +11,7 @@ use domain::Timestamp;
 use futures::StreamExt;
 use std::time::Duration;
 use tokio::sync::watch;
-use wire::{Stream, header};
+use wire::Stream;
 
 /// A pull request ends after this; a heartbeat that is missed for twice [`HEARTBEAT`] shows a lost one sooner.
 const EXPIRES: Duration = Duration::from_secs(10);
@@ -65,11 +65,10 @@ fn delivery(message: jetstream::Message) -> Result<Delivery<Receipt>, BrokerErro
     let info = message.info().map_err(BrokerError::unavailable)?;
     let (seq, attempt) = (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1));
     let stored_at = Timestamp::from(info.published);
-    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get_last(name));
-    let first_accepted_at = header(header::ACCEPTED_AT).and_then(|value| Timestamp::parse(value.as_str()).ok());
+    let headers = headers::read(message.headers.as_ref());
     let receipt = message.reply.clone().map(Receipt).ok_or_else(|| BrokerError::unavailable("a delivery without reply subject"))?;
     let (message, _) = message.split();
-    Ok(Delivery { subject: message.subject.to_string(), payload: message.payload, seq, stored_at, first_accepted_at, attempt, receipt })
+    Ok(Delivery { subject: message.subject.to_string(), payload: message.payload, seq, stored_at, headers, attempt, receipt })
 }
 
 impl Transport for JetStreamTransport {

@@ -7,6 +7,7 @@ mod bucket;
 mod connect;
 mod consume;
 mod error;
+mod headers;
 mod publish;
 mod read;
 mod ready;

@@ -1,12 +1,13 @@
 //! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), one answer for all of a batch.
 
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, headers};
 use async_nats::HeaderMap;
 use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
 };
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
+use wire::header::Headers;
 use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
 
 /// A header line's colon, space and end.
@@ -21,8 +22,8 @@ pub struct Outgoing {
     pub subject: String,
     /// What.
     pub payload: Bytes,
-    /// Headers of our own.
-    pub headers: Vec<(&'static str, String)>,
+    /// What travels beside it.
+    pub headers: Headers,
     /// Only if the subject holds no message: makes a payment unique while it is stored, over all gateways.
     pub only_if_absent: bool,
 }
@@ -30,20 +31,17 @@ pub struct Outgoing {
 impl Outgoing {
     /// A message without headers or conditions.
     pub fn new(subject: String, payload: impl Into<Bytes>) -> Outgoing {
-        Outgoing { subject, payload: payload.into(), headers: Vec::new(), only_if_absent: false }
+        Outgoing { subject, payload: payload.into(), headers: Headers::default(), only_if_absent: false }
     }
 
     /// Its size as a stream counts it, at most: subject names are not counted, and our headers are few.
     fn bytes_max(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
+        let headers: usize = self.headers.pairs().map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
         self.payload.len() + headers + BATCH_HEADERS_BYTES_MAX
     }
 
     fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            headers.insert(*name, value.as_str());
-        }
+        let mut headers = headers::write(&self.headers);
         if self.only_if_absent {
             headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
         }

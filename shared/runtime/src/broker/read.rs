@@ -1,13 +1,14 @@
 //! Reading stored messages: one subject from the leader, or many at once.
 
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, headers};
 use async_nats::header::{NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP};
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use domain::Timestamp;
 use futures::StreamExt;
-use wire::{Stream, Subject, header};
+use wire::header::Headers;
+use wire::{Stream, Subject};
 
 /// The most subjects that one direct get may ask for.
 const SUBJECTS_MAX: usize = 1_000;
@@ -23,14 +24,14 @@ pub struct Stored {
     pub seq: u64,
     /// When the stream stored it.
     pub stored_at: Timestamp,
-    /// When the first copy of the payment was accepted, if this is a later copy.
-    pub first_accepted_at: Option<Timestamp>,
+    /// What travelled beside it.
+    pub headers: Headers,
 }
 
 impl Stored {
     /// When the payment was accepted: the first copy's time.
     pub fn accepted_at(&self) -> Timestamp {
-        self.first_accepted_at.unwrap_or(self.stored_at)
+        self.headers.accepted_at(self.stored_at)
     }
 }
 
@@ -41,17 +42,13 @@ impl Broker {
         self.require_connection()?;
         let handle = self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
         match handle.get_last_raw_message_by_subject(subject.as_str()).await {
-            Ok(message) => {
-                let first_accepted_at =
-                    message.headers.get_last(header::ACCEPTED_AT).and_then(|value| Timestamp::parse(value.as_str()).ok());
-                Ok(Some(Stored {
-                    subject: message.subject.to_string(),
-                    payload: message.payload,
-                    seq: message.sequence,
-                    stored_at: Timestamp::from(message.time),
-                    first_accepted_at,
-                }))
-            }
+            Ok(message) => Ok(Some(Stored {
+                subject: message.subject.to_string(),
+                headers: headers::read(Some(&message.headers)),
+                payload: message.payload,
+                seq: message.sequence,
+                stored_at: Timestamp::from(message.time),
+            })),
             Err(error) => match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(None),
                 LastRawMessageErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND && stream.is_derived() => {
@@ -98,14 +95,12 @@ impl Broker {
 }
 
 fn stored(answer: async_nats::Message) -> Option<Stored> {
-    let headers = answer.headers.as_ref()?;
-    let header = |name: &str| headers.get_last(name).map(|value| value.as_str());
-    let first_accepted_at = header(header::ACCEPTED_AT).and_then(|value| Timestamp::parse(value).ok());
+    let map = answer.headers.as_ref()?;
     Some(Stored {
-        subject: headers.get_last(NATS_SUBJECT)?.to_string(),
-        seq: headers.get_last(NATS_SEQUENCE)?.as_str().parse().ok()?,
-        stored_at: Timestamp::parse(headers.get_last(NATS_TIME_STAMP)?.as_str()).ok()?,
-        first_accepted_at,
+        subject: map.get_last(NATS_SUBJECT)?.to_string(),
+        seq: map.get_last(NATS_SEQUENCE)?.as_str().parse().ok()?,
+        stored_at: Timestamp::parse(map.get_last(NATS_TIME_STAMP)?.as_str()).ok()?,
+        headers: headers::read(Some(map)),
         payload: answer.payload,
     })
 }

@@ -1,13 +1,12 @@
 //! Reading the intake from a sequence on, how far a consumer has come, and purging.
 
-use super::Stored;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, Stored, headers};
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
 use domain::Timestamp;
 use futures::StreamExt;
-use wire::{Stream, header};
+use wire::Stream;
 
 /// An accepted message without its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,13 +113,13 @@ impl Broker {
         }
         let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: seq.max(first).max(1) };
         let mut heads = Vec::new();
-        self.read_ordered(deliver_policy, true, last, |stored, redrives| {
+        self.read_ordered(deliver_policy, true, last, |stored| {
             heads.push(AcceptedHead {
                 seq: stored.seq,
                 accepted_at: stored.accepted_at(),
                 stored_at: stored.stored_at,
                 subject: stored.subject,
-                redrives,
+                redrives: stored.headers.redrive.map_or(0, |redrive| redrive.times),
             });
             heads.len() < max
         })
@@ -138,7 +137,7 @@ impl Broker {
         }
         let deliver_policy = DeliverPolicy::ByStartTime { start_time: since.to_datetime() };
         let mut found = Vec::new();
-        self.read_ordered(deliver_policy, false, last.min(newest), |stored, _| {
+        self.read_ordered(deliver_policy, false, last.min(newest), |stored| {
             found.push(stored);
             true
         })
@@ -152,7 +151,7 @@ impl Broker {
         deliver_policy: DeliverPolicy,
         headers_only: bool,
         last: u64,
-        mut visit: impl FnMut(Stored, u32) -> bool,
+        mut visit: impl FnMut(Stored) -> bool,
     ) -> Result<(), BrokerError> {
         let config = pull::OrderedConfig { deliver_policy, headers_only, ..Default::default() };
         let consumer = self.reading.create_consumer_on_stream(config, Stream::Accepted.name()).await.map_err(BrokerError::unavailable)?;
@@ -166,17 +165,15 @@ impl Broker {
                 return Ok(());
             };
             let info = message.info().map_err(BrokerError::unavailable)?;
-            let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get_last(name)).map(|value| value.as_str());
             let stored = Stored {
                 subject: message.subject.to_string(),
                 payload: message.payload.clone(),
                 seq: info.stream_sequence,
                 stored_at: Timestamp::from(info.published),
-                first_accepted_at: header(header::ACCEPTED_AT).and_then(|value| Timestamp::parse(value).ok()),
+                headers: headers::read(message.headers.as_ref()),
             };
-            let redrives = header(header::REDRIVE).and_then(|count| count.parse().ok()).unwrap_or(0);
             let done = info.stream_sequence >= last || info.pending == 0;
-            if info.stream_sequence > last || !visit(stored, redrives) || done {
+            if info.stream_sequence > last || !visit(stored) || done {
                 return Ok(());
             }
         }

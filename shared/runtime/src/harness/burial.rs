@@ -11,7 +11,8 @@ use crate::stage::Stage;
 use crate::transport::{Delivery, Transport};
 use bytes::Bytes;
 use tokio::time::Instant;
-use wire::{Stream, Subject, dead_letter, header};
+use wire::header::Headers;
+use wire::{Stream, Subject, dead_letter};
 
 impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
     /// Buries a delivery, or has it wait while burials are halted. What names no payment is nobody's money, and nobody can
@@ -95,9 +96,8 @@ impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
 }
 
 fn message(letter: &DeadLetter) -> Outgoing {
-    let mut message = Outgoing::new(Subject::dead(letter.stage, &letter.token).into_string(), letter.payload.clone());
-    message.headers.push((header::DEAD_REASON, letter.reason.clone()));
-    message
+    let message = Outgoing::new(Subject::dead(letter.stage, &letter.token).into_string(), letter.payload.clone());
+    Outgoing { headers: Headers::buried(letter.reason.clone()), ..message }
 }
 
 fn without_message(letter: DeadLetter, objection: &str) -> DeadLetter {

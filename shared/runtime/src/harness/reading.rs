@@ -27,7 +27,7 @@ pub(super) fn decode<S: Stage, T: Transport>(delivery: &Delivery<T::Receipt>) ->
     Ok(Input {
         message,
         seq: delivery.seq,
-        accepted_at: delivery.first_accepted_at.unwrap_or(delivery.stored_at),
-        is_redriven: delivery.first_accepted_at.is_some(),
+        accepted_at: delivery.headers.accepted_at(delivery.stored_at),
+        is_redriven: delivery.headers.redrive.is_some(),
     })
 }
