@@ -24,14 +24,13 @@ impl LedgerLetters {
 
     /// Reads the open dead letters anew every so often, until the drain begins: someone may have worked some off.
     pub(crate) async fn refresh(self, every: Duration, drain: Drain) {
-        while !drain.has_begun() {
+        loop {
             match self.store.open_dead_letters().await {
                 Ok(read) => *self.open.write().unwrap_or_else(std::sync::PoisonError::into_inner) = read,
                 Err(error) => tracing::debug!(error = chain(&error), "dead letters cannot be read"),
             }
-            tokio::select! {
-                () = drain.begun() => {}
-                () = tokio::time::sleep(every) => {}
+            if !drain.sleep(every).await {
+                return;
             }
         }
     }

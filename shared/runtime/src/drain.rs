@@ -1,5 +1,6 @@
 //! The signal to stop: finish what is in hand, take nothing new.
 
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +57,15 @@ impl Drain {
     pub async fn begun(&self) {
         self.0.cancelled().await;
     }
+
+    /// Sleeps for so long, but not past the beginning of the drain; whether it slept to the end.
+    pub async fn sleep(&self, duration: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.begun() => false,
+            () = tokio::time::sleep(duration) => true,
+        }
+    }
 }
 
 /// The first signal begins the drain, the second is the end.
@@ -70,4 +80,27 @@ async fn obey((mut terminate, mut interrupt): (Signal, Signal), drain: &Drain) {
         }
     }
     std::process::exit(EXIT_CUT_OFF);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sleeps(drain: &Drain, seconds: u64) -> bool {
+        // What is tested; its time is paused.
+        drain.sleep(Duration::from_secs(seconds)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sleep_ends_with_its_time_or_with_the_beginning_of_the_drain() {
+        let (drain, started) = (Drain::default(), tokio::time::Instant::now());
+        assert!(sleeps(&drain, 1).await);
+        let begins = async {
+            sleeps(&drain, 2).await;
+            drain.begin();
+        };
+        assert!(!tokio::join!(sleeps(&drain, 10), begins).0);
+        assert_eq!(started.elapsed(), Duration::from_secs(3));
+        assert!(!sleeps(&drain, 0).await, "and none begins after it");
+    }
 }

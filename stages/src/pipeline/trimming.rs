@@ -10,11 +10,7 @@ use wire::Stream;
 /// Follows one stream until the drain begins.
 pub(crate) async fn follow(broker: Broker, stream: Stream, pipeline: PipelineConfig, metrics: StageMetrics, drain: Drain) {
     let every = Duration::from_millis(pipeline.trim_every_ms);
-    while !drain.has_begun() {
-        tokio::select! {
-            () = drain.begun() => return,
-            () = tokio::time::sleep(every) => {}
-        }
+    while drain.sleep(every).await {
         let trimmed = if stream.is_derived() { broker.trim(stream, &pipeline).await } else { broker.progress(stream).await };
         match trimmed {
             Ok(Some(progress)) => metrics.lag(progress.pending + progress.in_hand),

@@ -65,6 +65,7 @@ pub async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, config: H
         .max_buf_size(config.header_bytes_max);
     loop {
         let accepted = tokio::select! {
+            biased;
             () = drain.begun() => break,
             accepted = accept(&listener, &permits, &peers) => accepted,
         };
