@@ -16,6 +16,7 @@ use crate::services::wallet::Wallet;
 use domain::Money;
 use domain::risk::RiskLimits;
 use runtime::broker::{Broker, BrokerError, JetStreamTransport, ServiceHandler};
+use runtime::clock::Clock;
 use runtime::config::{Config, RiskConfig};
 use runtime::drain::Drain;
 use runtime::harness::Harness;
@@ -27,8 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{Store, StoreError, StoreOptions};
 use tokio::task::JoinSet;
+use wire::Role;
 use wire::service::Endpoint;
-use wire::{Role, Stream};
 
 /// Between two attempts of something that waits for a server.
 const RETRY: Duration = Duration::from_millis(500);
@@ -124,20 +125,20 @@ impl Context {
                 let cache = NonZeroUsize::new(self.config.fx.account_cache_size).unwrap_or(NonZeroUsize::MIN);
                 for shard in 0..self.config.pipeline.shards {
                     let stage = Fx::new(rates.clone(), self.store.clone(), self.config.fx.spread_bps, cache);
-                    self.stage(stage, Stream::Screened(shard), shard, tasks);
+                    self.stage(stage, shard, tasks);
                 }
             }
             Role::Reserve => {
                 self.admin(role, admin.reserve, "admin.reserve", &[], Arc::new(NoService), tasks).await?;
                 for shard in 0..self.config.pipeline.shards {
-                    self.stage(Reserve { store: self.store.apart() }, Stream::Quoted(shard), shard, tasks);
+                    self.stage(Reserve { ledger: self.store.apart() }, shard, tasks);
                 }
             }
             Role::Settle => {
                 self.admin(role, admin.settle, "admin.settle", &[], Arc::new(NoService), tasks).await?;
                 for shard in 0..self.config.pipeline.shards {
-                    self.stage(Settle { store: self.store.apart(), shard }, Stream::Reserved(shard), shard, tasks);
-                    self.stage(SettleRejected { store: self.store.apart() }, Stream::Rejected(shard), shard, tasks);
+                    self.stage(Settle { ledger: self.store.apart(), shard }, shard, tasks);
+                    self.stage(SettleRejected { ledger: self.store.apart() }, shard, tasks);
                 }
             }
             Role::Wallet => {
@@ -166,7 +167,7 @@ impl Context {
             }
         }
         let mut tasks = JoinSet::new();
-        self.stage(Risk { limits, velocities }, Stream::Accepted, 0, &mut tasks);
+        self.stage(Risk { limits, velocities }, 0, &mut tasks);
         while let Some(ended) = tasks.join_next().await {
             // The process ends with it, as with every other stage, rather than stand still without risk.
             if let Err(failure) = ended {
@@ -180,13 +181,13 @@ impl Context {
         velocities.rebuild(&self.broker, &self.store, runtime::clock::now()).await.map_err(|error| crate::faults::chain(&error))
     }
 
-    /// Starts a stage on one stream, and the upkeep of that stream.
-    fn stage<S: Stage>(&self, stage: S, stream: Stream, shard: u16, tasks: &mut JoinSet<()>) {
+    /// Starts a stage on its stream in one shard, and the upkeep of that stream.
+    fn stage<S: Stage>(&self, stage: S, shard: u16, tasks: &mut JoinSet<()>) {
         let pipeline = self.config.pipeline.clone();
         let metrics = self.metrics.stage(S::NAME, shard);
-        let transport = JetStreamTransport::new(self.broker.clone(), stream, pipeline.clone());
-        tasks.spawn(trimming::follow(self.broker.clone(), stream, pipeline.clone(), metrics.clone(), self.drain.clone()));
-        tasks.spawn(Harness::new(stage, transport, self.dead_letters.clone(), pipeline, metrics, self.drain.clone()).run());
+        let transport = JetStreamTransport::new::<S>(self.broker.clone(), shard, pipeline.clone());
+        tasks.spawn(trimming::follow(self.broker.clone(), S::input(shard), pipeline.clone(), metrics.clone(), self.drain.clone()));
+        tasks.spawn(Harness::new(stage, transport, self.dead_letters.clone(), pipeline, metrics, Clock::wall(), self.drain.clone()).run());
     }
 
     /// Opens a role's admin port, and serves its endpoints there and by NATS.

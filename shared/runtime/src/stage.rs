@@ -1,17 +1,17 @@
 //! What a stage is: a judgement on a batch, and nothing else.
 //!
-//! A stage never acknowledges, publishes, retries or counts; all of that is the harness'. It must give the same answer to
-//! the same message again as far as money is concerned, because deliveries repeat.
+//! A stage never acknowledges, publishes, retries, counts or asks the clock; all of that is the harness'. It must give the
+//! same answer to the same message again as far as money is concerned, because deliveries repeat.
 
-use domain::{Refusal, StageName, Timestamp};
+use domain::{PaymentRecord, StageName, Timestamp};
 use std::future::Future;
-use wire::message::PaymentAccepted;
-use wire::{HopMessage, Message};
+use wire::message::{PaymentAccepted, PaymentRejected};
+use wire::{Message, Stream};
 
 /// A message to be judged, and what its delivery says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input<M> {
-    /// The message.
+    /// What the stage before has told.
     pub message: M,
     /// Its sequence in the input stream.
     pub seq: u64,
@@ -23,11 +23,13 @@ pub struct Input<M> {
 
 /// What a stage says of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The payment goes on, or was refused, or is told again from its row: publish this.
-    Emit(Box<HopMessage>),
-    /// There is nothing left to say.
-    Done,
+pub enum Verdict<Out> {
+    /// The payment goes on to the next stage.
+    Forward(Out),
+    /// It is refused.
+    Reject(Box<PaymentRejected>),
+    /// It is in the ledger, and its row says what is told of it: see [`wire::HopMessage::of_record`].
+    Retell(Box<PaymentRecord>),
     /// This one must wait for something that the others need not wait for: ask again in a while. Says for what.
     Later(&'static str),
     /// The ledger does not know a payment that it must have known: it was set back. Accept the payment again.
@@ -45,26 +47,6 @@ pub struct PutBack {
     pub accepted_at: Timestamp,
 }
 
-impl Verdict {
-    /// Publish this message.
-    pub fn emit(message: impl Into<HopMessage>) -> Verdict {
-        Verdict::Emit(Box::new(message.into()))
-    }
-
-    /// The refusal that the verdict carries, if any.
-    pub fn refusal(&self) -> Option<Refusal> {
-        match self {
-            Verdict::Emit(message) => match message.as_ref() {
-                HopMessage::Rejected(rejected) => Some(rejected.rejection.reason),
-                // The one refusal that settle makes itself: what it tells again of other stages was counted there.
-                HopMessage::Finished(finished) => finished.reason.filter(|reason| *reason == Refusal::DestinationLimit),
-                _ => None,
-            },
-            Verdict::Done | Verdict::Later(_) | Verdict::PutBack(_) | Verdict::Bury(_) => None,
-        }
-    }
-}
-
 /// Why a batch could not be judged at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -78,16 +60,29 @@ pub enum Fault {
 
 /// A stage of the pipeline.
 pub trait Stage: Send + Sync + 'static {
-    /// Its name.
+    /// Its name, and that of its durable consumer.
     const NAME: StageName;
     /// What it consumes.
     type In: Message;
     /// What it forwards when it does not refuse; the next stage consumes it.
     type Out: Message;
 
-    /// Judges a batch: one verdict per input, in order.
-    fn advance(&self, batch: &[Input<Self::In>]) -> impl Future<Output = Result<Vec<Verdict>, Fault>> + Send;
+    /// Judges a batch, at the time `now`: one verdict per input, in order.
+    fn advance(&self, batch: &[Input<Self::In>], now: Timestamp) -> impl Future<Output = Result<Vec<Verdict<Self::Out>>, Fault>> + Send;
+
+    /// The stream that it consumes in a shard.
+    fn input(shard: u16) -> Stream {
+        Stream::of(Self::In::HOP, shard)
+    }
 }
 
 /// Proves at compile time that stage `B` consumes what stage `A` forwards.
 pub const fn follows<A: Stage, B: Stage<In = A::Out>>() {}
+
+/// Whether the stream that a stage consumes is consumed under the stage's name.
+pub(crate) const fn consumes_its_stream<S: Stage>() -> bool {
+    match Stream::of(S::In::HOP, 0).consumer() {
+        Some(consumer) => consumer as u8 == S::NAME as u8,
+        None => false,
+    }
+}

@@ -4,8 +4,7 @@
 //! `stage_duration_seconds`.
 
 use crate::config::{LogConfig, LogFormat};
-use crate::stage::Verdict;
-use domain::StageName;
+use domain::{Refusal, StageName};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -13,7 +12,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
-use wire::Role;
+use wire::{HopMessage, Role};
 
 /// Bounds of durations, in seconds: from half a millisecond to ten seconds.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -166,14 +165,18 @@ impl StageMetrics {
         self.metrics.inner.stage_duration.record(took.as_secs_f64(), &[self.label()]);
     }
 
-    /// A message was judged.
-    pub fn verdict(&self, verdict: &Verdict) {
-        if let Some(refusal) = verdict.refusal() {
+    /// This is told of a message that was judged.
+    pub fn told(&self, message: &HopMessage) {
+        let refusal = match message {
+            HopMessage::Rejected(rejected) => Some(rejected.rejection.reason),
+            // The one refusal that settle makes itself: what it tells again of other stages was counted there.
+            HopMessage::Finished(finished) => finished.reason.filter(|reason| *reason == Refusal::DestinationLimit),
+            HopMessage::Accepted(_) | HopMessage::Screened(_) | HopMessage::Quoted(_) | HopMessage::Reserved(_) => None,
+        };
+        if let Some(refusal) = refusal {
             self.metrics.inner.rejected.add(1, &[self.label(), KeyValue::new("code", refusal.code())]);
         }
-        if let Verdict::Emit(message) = verdict
-            && let wire::HopMessage::Finished(finished) = message.as_ref()
-        {
+        if let HopMessage::Finished(finished) = message {
             let micros = (finished.finished_at.micros() - finished.accepted_at.micros()).max(0);
             let took = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
             self.metrics.inner.end_to_end.record(took.as_secs_f64(), &[KeyValue::new("status", finished.status.as_str())]);

@@ -18,6 +18,7 @@ pub mod stream;
 pub mod subject;
 
 mod own_object;
+mod record;
 
 pub use domain::StageName;
 pub use message::{HopMessage, Message};

@@ -1,12 +1,12 @@
 //! The messages: one struct per hop, each the one before plus what its stage found out.
 
 use crate::{Hop, Stream, Subject};
-use domain::facts::{Facts, PaymentRecord, Quote, RecordState, Rejection, Screening};
+use domain::facts::{Facts, Quote, Rejection, Screening};
 use domain::{Fingerprint, Money, Payment, PaymentKey, Refusal, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A message of the pipeline.
-pub trait Message: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static {
+pub trait Message: Serialize + serde::de::DeserializeOwned + Into<HopMessage> + Send + Sync + 'static {
     /// The hop that the payment has behind it.
     const HOP: Hop;
 
@@ -214,63 +214,4 @@ hop_messages! {
     Reserved(PaymentReserved) via facts,
     Rejected(PaymentRejected) via facts,
     Finished(PaymentFinished) via key,
-}
-
-impl HopMessage {
-    /// What a stage says of a payment that is already in the ledger: the row answers, never the message in hand.
-    pub fn of_record(record: &PaymentRecord) -> HopMessage {
-        match &record.state {
-            RecordState::Reserved(reserved) => PaymentReserved {
-                facts: record.facts.clone(),
-                screening: reserved.screening.clone(),
-                quote: reserved.quote.clone(),
-                reserved_at: reserved.at,
-            }
-            .into(),
-            RecordState::Failed { screening, quote, rejection, .. } => PaymentRejected {
-                facts: record.facts.clone(),
-                screening: screening.clone(),
-                quote: quote.clone(),
-                rejection: rejection.clone(),
-            }
-            .into(),
-            RecordState::Captured { reserved, finished_at } => {
-                PaymentFinished::of(record, FinalStatus::Captured, None, Some(&reserved.quote), *finished_at).into()
-            }
-        }
-    }
-}
-
-impl PaymentFinished {
-    /// How a payment ended, from its row; nothing while it has not.
-    pub fn of_record(record: &PaymentRecord) -> Option<PaymentFinished> {
-        match &record.state {
-            RecordState::Reserved(_) => None,
-            RecordState::Captured { reserved, finished_at } => {
-                Some(PaymentFinished::of(record, FinalStatus::Captured, None, Some(&reserved.quote), *finished_at))
-            }
-            RecordState::Failed { quote, rejection, finished_at, .. } => {
-                Some(PaymentFinished::of(record, FinalStatus::Failed, Some(rejection.reason), quote.as_ref(), *finished_at))
-            }
-        }
-    }
-
-    fn of(
-        record: &PaymentRecord,
-        status: FinalStatus,
-        reason: Option<Refusal>,
-        quote: Option<&Quote>,
-        finished_at: Timestamp,
-    ) -> PaymentFinished {
-        PaymentFinished {
-            key: record.facts.payment.key(),
-            status,
-            reason,
-            amount: record.facts.payment.amount,
-            destination_amount: quote.map(|quote| quote.destination_amount),
-            accepted_seq: record.facts.accepted_seq,
-            accepted_at: record.facts.accepted_at,
-            finished_at,
-        }
-    }
 }

@@ -71,7 +71,7 @@ fn messages(payment: Payment) -> Vec<HopMessage> {
 }
 
 fn read_back(message: &HopMessage, payload: &[u8]) -> HopMessage {
-    fn read<T: Message + Into<HopMessage>>(payload: &[u8]) -> HopMessage {
+    fn read<T: Message>(payload: &[u8]) -> HopMessage {
         envelope::decode::<T>(payload).unwrap().into()
     }
     match message {

@@ -6,7 +6,7 @@
 use super::{ALARM_FROM, Janitor, LOOK_MAX, RoundError, chain};
 use crate::janitor::open_holds::OpenHolds;
 use domain::facts::RecordState;
-use domain::{PaymentKey, PaymentRecord, Timestamp};
+use domain::{PaymentKey, PaymentRecord, StageName, Timestamp};
 use runtime::broker::{BrokerError, Outgoing};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -177,9 +177,10 @@ impl Janitor {
 
     /// Whether the stream had room for it.
     async fn emit_one(&mut self, key: &PaymentKey, record: &PaymentRecord, now: Timestamp) -> Result<bool, RoundError> {
-        let message = HopMessage::of_record(record);
-        let (_, subject) = message.route(self.pipeline.shards);
-        let Ok(payload) = message.encode() else {
+        // As reserve tells of it.
+        let message = HopMessage::of_record(record.clone(), StageName::Reserve);
+        let written = message.and_then(|message| Some((message.route(self.pipeline.shards).1, message.encode().ok()?)));
+        let Some((subject, payload)) = written else {
             tracing::error!(payment = %key.id, "a held payment cannot be written");
             self.late.open.put_off(key, now);
             return Ok(true);

@@ -13,22 +13,22 @@ use runtime::stage::{Fault, Input, Stage, Verdict};
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
-use store::Store;
+use store::StageLedger;
 use wire::message::{PaymentQuoted, PaymentRejected, PaymentScreened};
 
 /// The stage.
-pub(crate) struct Fx {
+pub(crate) struct Fx<L> {
     rates: Arc<RateBooks>,
-    store: Store,
+    ledger: L,
     spread_bps: u32,
     /// An account's currency never changes, so it may be remembered. That an account is missing may not.
     currencies: Mutex<LruCache<AccountKey, Currency>>,
 }
 
-impl Fx {
+impl<L: StageLedger> Fx<L> {
     /// The stage with room for so many accounts' currencies.
-    pub(crate) fn new(rates: Arc<RateBooks>, store: Store, spread_bps: u32, cache_size: NonZeroUsize) -> Fx {
-        Fx { rates, store, spread_bps, currencies: Mutex::new(LruCache::new(cache_size)) }
+    pub(crate) fn new(rates: Arc<RateBooks>, ledger: L, spread_bps: u32, cache_size: NonZeroUsize) -> Fx<L> {
+        Fx { rates, ledger, spread_bps, currencies: Mutex::new(LruCache::new(cache_size)) }
     }
 
     /// The currencies of the batch's destinations, those that exist: remembered, or read at once.
@@ -47,7 +47,7 @@ impl Fx {
             }
         }
         if !unknown.is_empty() {
-            let read = self.store.account_currencies(&unknown).await.map_err(|error| fault(&error))?;
+            let read = self.ledger.account_currencies(&unknown).await.map_err(|error| fault(&error))?;
             let mut remembered = self.currencies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for (key, currency) in read {
                 remembered.put(key.clone(), currency);
@@ -79,28 +79,30 @@ impl Fx {
     }
 }
 
-impl Stage for Fx {
+impl<L: StageLedger> Stage for Fx<L> {
     const NAME: StageName = StageName::Fx;
     type In = PaymentScreened;
     type Out = PaymentQuoted;
 
-    async fn advance(&self, batch: &[Input<PaymentScreened>]) -> Result<Vec<Verdict>, Fault> {
+    async fn advance(&self, batch: &[Input<PaymentScreened>], now: Timestamp) -> Result<Vec<Verdict<PaymentQuoted>>, Fault> {
         if !self.rates.is_loaded() {
             return Err(Fault::Outage("the rates are not loaded yet".to_owned()));
         }
         let destinations = self.destinations(batch).await?;
-        let now = runtime::clock::now();
         let judge = |input: &Input<PaymentScreened>| {
             let PaymentScreened { facts, screening } = input.message.clone();
             match self.quote(&input.message, destinations.get(&facts.payment.destination_key()).copied(), now) {
-                Ok(quote) => Verdict::emit(PaymentQuoted { facts, screening, quote }),
+                Ok(quote) => Verdict::Forward(PaymentQuoted { facts, screening, quote }),
                 Err(reason) => {
                     let rejection = Rejection { stage: StageName::Fx, reason, rules: Vec::new(), at: now };
-                    let screening = Some(screening);
-                    Verdict::emit(PaymentRejected { facts, screening, quote: None, rejection })
+                    Verdict::Reject(Box::new(PaymentRejected { facts, screening: Some(screening), quote: None, rejection }))
                 }
             }
         };
         Ok(batch.iter().map(judge).collect())
     }
 }
+
+#[cfg(test)]
+#[path = "fx_tests.rs"]
+mod tests;

@@ -11,11 +11,15 @@ pub(crate) mod settle_rejected;
 pub(crate) mod trimming;
 pub(crate) mod velocities;
 
+#[cfg(test)]
+mod testing;
+
 use runtime::stage::follows;
+use store::Store;
 
 /// The order of stages, proven at compile time: each consumes what the one before forwards.
 const _: () = {
-    follows::<risk::Risk, fx::Fx>();
-    follows::<fx::Fx, reserve::Reserve>();
-    follows::<reserve::Reserve, settle::Settle>();
+    follows::<risk::Risk, fx::Fx<Store>>();
+    follows::<fx::Fx<Store>, reserve::Reserve<Store>>();
+    follows::<reserve::Reserve<Store>, settle::Settle<Store>>();
 };

@@ -49,15 +49,18 @@ impl RateBooks {
 
     /// Seeds the bucket and follows it until the drain begins.
     pub(crate) async fn follow(&self, broker: &Broker, drain: &Drain) {
-        while !drain.has_begun() {
+        loop {
             let outcome = tokio::select! {
+                biased;
                 () = drain.begun() => return,
                 outcome = self.watch(broker) => outcome,
             };
             if let Err(error) = outcome {
                 tracing::warn!(%error, "the rates cannot be watched");
             }
-            tokio::time::sleep(RETRY).await;
+            if !drain.sleep(RETRY).await {
+                return;
+            }
         }
     }
 
@@ -105,6 +108,19 @@ fn seed() -> Vec<(String, Vec<u8>)> {
         Some((rates::key(Currency::EUR, quote), rates::encode_seed(rate, as_of).ok()?))
     })
     .collect()
+}
+
+#[cfg(test)]
+impl RateBooks {
+    /// A loaded book with these rates, all of one instant.
+    pub(crate) fn of(entries: &[(&str, &str)], at: Timestamp, age_seconds_max: i64) -> RateBooks {
+        let books = RateBooks::new(age_seconds_max);
+        books.write().unseen = Some(HashSet::new());
+        for (key, value) in entries {
+            books.apply(&RateChange { key: (*key).to_owned(), value: Some((*value).to_owned().into()), at });
+        }
+        books
+    }
 }
 
 #[cfg(test)]

@@ -5,33 +5,32 @@
 //! whose account another transaction has locked waits, and the others do not.
 
 use crate::faults::fault;
-use domain::StageName;
+use domain::{StageName, Timestamp};
 use runtime::stage::{Fault, Input, Stage, Verdict};
-use store::{Answer, HoldRequest, Store};
-use wire::HopMessage;
+use store::{Answer, HoldRequest, StageLedger};
 use wire::message::{PaymentQuoted, PaymentReserved};
 
 /// The stage.
-pub(crate) struct Reserve {
-    /// The ledger.
-    pub(crate) store: Store,
+pub(crate) struct Reserve<L> {
+    /// Where the money is held.
+    pub(crate) ledger: L,
 }
 
-impl Stage for Reserve {
+impl<L: StageLedger> Stage for Reserve<L> {
     const NAME: StageName = StageName::Reserve;
     type In = PaymentQuoted;
     type Out = PaymentReserved;
 
-    async fn advance(&self, batch: &[Input<PaymentQuoted>]) -> Result<Vec<Verdict>, Fault> {
+    async fn advance(&self, batch: &[Input<PaymentQuoted>], now: Timestamp) -> Result<Vec<Verdict<PaymentReserved>>, Fault> {
         let requests = batch.iter().map(|input| request(&input.message)).collect();
-        let answers = self.store.reserve(requests, runtime::clock::now()).await.map_err(|error| fault(&error))?;
-        Ok(answers.iter().map(verdict).collect())
+        let answers = self.ledger.reserve(requests, now).await.map_err(|error| fault(&error))?;
+        Ok(answers.into_iter().map(verdict).collect())
     }
 }
 
-fn verdict(answer: &Answer) -> Verdict {
+fn verdict(answer: Answer) -> Verdict<PaymentReserved> {
     match answer {
-        Answer::Recorded(record) => Verdict::emit(HopMessage::of_record(record)),
+        Answer::Recorded(record) => Verdict::Retell(record),
         Answer::Locked => Verdict::Later("another transaction's lock on its account or its id"),
     }
 }
@@ -42,11 +41,5 @@ fn request(message: &PaymentQuoted) -> HoldRequest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_locked_waits() {
-        assert!(matches!(verdict(&Answer::Locked), Verdict::Later(_)));
-    }
-}
+#[path = "reserve_tests.rs"]
+mod tests;

@@ -6,8 +6,7 @@
 use crate::pipeline::velocities::Velocities;
 use domain::facts::{Rejection, Screening};
 use domain::risk::{RiskLimits, assess};
-use domain::{Facts, StageName};
-use domain::{Refusal, Timestamp};
+use domain::{Facts, Refusal, StageName, Timestamp};
 use runtime::stage::{Fault, Input, Stage, Verdict};
 use std::sync::Arc;
 use wire::message::{PaymentAccepted, PaymentRejected, PaymentScreened};
@@ -25,24 +24,27 @@ impl Stage for Risk {
     type In = PaymentAccepted;
     type Out = PaymentScreened;
 
-    async fn advance(&self, batch: &[Input<PaymentAccepted>]) -> Result<Vec<Verdict>, Fault> {
-        let now = runtime::clock::now();
+    async fn advance(&self, batch: &[Input<PaymentAccepted>], now: Timestamp) -> Result<Vec<Verdict<PaymentScreened>>, Fault> {
         Ok(batch.iter().map(|input| self.screen(input, now)).collect())
     }
 }
 
 impl Risk {
-    fn screen(&self, input: &Input<PaymentAccepted>, now: Timestamp) -> Verdict {
+    fn screen(&self, input: &Input<PaymentAccepted>, now: Timestamp) -> Verdict<PaymentScreened> {
         let PaymentAccepted { payment, fingerprint } = input.message.clone();
         let facts = Facts { payment, fingerprint, accepted_seq: input.seq, accepted_at: input.accepted_at };
         let velocity = self.velocities.count(&facts, input.is_redriven);
         let assessment = assess(facts.payment.amount, velocity, &self.limits);
         if assessment.broken.is_empty() {
             let screening = Screening { score: assessment.score, at: now };
-            return Verdict::emit(PaymentScreened { facts, screening });
+            return Verdict::Forward(PaymentScreened { facts, screening });
         }
         let rules = assessment.broken.iter().map(|rule| rule.id().to_owned()).collect();
         let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules, at: now };
-        Verdict::emit(PaymentRejected { facts, screening: None, quote: None, rejection })
+        Verdict::Reject(Box::new(PaymentRejected { facts, screening: None, quote: None, rejection }))
     }
 }
+
+#[cfg(test)]
+#[path = "risk_tests.rs"]
+mod tests;

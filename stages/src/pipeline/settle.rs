@@ -6,27 +6,27 @@
 //! the others do not. One without a row was in a ledger that has been set back since: it is accepted again.
 
 use crate::faults::fault;
-use domain::StageName;
+use domain::{StageName, Timestamp};
 use runtime::stage::{Fault, Input, PutBack, Stage, Verdict};
-use store::{SettleRequest, Settlement, Store};
+use store::{SettleRequest, Settlement, StageLedger};
 use wire::message::{PaymentAccepted, PaymentFinished, PaymentReserved};
 
 /// The stage.
-pub(crate) struct Settle {
-    /// The ledger.
-    pub(crate) store: Store,
+pub(crate) struct Settle<L> {
+    /// Where the entries are posted.
+    pub(crate) ledger: L,
     /// Whose system accounts it posts to.
     pub(crate) shard: u16,
 }
 
-impl Stage for Settle {
+impl<L: StageLedger> Stage for Settle<L> {
     const NAME: StageName = StageName::Settle;
     type In = PaymentReserved;
     type Out = PaymentFinished;
 
-    async fn advance(&self, batch: &[Input<PaymentReserved>]) -> Result<Vec<Verdict>, Fault> {
+    async fn advance(&self, batch: &[Input<PaymentReserved>], now: Timestamp) -> Result<Vec<Verdict<PaymentFinished>>, Fault> {
         let requests = batch.iter().map(|input| request(&input.message)).collect();
-        let settled = self.store.settle(requests, runtime::clock::now(), self.shard).await.map_err(|error| fault(&error))?;
+        let settled = self.ledger.settle(requests, now, self.shard).await.map_err(|error| fault(&error))?;
         Ok(batch.iter().zip(settled).map(|(input, settlement)| verdict(&input.message, settlement)).collect())
     }
 }
@@ -41,12 +41,9 @@ fn request(message: &PaymentReserved) -> SettleRequest {
     }
 }
 
-fn verdict(message: &PaymentReserved, settlement: Settlement) -> Verdict {
+fn verdict(message: &PaymentReserved, settlement: Settlement) -> Verdict<PaymentFinished> {
     match settlement {
-        Settlement::Recorded(record) => match PaymentFinished::of_record(&record) {
-            Some(finished) => Verdict::emit(finished),
-            None => Verdict::Bury("a payment stayed reserved through its settlement".to_owned()),
-        },
+        Settlement::Recorded(record) => Verdict::Retell(record),
         Settlement::Locked => Verdict::Later("another transaction's lock on its row or an account"),
         Settlement::Unpostable(error) => Verdict::Bury(error.to_string()),
         Settlement::NoRow => {

@@ -7,36 +7,31 @@ use crate::faults::fault;
 use domain::facts::RecordState;
 use domain::{PaymentRecord, StageName, Timestamp};
 use runtime::stage::{Fault, Input, Stage, Verdict};
-use store::{Answer, Store};
-use wire::HopMessage;
+use store::{Answer, StageLedger};
 use wire::message::{PaymentFinished, PaymentRejected};
 
 /// The stage.
-pub(crate) struct SettleRejected {
-    /// The ledger.
-    pub(crate) store: Store,
+pub(crate) struct SettleRejected<L> {
+    /// Where refusals are recorded.
+    pub(crate) ledger: L,
 }
 
-impl Stage for SettleRejected {
+impl<L: StageLedger> Stage for SettleRejected<L> {
     const NAME: StageName = StageName::SettleRejected;
     type In = PaymentRejected;
     type Out = PaymentFinished;
 
-    async fn advance(&self, batch: &[Input<PaymentRejected>]) -> Result<Vec<Verdict>, Fault> {
-        let now = runtime::clock::now();
+    async fn advance(&self, batch: &[Input<PaymentRejected>], now: Timestamp) -> Result<Vec<Verdict<PaymentFinished>>, Fault> {
         let refused = batch.iter().map(|input| record(&input.message, now)).collect();
-        let answers = self.store.record_rejections(refused).await.map_err(|error| fault(&error))?;
-        Ok(answers.iter().map(verdict).collect())
+        let answers = self.ledger.record_rejections(refused).await.map_err(|error| fault(&error))?;
+        Ok(answers.into_iter().map(verdict).collect())
     }
 }
 
-fn verdict(answer: &Answer) -> Verdict {
+fn verdict(answer: Answer) -> Verdict<PaymentFinished> {
     match answer {
+        Answer::Recorded(record) => Verdict::Retell(record),
         Answer::Locked => Verdict::Later("another transaction that is recording it"),
-        Answer::Recorded(record) => match PaymentFinished::of_record(record) {
-            Some(finished) => Verdict::emit(finished),
-            None => Verdict::emit(HopMessage::of_record(record)),
-        },
     }
 }
 
@@ -47,11 +42,5 @@ fn record(message: &PaymentRejected, now: Timestamp) -> PaymentRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_locked_waits() {
-        assert!(matches!(verdict(&Answer::Locked), Verdict::Later(_)));
-    }
-}
+#[path = "settle_rejected_tests.rs"]
+mod tests;

@@ -1,44 +1,17 @@
 use super::*;
+use crate::pipeline::testing::{NOW, ScriptedLedger, account, at, currency, errors, euros, facts, held, input, payment, quote, screening};
 use devstack::testing::TestPostgres;
-use domain::facts::{Quote, Screening};
+use domain::facts::RecordState;
 use domain::ledger::{LedgerAccount, PostingError};
-use domain::{AccountId, AccountKey, Currency, Facts, Money, OperationId, Payment, PaymentId, Refusal, Tenant, Timestamp};
+use domain::{Currency, Money, OperationId, Refusal};
 use std::time::Duration;
-use store::{Answer, Deposit, HoldRequest, StoreOptions};
-use wire::HopMessage;
-use wire::message::FinalStatus;
+use store::{Answer, Deposit, HoldRequest, Store, StoreOptions};
 
 const LONG: Duration = Duration::from_secs(30);
 
-fn at(micros: i64) -> Timestamp {
-    Timestamp::from_micros(micros)
-}
-
-fn account(id: &str) -> AccountId {
-    AccountId::parse(id).unwrap()
-}
-
-fn euros(minor: i64) -> Money {
-    Money::new(minor, Currency::EUR)
-}
-
 fn message(id: &str, destination: &str, minor: i64) -> PaymentReserved {
-    let payment = Payment {
-        tenant: Tenant::default(),
-        id: PaymentId::parse(id).unwrap(),
-        source_account: account("S"),
-        destination_account: account(destination),
-        amount: euros(minor),
-        destination_currency: None,
-        description: Some("as it was sent".to_owned()),
-        metadata: None,
-    };
-    PaymentReserved {
-        facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 7, accepted_at: at(1_000) },
-        screening: Screening { score: 1, at: at(2_000) },
-        quote: Quote { destination_amount: euros(minor), conversion: None, at: at(3_000) },
-        reserved_at: at(4_000),
-    }
+    let facts = facts(payment(id, destination, euros(minor)));
+    PaymentReserved { facts, screening: screening(), quote: quote(euros(minor)), reserved_at: at(4_000) }
 }
 
 /// A ledger in which `S` has money, `FULL` can take 10 more, and these payments are held.
@@ -48,7 +21,7 @@ async fn ledger(held: &[PaymentReserved]) -> Store {
     let options = StoreOptions::for_service(&url.replace(devstack::OWNER, "kilat_app"), "settle test", 2, LONG, LONG, LONG);
     let store = Store::connect_lazily(&options).unwrap();
     for (id, minor) in [("FULL", i64::MAX - 10), ("S", 1_000), ("D", 1)] {
-        let key = AccountKey { tenant: Tenant::default(), id: account(id) };
+        let key = account(id);
         store.open_account(&key, Currency::EUR).await.unwrap();
         let deposit = Deposit { account: key, id: OperationId::parse(id).unwrap(), amount: euros(minor) };
         store.deposit(vec![deposit], at(0)).await.unwrap();
@@ -62,37 +35,73 @@ async fn ledger(held: &[PaymentReserved]) -> Store {
     store
 }
 
-fn input(message: &PaymentReserved) -> Input<PaymentReserved> {
-    Input { message: message.clone(), seq: 1, accepted_at: at(9_000), is_redriven: false }
+fn put_back(message: &PaymentReserved) -> Verdict<PaymentFinished> {
+    let accepted = PaymentAccepted { payment: message.facts.payment.clone(), fingerprint: message.facts.fingerprint };
+    Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: message.facts.accepted_at }))
 }
 
 #[tokio::test]
 async fn the_row_says_how_a_payment_ends() {
     let held = [message("GOOD", "D", 5), message("LIMIT", "FULL", 11)];
-    let stage = Settle { store: ledger(&held).await, shard: 0 };
+    let stage = Settle { ledger: ledger(&held).await, shard: 0 };
     let lost = message("LOST", "D", 5);
     let batch = [input(&held[0]), input(&lost), input(&held[1])];
+    // The payment and why it failed, if it did.
+    let ended = |verdict: &Verdict<PaymentFinished>| match verdict {
+        Verdict::Retell(record) => match &record.state {
+            RecordState::Captured { .. } => Some((record.facts.payment.id.to_string(), None)),
+            RecordState::Failed { rejection, .. } => Some((record.facts.payment.id.to_string(), Some(rejection.reason))),
+            RecordState::Reserved(_) => None,
+        },
+        _ => None,
+    };
     // And again, as a redelivery after the commit.
     for _ in 0..2 {
-        let verdicts = stage.advance(&batch).await.unwrap();
-        let ended = |verdict: &Verdict| match verdict {
-            Verdict::Emit(message) => match message.as_ref() {
-                HopMessage::Finished(finished) => Some((finished.key.id.to_string(), finished.status, finished.reason)),
-                _ => None,
-            },
-            _ => None,
-        };
-        assert_eq!(ended(&verdicts[0]), Some(("GOOD".to_owned(), FinalStatus::Captured, None)), "{verdicts:?}");
-        assert_eq!(ended(&verdicts[2]), Some(("LIMIT".to_owned(), FinalStatus::Failed, Some(Refusal::DestinationLimit))), "{verdicts:?}");
-        let accepted = PaymentAccepted { payment: lost.facts.payment.clone(), fingerprint: lost.facts.fingerprint };
-        assert_eq!(verdicts[1], Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: lost.facts.accepted_at })));
+        let verdicts = stage.advance(&batch, NOW).await.unwrap();
+        assert_eq!(ended(&verdicts[0]), Some(("GOOD".to_owned(), None)), "{verdicts:?}");
+        assert_eq!(ended(&verdicts[2]), Some(("LIMIT".to_owned(), Some(Refusal::DestinationLimit))), "{verdicts:?}");
+        assert_eq!(verdicts[1], put_back(&lost));
     }
 }
 
-#[test]
-fn what_is_locked_waits_and_what_cannot_be_posted_is_buried() {
+#[tokio::test]
+async fn each_settlement_has_its_verdict() {
     let message = message("P", "D", 5);
-    assert!(matches!(verdict(&message, Settlement::Locked), Verdict::Later(_)));
-    let missing = PostingError::UnknownAccount(LedgerAccount::customer(&account("D")));
-    assert_eq!(verdict(&message, Settlement::Unpostable(missing)), Verdict::Bury("account D is not in the ledger".to_owned()));
+    let row = held(message.facts.clone());
+    let missing = PostingError::UnknownAccount(LedgerAccount::customer(&account("D").id));
+    let rows = [
+        (Settlement::Recorded(row.clone()), Verdict::Retell(row)),
+        (Settlement::NoRow, put_back(&message)),
+        (Settlement::Locked, Verdict::Later("another transaction's lock on its row or an account")),
+        (Settlement::Unpostable(missing), Verdict::Bury("account D is not in the ledger".to_owned())),
+    ];
+    for (settlement, expected) in rows {
+        let stage = Settle { ledger: ScriptedLedger::settling(vec![settlement]), shard: 0 };
+        assert_eq!(stage.advance(&[input(&message)], NOW).await.unwrap(), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_is_told_which_rows_a_settlement_needs() {
+    let plain = message("A", "D", 5);
+    let dollars = Money::new(6, currency("USD"));
+    let converted = PaymentReserved { quote: quote(dollars), ..message("B", "E", 5) };
+    let ledger = ScriptedLedger::settling(vec![Settlement::Locked; 2]);
+    let stage = Settle { ledger: ledger.clone(), shard: 3 };
+    stage.advance(&[input(&plain), input(&converted)], NOW).await.unwrap();
+    let expected = [("A", "D", None), ("B", "E", Some((Currency::EUR, dollars.currency)))].map(|(id, destination, conversion)| {
+        let [source, destination] = ["S", destination].map(|id| account(id).id);
+        SettleRequest { payment: payment(id, "D", euros(5)).key(), source, destination, conversion }
+    });
+    let asked = ledger.asked().settlements;
+    assert_eq!(asked, [(expected.to_vec(), NOW, 3)]);
+}
+
+#[tokio::test]
+async fn an_error_of_the_ledger_is_an_outage_or_a_fault() {
+    for (error, is_outage) in errors() {
+        let stage = Settle { ledger: ScriptedLedger::failing(error), shard: 0 };
+        let fault = stage.advance(&[input(&message("A", "D", 5))], NOW).await.unwrap_err();
+        assert_eq!(matches!(fault, Fault::Outage(_)), is_outage, "{fault}");
+    }
 }

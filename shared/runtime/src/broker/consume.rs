@@ -3,6 +3,7 @@
 use super::ready::ready;
 use super::{Broker, BrokerError, Outgoing, headers};
 use crate::config::PipelineConfig;
+use crate::stage::{Stage, consumes_its_stream};
 use crate::transport::{Delivery, Transport};
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
@@ -31,10 +32,11 @@ pub struct JetStreamTransport {
 }
 
 impl JetStreamTransport {
-    /// The input `stream`, not yet opened.
-    pub fn new(broker: Broker, stream: Stream, pipeline: PipelineConfig) -> JetStreamTransport {
+    /// The input of a stage in a shard, not yet opened.
+    pub fn new<S: Stage>(broker: Broker, shard: u16, pipeline: PipelineConfig) -> JetStreamTransport {
+        const { assert!(consumes_its_stream::<S>(), "a stream's durable consumer is named for the stage that consumes it") };
         let reconnects = broker.reconnects();
-        JetStreamTransport { broker, stream, pipeline, messages: None, reconnects }
+        JetStreamTransport { broker, stream: S::input(shard), pipeline, messages: None, reconnects }
     }
 
     async fn open(&mut self) -> Result<(), BrokerError> {
@@ -83,10 +85,11 @@ impl Transport for JetStreamTransport {
             return Err(BrokerError::Missing);
         };
         let first = tokio::select! {
-            first = messages.next() => first,
+            biased;
             changed = self.reconnects.changed() => {
                 return Err(changed.map_or_else(BrokerError::unavailable, |()| BrokerError::unavailable("reconnected")));
             }
+            first = messages.next() => first,
         };
         let mut batch = match first {
             Some(Ok(message)) => vec![delivery(message)?],

@@ -1,4 +1,4 @@
-//! DeadLetter: the dead letter, then the buried message, then the acknowledgement. It cannot fail on what is buried, and it has
+//! Burial: the dead letter, then the buried message, then the acknowledgement. It cannot fail on what is buried, and it has
 //! a brake.
 
 use super::Harness;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use wire::header::Headers;
 use wire::{Stream, Subject, dead_letter};
 
-impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
+impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     /// Buries a delivery, or has it wait while burials are halted. What names no payment is nobody's money, and nobody can
     /// drive it again: it is buried whatever the brake says.
     pub(super) async fn bury(&mut self, delivery: Delivery<T::Receipt>, reason: String) -> Result<(), Abandoned> {

@@ -15,7 +15,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// The drain began while the batch in hand was waiting out an outage: it stays unacknowledged and comes again.
 pub(super) struct Abandoned;
 
-impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
+impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     /// An outage: what was fetched ahead is let go, the batch in hand is kept alive through a pause.
     pub(super) async fn outage(&mut self, pause: &mut Pause, reason: &str) -> Result<(), Abandoned> {
         tracing::warn!(stage = %S::NAME, reason, "waiting out an outage");
@@ -39,6 +39,7 @@ impl<S: Stage, T: Transport, M: DeadLetters> Harness<S, T, M> {
         loop {
             let due = *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) + period;
             tokio::select! {
+                biased;
                 done = &mut work => return done,
                 () = tokio::time::sleep_until(due) => {
                     let receipts: Vec<T::Receipt> = self.in_hand.values().cloned().collect();
@@ -74,9 +75,6 @@ impl Pause {
     pub(super) async fn wait(&mut self, drain: &Drain) {
         let pause = self.next.min(self.max);
         self.next = self.next.saturating_mul(2).min(self.max);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = drain.begun() => {}
-        }
+        drain.sleep(pause).await;
     }
 }

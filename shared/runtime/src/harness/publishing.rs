@@ -1,0 +1,83 @@
+//! Publishing until it is stored, or until it is known that it never will be.
+
+use super::concluding::outgoing;
+use super::patience::{Abandoned, Pause};
+use super::{Harness, Reasoned};
+use crate::broker::{BrokerError, Outgoing};
+use crate::dead_letters::DeadLetters;
+use crate::stage::{PutBack, Stage};
+use crate::transport::{Delivery, Transport};
+use wire::header::Headers;
+use wire::{HopMessage, Stream};
+
+impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
+    /// Stores what a batch tells in one stream: all of it, or, where the broker objects to the messages, each by itself.
+    /// Answers with those that it takes in no way.
+    pub(super) async fn tell(
+        &mut self,
+        stream: Stream,
+        told: Reasoned<T::Receipt, Outgoing>,
+        answered: &mut Vec<Delivery<T::Receipt>>,
+    ) -> Result<Reasoned<T::Receipt, String>, Abandoned> {
+        let (deliveries, messages): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        if self.publish(stream, &messages).await?.is_ok() {
+            answered.extend(deliveries);
+            return Ok(Vec::new());
+        }
+        let mut refused = Vec::new();
+        for (delivery, message) in deliveries.into_iter().zip(messages) {
+            match self.publish(stream, std::slice::from_ref(&message)).await? {
+                Ok(()) => answered.push(delivery),
+                Err(reason) => refused.push((delivery, reason)),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Accepts a payment again that the ledger has lost; whether the intake has it now.
+    pub(super) async fn put_back(&mut self, put_back: PutBack) -> Result<bool, Abandoned> {
+        let message = HopMessage::Accepted(put_back.accepted);
+        let Ok((_, outgoing)) = outgoing(&message, self.pipeline.shards) else { return Ok(false) };
+        let outgoing = Outgoing { headers: Headers::redriven(1, put_back.accepted_at), only_if_absent: true, ..outgoing };
+        let mut pause = Pause::new(self.pipeline.retry_ms_max);
+        loop {
+            match self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await {
+                Ok(()) | Err(BrokerError::Conflict) => return Ok(true),
+                // Waiting here for room would wait for ever: what makes room is settled by this very stage.
+                Err(BrokerError::Full | BrokerError::Refused(_)) => return Ok(false),
+                Err(BrokerError::Missing) => self.declare(&mut pause).await?,
+                Err(error) => self.outage(&mut pause, &error.to_string()).await?,
+            }
+        }
+    }
+
+    /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again. Declaring and trying
+    /// again in place, rather than dropping the batch, spares its redelivery; what is stored twice is judged once. The broker
+    /// may object to the messages themselves, for good.
+    pub(super) async fn publish(&mut self, stream: Stream, messages: &[Outgoing]) -> Result<Result<(), String>, Abandoned> {
+        let mut pause = Pause::new(self.pipeline.retry_ms_max);
+        loop {
+            match self.keeping(self.transport.publish(messages)).await {
+                Ok(()) => return Ok(Ok(())),
+                Err(BrokerError::Refused(reason)) => return Ok(Err(reason)),
+                Err(BrokerError::Full) => {
+                    tracing::debug!(stage = %S::NAME, %stream, "the next stream is full");
+                    // What fills it must be waiting for its stage; what that has done with goes now.
+                    if let Err(error) = self.keeping(self.transport.make_room(stream)).await {
+                        tracing::debug!(stage = %S::NAME, %stream, %error, "no room can be made");
+                    }
+                    self.wait(&mut pause).await?;
+                }
+                Err(BrokerError::Missing) => self.declare(&mut pause).await?,
+                Err(error) => self.outage(&mut pause, &error.to_string()).await?,
+            }
+        }
+    }
+
+    async fn declare(&mut self, pause: &mut Pause) -> Result<(), Abandoned> {
+        if let Err(error) = self.transport.declare().await {
+            tracing::debug!(stage = %S::NAME, %error, "the next stream cannot be declared");
+        }
+        self.wait(pause).await
+    }
+}
