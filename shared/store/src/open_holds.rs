@@ -5,7 +5,7 @@
 //! follows it by [`COMMIT_DELAY`] and misses none. What the late scan still finds open it writes to `open_holds` in the same
 //! statement that moves the watermark, so the watermark moves on whatever becomes of a hold.
 
-use crate::upkeep::milliseconds;
+use crate::pool::milliseconds;
 use crate::{Store, StoreError};
 use domain::{PaymentId, PaymentKey, Tenant, Timestamp};
 use sqlx::Row;

@@ -78,8 +78,8 @@ pub struct Store {
 impl Store {
     /// A handle that connects when it is first used, so that a process can start while the database is away.
     pub fn connect_lazily(options: &StoreOptions) -> Result<Store, StoreError> {
-        let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
-        let (statement_timeout, lock_timeout) = (milliseconds(options.statement_timeout), milliseconds(options.lock_timeout));
+        let [statement_timeout, lock_timeout] =
+            [options.statement_timeout, options.lock_timeout].map(|limit| milliseconds(limit).to_string());
         let connect: PgConnectOptions = options.url.parse().map_err(StoreError::Unavailable)?;
         let mut connect = connect.application_name(&options.application_name).options([
             ("statement_timeout", statement_timeout.as_str()),
@@ -138,6 +138,11 @@ impl Store {
             Err(_) => Err(StoreError::Silent(self.patience)),
         }
     }
+}
+
+/// A duration as the server takes it.
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Brings the schema up to date, as its owner. Safe to run from several processes at once.

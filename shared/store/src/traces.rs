@@ -1,11 +1,10 @@
-//! What the janitor and a starting risk stage ask of the ledger.
+//! What accepted payments have left in the ledger: what the janitor asks before it purges or drives one again.
 
+use crate::pool::milliseconds;
 use crate::{Store, StoreError};
-use domain::{AccountId, AccountKey, Currency, Money, Tenant, Timestamp};
 use sqlx::Row;
 use std::collections::HashMap;
 use std::time::Duration;
-use time::OffsetDateTime;
 
 /// What the ledger has of an accepted payment. Both kinds say how long it takes until they are as old as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,26 +19,6 @@ pub enum Trace {
         /// Until it is old enough.
         wait: Duration,
     },
-}
-
-/// A payment that counts in the velocity of its source account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecentPayment {
-    /// The account that the money leaves.
-    pub source: AccountKey,
-    /// How much.
-    pub amount: Money,
-    /// The sequence of the accepted message that the row was derived from.
-    pub accepted_seq: u64,
-    /// When the first copy was accepted.
-    pub accepted_at: Timestamp,
-    /// Which payment.
-    pub payment_id: String,
-}
-
-/// As statements take it.
-pub(crate) fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Store {
@@ -73,29 +52,5 @@ impl Store {
             traces.insert(place, if row.try_get("recorded")? { Trace::Recorded { wait } } else { Trace::Dead { wait } });
         }
         Ok(traces)
-    }
-
-    /// Payments recorded since an instant, for rebuilding velocities.
-    pub async fn recent_payments(&self, since: Timestamp) -> Result<Vec<RecentPayment>, StoreError> {
-        let rows = self.within(sqlx::query(
-            "SELECT tenant, id, source_account, currency, amount, accepted_seq, accepted_at FROM payments WHERE recorded_at >= $1 AND accepted_at >= $1",
-        )
-        .bind(since.to_datetime())
-        .fetch_all(&self.pool)).await?;
-        let corrupt = |what: &str| StoreError::Corrupt(format!("payments.{what}"));
-        let decode = |row: &sqlx::postgres::PgRow| -> Result<RecentPayment, StoreError> {
-            let currency = Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?;
-            Ok(RecentPayment {
-                source: AccountKey {
-                    tenant: Tenant::parse(row.try_get::<String, _>("tenant")?).map_err(|_| corrupt("tenant"))?,
-                    id: AccountId::parse(row.try_get::<String, _>("source_account")?).map_err(|_| corrupt("source_account"))?,
-                },
-                amount: Money::new(row.try_get("amount")?, currency),
-                accepted_seq: u64::try_from(row.try_get::<i64, _>("accepted_seq")?).map_err(|_| corrupt("accepted_seq"))?,
-                accepted_at: Timestamp::from(row.try_get::<OffsetDateTime, _>("accepted_at")?),
-                payment_id: row.try_get("id")?,
-            })
-        };
-        rows.iter().map(decode).collect()
     }
 }
