@@ -2,14 +2,15 @@
 
 use crate::locked_rows::RowKey;
 use crate::locks::{AccountRow, AccountState, Locks, customer_row};
-use crate::record::{RecordColumns, insert_records, record_columns};
+use crate::posting::{LedgerWrite, Operation, OperationKind};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
 use domain::ledger::SourceAccount;
-use domain::{AccountKey, Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
-use sqlx::{Postgres, Row, Transaction};
-use std::collections::{BTreeMap, HashMap};
+use domain::{Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
+use sqlx::{Postgres, Transaction};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// A quoted payment whose money is to be held.
 #[derive(Debug, Clone)]
@@ -37,6 +38,10 @@ impl Answer {
         record.map_or(Answer::Locked, |record| Answer::Recorded(Box::new(record.clone())))
     }
 }
+
+/// Inserts the rows and raises the holds.
+static RESERVE: LazyLock<LedgerWrite> =
+    LazyLock::new(|| LedgerWrite::new(OperationKind::Payment, &record::insertion(), record::INSERTION_PARAMETERS));
 
 impl Store {
     /// Judges each request once, in order, and answers with each payment's row as it stands. `now` is when the holds are
@@ -76,7 +81,9 @@ async fn reserve(
     if fresh.is_empty() {
         return Ok(Attempt::Nothing(answers));
     }
-    if write(transaction, &fresh).await? { Ok(Attempt::Commit(answers)) } else { Ok(Attempt::Again) }
+    let operations: Vec<Operation> = fresh.iter().map(operation).collect();
+    let is_written = RESERVE.run(transaction, &operations, now, |query| record::bind(query, &fresh)).await.map_err(Broken::at_insert)?;
+    Ok(if is_written { Attempt::Commit(answers) } else { Attempt::Again })
 }
 
 /// The rows that are already there. A statement of its own after the locks, so that it sees all that they waited for.
@@ -84,17 +91,7 @@ pub(crate) async fn read_records(
     transaction: &mut Transaction<'static, Postgres>,
     keys: impl Iterator<Item = PaymentKey>,
 ) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
-    let (tenants, ids): (Vec<String>, Vec<String>) = keys.map(|key| (key.tenant.into(), key.id.into())).unzip();
-    let rows = sqlx::query(concat!(
-        "SELECT ",
-        record_columns!(),
-        " FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id"
-    ))
-    .bind(tenants)
-    .bind(ids)
-    .fetch_all(&mut **transaction)
-    .await?;
-    rows.iter().map(|row| record::decode(row).map(|record| (record.facts.payment.key(), record))).collect()
+    record::decode_all(&record::read(&mut **transaction, &keys.collect::<Vec<_>>()).await?)
 }
 
 /// One payment against the running state of its source account.
@@ -119,27 +116,10 @@ fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestam
     PaymentRecord { facts: request.facts.clone(), state }
 }
 
-/// Inserts the rows and raises the holds; whether all of it was written.
-async fn write(transaction: &mut Transaction<'static, Postgres>, fresh: &[PaymentRecord]) -> Result<bool, Broken> {
-    let mut holds: BTreeMap<AccountKey, i64> = BTreeMap::new();
-    for record in fresh.iter().filter(|record| matches!(record.state, RecordState::Reserved(_))) {
-        *holds.entry(record.facts.payment.source_key()).or_default() += record.facts.payment.amount.minor;
-    }
-    let held_accounts = holds.len();
-    let (keys, amounts): (Vec<AccountKey>, Vec<i64>) = holds.into_iter().unzip();
-    let (tenants, ids): (Vec<String>, Vec<String>) = keys.into_iter().map(|key| (key.tenant.into(), key.id.into())).unzip();
-    let statement = sqlx::query(concat!(
-        "WITH ",
-        insert_records!(),
-        ", held AS (
-            UPDATE accounts a SET held = a.held + h.amount
-            FROM UNNEST($31::text[], $32::text[], $33::bigint[]) AS h(tenant, id, amount)
-            WHERE a.tenant = h.tenant AND a.id = h.id
-            RETURNING a.id)
-         SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM held) AS held"
-    ));
-    let statement = RecordColumns::of(fresh.iter()).bind(statement).bind(tenants).bind(ids).bind(amounts);
-    let row = statement.fetch_one(&mut **transaction).await.map_err(Broken::at_insert)?;
-    let (inserted, held): (i64, i64) = (row.try_get("inserted")?, row.try_get("held")?);
-    Ok(usize::try_from(inserted) == Ok(fresh.len()) && usize::try_from(held) == Ok(held_accounts))
+/// What a new row does to the ledger: it holds money, or nothing where it was refused.
+fn operation(record: &PaymentRecord) -> Operation {
+    let payment = &record.facts.payment;
+    let is_held = matches!(record.state, RecordState::Reserved(_));
+    let hold = is_held.then(|| (payment.source_account.clone(), payment.amount.minor));
+    Operation { tenant: payment.tenant.clone(), id: payment.id.to_string(), entries: Vec::new(), hold }
 }

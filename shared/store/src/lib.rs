@@ -27,6 +27,7 @@
 
 mod accounts;
 mod audit;
+mod columns;
 mod dead_letters;
 mod deposits;
 mod error;
@@ -36,7 +37,9 @@ mod locked_rows;
 mod locks;
 mod lookups;
 mod open_holds;
+mod operations;
 mod pool;
+mod posting;
 mod recent_payments;
 mod record;
 mod rejections;

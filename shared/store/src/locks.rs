@@ -5,15 +5,14 @@
 //! more look without a lock, and only the payments that need a skipped row have to wait.
 
 use crate::locked_rows::{LockedRows, RowKey};
-use crate::record::{self, record_columns};
 use crate::transaction::Broken;
-use crate::{StoreError, accounts};
+use crate::{StoreError, accounts, record};
 use domain::ledger::{AccountStatus, LedgerAccount};
 use domain::{AccountId, Currency, PaymentKey, PaymentRecord, Tenant};
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
 /// A ledger account within its tenant.
@@ -60,21 +59,20 @@ pub(crate) struct AccountState {
     pub(crate) entry_count: i64,
 }
 
-/// Locks payments; the argument is what to do about those that are locked.
-macro_rules! lock_payments {
-    ($skip:literal) => {
-        concat!(
-            "SELECT ",
-            record_columns!(),
-            " FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
-              ORDER BY p.tenant, p.id
-              FOR NO KEY UPDATE OF p",
-            $skip
-        )
-    };
-}
+/// Locks payments.
+static LOCK_PAYMENTS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {} FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
+         ORDER BY p.tenant, p.id
+         FOR NO KEY UPDATE OF p",
+        record::selection()
+    )
+});
 
-/// Locks accounts likewise.
+/// Locks those payments that nobody else has locked.
+static LOCK_FREE_PAYMENTS: LazyLock<String> = LazyLock::new(|| format!("{} SKIP LOCKED", *LOCK_PAYMENTS));
+
+/// Locks accounts; the argument is what to do about those that are locked.
 macro_rules! lock_accounts {
     ($skip:literal) => {
         concat!(
@@ -111,13 +109,12 @@ impl Locks {
         keys: &BTreeSet<PaymentKey>,
     ) -> Result<Rows<PaymentKey, PaymentRecord>, Broken> {
         let statement = match self.waiting {
-            Waiting::UntilTimeout => lock_payments!(""),
-            Waiting::Skipping => lock_payments!(" SKIP LOCKED"),
+            Waiting::UntilTimeout => LOCK_PAYMENTS.as_str(),
+            Waiting::Skipping => LOCK_FREE_PAYMENTS.as_str(),
         };
         let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
         let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await.map_err(Broken::at_lock)?;
-        let decoded = rows.iter().map(|row| record::decode(row).map(|record| (record.facts.payment.key(), record)));
-        let found = decoded.collect::<Result<HashMap<_, _>, StoreError>>()?;
+        let found = record::decode_all(&rows)?;
         let columns = |key: &PaymentKey| (key.tenant.to_string(), key.id.to_string());
         let locked = self.skipped(transaction, find_unlocked!("payments"), keys, &found, columns).await?;
         self.remember(locked.iter().cloned().map(RowKey::Payment));

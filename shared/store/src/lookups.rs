@@ -1,10 +1,10 @@
 //! Reads by payment id: what the border answers from.
 
-use crate::record::{self, record_columns};
-use crate::{OpenDeadLetter, Store, StoreError};
+use crate::{OpenDeadLetter, Store, StoreError, record};
 use domain::{Fingerprint, PaymentKey, PaymentRecord};
 use sqlx::Row;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// What the ledger has of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +23,18 @@ pub enum Known {
     /// No row but a dead letter, with the message as it was delivered.
     Dead(Vec<u8>),
 }
+
+static STATUS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {}, d.stage AS dead_stage, d.reason AS dead_reason, d.payload AS dead_payload, d.at AS dead_at
+         FROM (VALUES ($1, $2)) AS k(tenant, id)
+         LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
+         LEFT JOIN LATERAL (
+            SELECT stage, reason, payload, at FROM dead_letters d
+            WHERE d.tenant = k.tenant AND d.id = k.id AND d.resolved_at IS NULL ORDER BY d.at DESC LIMIT 1) d ON true",
+        record::selection()
+    )
+});
 
 impl Store {
     /// Which of these payments the ledger knows. One round trip.
@@ -62,42 +74,14 @@ impl Store {
 
     /// What the ledger has of one payment. One round trip.
     pub async fn status(&self, key: &PaymentKey) -> Result<StatusRow, StoreError> {
-        let row = self
-            .within(
-                sqlx::query(concat!(
-                    "SELECT ",
-                    record_columns!(),
-                    ", d.stage AS dead_stage, d.reason AS dead_reason, d.payload AS dead_payload, d.at AS dead_at
-             FROM (VALUES ($1, $2)) AS k(tenant, id)
-             LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
-             LEFT JOIN LATERAL (
-                SELECT stage, reason, payload, at FROM dead_letters d
-                WHERE d.tenant = k.tenant AND d.id = k.id AND d.resolved_at IS NULL ORDER BY d.at DESC LIMIT 1) d ON true"
-                ))
-                .bind(key.tenant.as_str())
-                .bind(key.id.as_str())
-                .fetch_one(&self.pool),
-            )
-            .await?;
+        let statement = sqlx::query(STATUS.as_str()).bind(key.tenant.as_str()).bind(key.id.as_str());
+        let row = self.within(statement.fetch_one(&self.pool)).await?;
         let record = row.try_get::<Option<&str>, _>("id")?.map(|_| record::decode(&row)).transpose()?;
         Ok(StatusRow { record, dead: OpenDeadLetter::decode(&row)? })
     }
 
     /// The rows of these payments, those that exist. One round trip.
     pub async fn records(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = self
-            .within(
-                sqlx::query(concat!(
-                    "SELECT ",
-                    record_columns!(),
-                    " FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id"
-                ))
-                .bind(tenants)
-                .bind(ids)
-                .fetch_all(&self.pool),
-            )
-            .await?;
-        rows.iter().map(|row| record::decode(row).map(|record| (record.facts.payment.key(), record))).collect()
+        record::decode_all(&self.within(record::read(&self.pool, keys)).await?)
     }
 }

@@ -1,25 +1,141 @@
 //! Rows of `payments` and what they mean.
 
 use crate::StoreError;
+use crate::columns::{PgQuery, columns};
 use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Reserved, Screening};
 use domain::fx::Rate;
 use domain::{
-    AccountId, Currency, Facts, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant, Timestamp,
+    AccountId, Currency, Facts, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentKey, PaymentRecord, Refusal, StageName, Tenant,
+    Timestamp,
 };
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{PgExecutor, Row};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 use time::OffsetDateTime;
 
-/// Every column that a record is made of, of the table that the query calls `p`.
-macro_rules! record_columns {
-    () => {
-        "p.tenant, p.id, p.status, p.source_account, p.destination_account, p.currency, p.amount, p.requested_currency, p.description, p.metadata, \
-         p.fingerprint, p.accepted_seq, p.accepted_at, p.risk_score, p.screened_at, p.destination_currency, p.destination_amount, p.rate_numerator, \
-         p.rate_denominator, p.spread_bps, p.gross_amount, p.residue, p.rate_as_of, p.quoted_at, p.reserved_at, p.refused_by, p.reason, p.rules, \
-         p.refused_at, p.finished_at"
-    };
+columns! {
+    /// A row of `payments`, but for the instant that the database gives it.
+    RecordColumns<'r> of row: Parts<'r> {
+        tenant: &'r str as "text" = row.facts.payment.tenant.as_str();
+        id: &'r str as "text" = row.facts.payment.id.as_str();
+        status: &'r str as "text" = row.status;
+        source_account: &'r str as "text" = row.facts.payment.source_account.as_str();
+        destination_account: &'r str as "text" = row.facts.payment.destination_account.as_str();
+        currency: &'r str as "text" = row.facts.payment.amount.currency.code();
+        amount: i64 as "bigint" = row.facts.payment.amount.minor;
+        requested_currency: Option<&'r str> as "text" = row.facts.payment.destination_currency.map(Currency::code);
+        description: Option<&'r str> as "text" = row.facts.payment.description.as_deref();
+        metadata: Option<&'r str> as "text" = row.facts.payment.metadata.as_ref().map(Metadata::as_str);
+        fingerprint: &'r [u8] as "bytea" = &row.facts.fingerprint.0;
+        accepted_seq: i64 as "bigint" = i64::try_from(row.facts.accepted_seq).unwrap_or(i64::MAX);
+        accepted_at: OffsetDateTime as "timestamptz" = row.facts.accepted_at.to_datetime();
+        risk_score: Option<i16> as "smallint" = row.screening.map(|screening| i16::from(screening.score));
+        screened_at: Option<OffsetDateTime> as "timestamptz" = row.screening.map(|screening| screening.at.to_datetime());
+        destination_currency: Option<&'r str> as "text" = row.quote.map(|quote| quote.destination_amount.currency.code());
+        destination_amount: Option<i64> as "bigint" = row.quote.map(|quote| quote.destination_amount.minor);
+        rate_numerator: Option<i64> as "bigint" = row.conversion().map(|applied| applied.rate.numerator);
+        rate_denominator: Option<i64> as "bigint" = row.conversion().map(|applied| applied.rate.denominator);
+        spread_bps: Option<i32> as "integer" = row.conversion().map(|applied| i32::try_from(applied.spread_bps).unwrap_or(i32::MAX));
+        gross_amount: Option<i64> as "bigint" = row.conversion().map(|applied| applied.gross_minor);
+        residue: Option<i64> as "bigint" = row.conversion().map(|applied| applied.residue);
+        rate_as_of: Option<OffsetDateTime> as "timestamptz" = row.conversion().map(|applied| applied.as_of.to_datetime());
+        quoted_at: Option<OffsetDateTime> as "timestamptz" = row.quote.map(|quote| quote.at.to_datetime());
+        reserved_at: Option<OffsetDateTime> as "timestamptz" = row.reserved_at.map(Timestamp::to_datetime);
+        refused_by: Option<&'r str> as "text" = row.rejection.map(|rejection| rejection.stage.as_str());
+        reason: Option<&'r str> as "text" = row.rejection.map(|rejection| rejection.reason.code());
+        // An array of arrays would have to be rectangular, so each row's are one text on their way.
+        rules: String as "text" read "string_to_array(n.rules, ',')" = row.rejection.map(|rejection| rejection.rules.join(",")).unwrap_or_default();
+        refused_at: Option<OffsetDateTime> as "timestamptz" = row.rejection.map(|rejection| rejection.at.to_datetime());
+        finished_at: Option<OffsetDateTime> as "timestamptz" = row.finished_at.map(Timestamp::to_datetime);
+    }
 }
-pub(crate) use record_columns;
+
+/// A record taken apart as a row has it.
+struct Parts<'r> {
+    facts: &'r Facts,
+    status: &'static str,
+    screening: Option<&'r Screening>,
+    quote: Option<&'r Quote>,
+    reserved_at: Option<Timestamp>,
+    rejection: Option<&'r Rejection>,
+    finished_at: Option<Timestamp>,
+}
+
+impl<'r> Parts<'r> {
+    fn of(record: &'r PaymentRecord) -> Parts<'r> {
+        let facts = &record.facts;
+        let held = |status, reserved: &'r Reserved, finished_at| Parts {
+            facts,
+            status,
+            screening: Some(&reserved.screening),
+            quote: Some(&reserved.quote),
+            reserved_at: Some(reserved.at),
+            rejection: None,
+            finished_at,
+        };
+        match &record.state {
+            RecordState::Reserved(reserved) => held("RESERVED", reserved, None),
+            RecordState::Captured { reserved, finished_at } => held("CAPTURED", reserved, Some(*finished_at)),
+            RecordState::Failed { screening, quote, reserved_at, rejection, finished_at } => Parts {
+                facts,
+                status: "FAILED",
+                screening: screening.as_ref(),
+                quote: quote.as_ref(),
+                reserved_at: *reserved_at,
+                rejection: Some(rejection),
+                finished_at: Some(*finished_at),
+            },
+        }
+    }
+
+    fn conversion(&self) -> Option<&'r AppliedRate> {
+        self.quote.and_then(|quote| quote.conversion.as_ref())
+    }
+}
+
+/// How many parameters an [`insertion`] takes.
+pub(crate) const INSERTION_PARAMETERS: usize = RecordColumns::TABLE.count();
+
+/// Inserts records, the statement's first parameters. Sorted by id, so that two writers meet in one order; a row that is
+/// already there is left alone and not returned.
+pub(crate) fn insertion() -> String {
+    let (names, values, rows) = (RecordColumns::TABLE.names(), RecordColumns::TABLE.values(), RecordColumns::TABLE.rows(1));
+    format!(
+        "INSERT INTO payments ({names}) SELECT {values} FROM {rows}
+         ORDER BY n.tenant, n.id
+         ON CONFLICT (tenant, id) DO NOTHING
+         RETURNING id"
+    )
+}
+
+/// Binds the parameters of an [`insertion`].
+pub(crate) fn bind<'q>(query: PgQuery<'q>, records: &[PaymentRecord]) -> PgQuery<'q> {
+    RecordColumns::of(records.iter().map(Parts::of)).bind(query)
+}
+
+/// Every column that a record is made of, of the table that the query calls `p`.
+pub(crate) fn selection() -> String {
+    RecordColumns::TABLE.names_in("p")
+}
+
+static BY_KEY: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {} FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id",
+        selection()
+    )
+});
+
+/// The rows of these payments, those that exist.
+pub(crate) async fn read(executor: impl PgExecutor<'_>, keys: &[PaymentKey]) -> Result<Vec<PgRow>, sqlx::Error> {
+    let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+    sqlx::query(BY_KEY.as_str()).bind(tenants).bind(ids).fetch_all(executor).await
+}
+
+/// What rows of a [`selection`] say.
+pub(crate) fn decode_all(rows: &[PgRow]) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
+    rows.iter().map(|row| decode(row).map(|record| (record.facts.payment.key(), record))).collect()
+}
 
 fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(format!("payments.{what}"))
@@ -38,7 +154,7 @@ fn currency(row: &PgRow, column: &'static str) -> Result<Option<Currency>, Store
     code.map(|code| Currency::parse(code).map_err(|_| corrupt(column))).transpose()
 }
 
-/// Reads a row that was selected with [`record_columns`].
+/// What a row of a [`selection`] says.
 pub(crate) fn decode(row: &PgRow) -> Result<PaymentRecord, StoreError> {
     let fingerprint = <[u8; 32]>::try_from(row.try_get::<&[u8], _>("fingerprint")?).map_err(|_| corrupt("fingerprint"))?;
     let accepted_seq = u64::try_from(row.try_get::<i64, _>("accepted_seq")?).map_err(|_| corrupt("accepted_seq"))?;
@@ -122,177 +238,4 @@ fn decode_rejection(row: &PgRow) -> Result<Rejection, StoreError> {
         rules: row.try_get("rules")?,
         at: required_time(row, "refused_at")?,
     })
-}
-
-/// The columns of new rows, one vector each, as `UNNEST` takes them.
-#[derive(Default)]
-pub(crate) struct RecordColumns {
-    tenant: Vec<String>,
-    id: Vec<String>,
-    status: Vec<&'static str>,
-    source_account: Vec<String>,
-    destination_account: Vec<String>,
-    currency: Vec<&'static str>,
-    amount: Vec<i64>,
-    requested_currency: Vec<Option<&'static str>>,
-    description: Vec<Option<String>>,
-    metadata: Vec<Option<String>>,
-    fingerprint: Vec<Vec<u8>>,
-    accepted_seq: Vec<i64>,
-    accepted_at: Vec<OffsetDateTime>,
-    risk_score: Vec<Option<i16>>,
-    screened_at: Vec<Option<OffsetDateTime>>,
-    destination_currency: Vec<Option<&'static str>>,
-    destination_amount: Vec<Option<i64>>,
-    rate_numerator: Vec<Option<i64>>,
-    rate_denominator: Vec<Option<i64>>,
-    spread_bps: Vec<Option<i32>>,
-    gross_amount: Vec<Option<i64>>,
-    residue: Vec<Option<i64>>,
-    rate_as_of: Vec<Option<OffsetDateTime>>,
-    quoted_at: Vec<Option<OffsetDateTime>>,
-    reserved_at: Vec<Option<OffsetDateTime>>,
-    refused_by: Vec<Option<&'static str>>,
-    reason: Vec<Option<&'static str>>,
-    rules: Vec<String>,
-    refused_at: Vec<Option<OffsetDateTime>>,
-    finished_at: Vec<Option<OffsetDateTime>>,
-}
-
-/// The insertion of [`RecordColumns`], first of the statement's parameters, as a common table expression `inserted`.
-/// Sorted by id, so that two writers meet in one order; a row that is already there is left alone and not returned.
-macro_rules! insert_records {
-    () => {
-        "inserted AS (
-            INSERT INTO payments (tenant, id, status, source_account, destination_account, currency, amount, requested_currency, description, metadata,
-                fingerprint, accepted_seq, accepted_at, risk_score, screened_at, destination_currency, destination_amount, rate_numerator,
-                rate_denominator, spread_bps, gross_amount, residue, rate_as_of, quoted_at, reserved_at, refused_by, reason, rules, refused_at, finished_at)
-            SELECT n.tenant, n.id, n.status, n.source_account, n.destination_account, n.currency, n.amount, n.requested_currency, n.description, n.metadata,
-                n.fingerprint, n.accepted_seq, n.accepted_at, n.risk_score, n.screened_at, n.destination_currency, n.destination_amount, n.rate_numerator,
-                n.rate_denominator, n.spread_bps, n.gross_amount, n.residue, n.rate_as_of, n.quoted_at, n.reserved_at, n.refused_by, n.reason,
-                string_to_array(n.rules, ','), n.refused_at, n.finished_at
-            FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[],
-                $11::bytea[], $12::bigint[], $13::timestamptz[], $14::smallint[], $15::timestamptz[], $16::text[], $17::bigint[], $18::bigint[],
-                $19::bigint[], $20::integer[], $21::bigint[], $22::bigint[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::text[],
-                $27::text[], $28::text[], $29::timestamptz[], $30::timestamptz[])
-                AS n(tenant, id, status, source_account, destination_account, currency, amount, requested_currency, description, metadata,
-                    fingerprint, accepted_seq, accepted_at, risk_score, screened_at, destination_currency, destination_amount, rate_numerator,
-                    rate_denominator, spread_bps, gross_amount, residue, rate_as_of, quoted_at, reserved_at, refused_by, reason, rules, refused_at, finished_at)
-            ORDER BY n.tenant, n.id
-            ON CONFLICT (tenant, id) DO NOTHING
-            RETURNING id)"
-    };
-}
-pub(crate) use insert_records;
-
-type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-impl RecordColumns {
-    /// The columns of these records.
-    pub(crate) fn of<'r>(records: impl Iterator<Item = &'r PaymentRecord>) -> RecordColumns {
-        let mut columns = RecordColumns::default();
-        records.for_each(|record| columns.push(record));
-        columns
-    }
-
-    fn push(&mut self, record: &PaymentRecord) {
-        let Facts { payment, fingerprint, accepted_seq, accepted_at } = &record.facts;
-        self.tenant.push(payment.tenant.to_string());
-        self.id.push(payment.id.to_string());
-        self.source_account.push(payment.source_account.to_string());
-        self.destination_account.push(payment.destination_account.to_string());
-        self.currency.push(payment.amount.currency.code());
-        self.amount.push(payment.amount.minor);
-        self.requested_currency.push(payment.destination_currency.map(Currency::code));
-        self.description.push(payment.description.clone());
-        self.metadata.push(payment.metadata.as_ref().map(|object| object.as_str().to_owned()));
-        self.fingerprint.push(fingerprint.0.to_vec());
-        self.accepted_seq.push(i64::try_from(*accepted_seq).unwrap_or(i64::MAX));
-        self.accepted_at.push(accepted_at.to_datetime());
-        match &record.state {
-            RecordState::Reserved(reserved) => self.push_state("RESERVED", Some(reserved), None, None),
-            RecordState::Captured { reserved, finished_at } => self.push_state("CAPTURED", Some(reserved), None, Some(*finished_at)),
-            RecordState::Failed { screening, quote, reserved_at, rejection, finished_at } => {
-                self.push_facts(screening.as_ref(), quote.as_ref());
-                self.push_end("FAILED", *reserved_at, Some(rejection), Some(*finished_at));
-            }
-        }
-    }
-
-    fn push_state(
-        &mut self,
-        status: &'static str,
-        reserved: Option<&Reserved>,
-        rejection: Option<&Rejection>,
-        finished_at: Option<Timestamp>,
-    ) {
-        self.push_facts(reserved.map(|reserved| &reserved.screening), reserved.map(|reserved| &reserved.quote));
-        self.push_end(status, reserved.map(|reserved| reserved.at), rejection, finished_at);
-    }
-
-    fn push_facts(&mut self, screening: Option<&Screening>, quote: Option<&Quote>) {
-        let conversion = quote.and_then(|quote| quote.conversion.as_ref());
-        self.risk_score.push(screening.map(|screening| i16::from(screening.score)));
-        self.screened_at.push(screening.map(|screening| screening.at.to_datetime()));
-        self.destination_currency.push(quote.map(|quote| quote.destination_amount.currency.code()));
-        self.destination_amount.push(quote.map(|quote| quote.destination_amount.minor));
-        self.rate_numerator.push(conversion.map(|applied| applied.rate.numerator));
-        self.rate_denominator.push(conversion.map(|applied| applied.rate.denominator));
-        self.spread_bps.push(conversion.map(|applied| i32::try_from(applied.spread_bps).unwrap_or(i32::MAX)));
-        self.gross_amount.push(conversion.map(|applied| applied.gross_minor));
-        self.residue.push(conversion.map(|applied| applied.residue));
-        self.rate_as_of.push(conversion.map(|applied| applied.as_of.to_datetime()));
-        self.quoted_at.push(quote.map(|quote| quote.at.to_datetime()));
-    }
-
-    fn push_end(
-        &mut self,
-        status: &'static str,
-        reserved_at: Option<Timestamp>,
-        rejection: Option<&Rejection>,
-        finished_at: Option<Timestamp>,
-    ) {
-        self.status.push(status);
-        self.reserved_at.push(reserved_at.map(Timestamp::to_datetime));
-        self.refused_by.push(rejection.map(|rejection| rejection.stage.as_str()));
-        self.reason.push(rejection.map(|rejection| rejection.reason.code()));
-        self.rules.push(rejection.map(|rejection| rejection.rules.join(",")).unwrap_or_default());
-        self.refused_at.push(rejection.map(|rejection| rejection.at.to_datetime()));
-        self.finished_at.push(finished_at.map(Timestamp::to_datetime));
-    }
-
-    /// Binds the columns as the first thirty parameters.
-    pub(crate) fn bind<'q>(self, query: PgQuery<'q>) -> PgQuery<'q> {
-        query
-            .bind(self.tenant)
-            .bind(self.id)
-            .bind(self.status)
-            .bind(self.source_account)
-            .bind(self.destination_account)
-            .bind(self.currency)
-            .bind(self.amount)
-            .bind(self.requested_currency)
-            .bind(self.description)
-            .bind(self.metadata)
-            .bind(self.fingerprint)
-            .bind(self.accepted_seq)
-            .bind(self.accepted_at)
-            .bind(self.risk_score)
-            .bind(self.screened_at)
-            .bind(self.destination_currency)
-            .bind(self.destination_amount)
-            .bind(self.rate_numerator)
-            .bind(self.rate_denominator)
-            .bind(self.spread_bps)
-            .bind(self.gross_amount)
-            .bind(self.residue)
-            .bind(self.rate_as_of)
-            .bind(self.quoted_at)
-            .bind(self.reserved_at)
-            .bind(self.refused_by)
-            .bind(self.reason)
-            .bind(self.rules)
-            .bind(self.refused_at)
-            .bind(self.finished_at)
-    }
 }

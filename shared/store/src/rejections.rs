@@ -2,12 +2,15 @@
 
 use crate::holds::{Answer, read_records};
 use crate::locked_rows::RowKey;
-use crate::record::{RecordColumns, insert_records};
 use crate::transaction::{Attempt, Broken, Piece};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, record};
 use domain::PaymentRecord;
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::hash_map::Entry;
+use std::sync::LazyLock;
+
+static RECORD: LazyLock<String> =
+    LazyLock::new(|| format!("WITH recorded AS ({}) SELECT count(*) AS recorded FROM recorded", record::insertion()));
 
 impl Store {
     /// Inserts each refusal that has no row yet, and answers with each payment's row as it stands. Four round trips.
@@ -34,8 +37,8 @@ async fn record_rejections(
     if fresh.is_empty() {
         return Ok(Attempt::Nothing(answers));
     }
-    let statement = sqlx::query(concat!("WITH ", insert_records!(), " SELECT count(*) AS inserted FROM inserted"));
-    let row = RecordColumns::of(fresh.iter()).bind(statement).fetch_one(&mut **transaction).await.map_err(Broken::at_insert)?;
-    let inserted: i64 = row.try_get("inserted")?;
-    if usize::try_from(inserted) == Ok(fresh.len()) { Ok(Attempt::Commit(answers)) } else { Ok(Attempt::Again) }
+    let statement = record::bind(sqlx::query(RECORD.as_str()), &fresh);
+    let row = statement.fetch_one(&mut **transaction).await.map_err(Broken::at_insert)?;
+    let recorded: i64 = row.try_get("recorded")?;
+    if usize::try_from(recorded) == Ok(fresh.len()) { Ok(Attempt::Commit(answers)) } else { Ok(Attempt::Again) }
 }

@@ -1,17 +1,20 @@
 //! Settle: post the entries of a batch of held payments and release their holds.
 
+use crate::columns::columns;
 use crate::locked_rows::RowKey;
 use crate::locks::{AccountRow, AccountState, Locks, Rows, customer_row};
+use crate::posting::{LedgerWrite, Operation, OperationKind, books};
 use crate::system_accounts::{Judged, Ours};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError};
 use domain::facts::{RecordState, Rejection};
 use domain::fx::Conversion;
-use domain::ledger::{Balance, Book, Entry, NumberedEntry, PostingError, Postings};
+use domain::ledger::{Book, Entry, PostingError, Postings};
 use domain::system_account::{SystemAccounts, SystemKind};
 use domain::{AccountId, Currency, PaymentKey, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{Postgres, Transaction};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 /// A payment that is to be settled. The row alone decides what is posted; the rest says which rows that will need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,29 @@ pub enum Settlement {
     /// The ledger does not look as it must. A fault and no refusal: its money is held.
     Unpostable(PostingError),
 }
+
+columns! {
+    EndColumns<'r> of end: &'r (PaymentKey, Option<Refusal>) {
+        tenant: &'r str as "text" = end.0.tenant.as_str();
+        id: &'r str as "text" = end.0.id.as_str();
+        reason: Option<&'r str> as "text" = end.1.map(Refusal::code);
+    }
+}
+
+/// Ends, posts and releases. The entries of a payment that did not end here never stay: one row fewer is returned, and the
+/// whole transaction is rolled back and judged again. (Joining the entries with the ended rows would say so in SQL, at the
+/// price of comparing each with each.)
+static SETTLE: LazyLock<LedgerWrite> = LazyLock::new(|| {
+    let (rows, parameters) = (EndColumns::TABLE.rows(1), EndColumns::TABLE.count() + 2);
+    let ended = format!(
+        "UPDATE payments p SET status = CASE WHEN n.reason IS NULL THEN 'CAPTURED' ELSE 'FAILED' END, finished_at = $4, reason = n.reason,
+            refused_by = CASE WHEN n.reason IS NOT NULL THEN $5 END, refused_at = CASE WHEN n.reason IS NOT NULL THEN $4 END
+         FROM {rows}
+         WHERE p.tenant = n.tenant AND p.id = n.id AND p.status = 'RESERVED'
+         RETURNING p.id"
+    );
+    LedgerWrite::new(OperationKind::Payment, &ended, parameters)
+});
 
 struct Input {
     piece: Piece<SettleRequest>,
@@ -100,10 +126,11 @@ async fn settle(
     }
     outcome.end_all(&mut payments.found, *now);
     let answers = piece.iter().map(|request| outcome.answer(&request.payment, &payments)).collect();
-    if outcome.captured.is_empty() && outcome.refused.is_empty() {
+    if outcome.ended.is_empty() {
         return Ok(Attempt::Nothing(Judged::Answered(answers)));
     }
-    let is_written = write(transaction, &outcome, *now).await?;
+    let ended = |query| EndColumns::of(outcome.ended.iter()).bind(query).bind(now.to_datetime()).bind(StageName::Settle.as_str());
+    let is_written = SETTLE.run(transaction, &outcome.operations, *now, ended).await?;
     Ok(if is_written { Attempt::Commit(Judged::Answered(answers)) } else { Attempt::Again })
 }
 
@@ -128,32 +155,13 @@ fn rows_of<'p>(key: &'p PaymentKey, postings: &'p Postings) -> impl Iterator<Ite
     postings.entries().iter().map(|entry| (key.tenant.clone(), entry.account.clone()))
 }
 
-/// The balances of the locked accounts: one book per tenant.
-pub(crate) fn books(accounts: &Rows<AccountRow, AccountState>) -> HashMap<Tenant, Book> {
-    let mut books: HashMap<Tenant, Book> = HashMap::new();
-    for ((tenant, account), state) in &accounts.found {
-        let balance = Balance { minor: state.balance, entry_count: state.entry_count };
-        books.entry(tenant.clone()).or_default().insert(account.clone(), balance);
-    }
-    books
-}
-
 /// What a batch comes to before it is written.
 #[derive(Default)]
 struct Outcome {
-    captured: Vec<PaymentKey>,
-    refused: Vec<PaymentKey>,
+    /// The payments that end, with the refusal of those that fail, and what each does to the ledger.
+    ended: Vec<(PaymentKey, Option<Refusal>)>,
+    operations: Vec<Operation>,
     faults: BTreeMap<PaymentKey, PostingError>,
-    entries: Vec<(PaymentKey, NumberedEntry)>,
-    moves: BTreeMap<AccountRow, Move>,
-}
-
-/// How one account changes by a whole batch.
-#[derive(Default)]
-struct Move {
-    delta: i64,
-    released: i64,
-    entries: i64,
 }
 
 impl Outcome {
@@ -184,36 +192,25 @@ impl Outcome {
     ) {
         for (key, postings) in planned {
             let Some(payment) = records.get(key).map(|record| &record.facts.payment) else { continue };
-            match books.entry(key.tenant.clone()).or_default().post(postings) {
-                Ok(numbered) => self.add(key, numbered),
+            let (entries, refusal) = match books.entry(key.tenant.clone()).or_default().post(postings) {
+                Ok(numbered) => (numbered, None),
                 Err(PostingError::Overflow(account)) if account.as_str() == payment.destination_account.as_str() => {
-                    self.refused.push(key.clone());
+                    (Vec::new(), Some(Refusal::DestinationLimit))
                 }
                 Err(fault) => {
                     self.faults.insert(key.clone(), fault);
                     continue;
                 }
-            }
-            let source = self.moves.entry(customer_row(&key.tenant, &payment.source_account)).or_default();
-            source.released = source.released.saturating_add(payment.amount.minor);
+            };
+            let hold = Some((payment.source_account.clone(), -payment.amount.minor));
+            self.operations.push(Operation { tenant: key.tenant.clone(), id: key.id.to_string(), entries, hold });
+            self.ended.push((key.clone(), refusal));
         }
-    }
-
-    fn add(&mut self, key: &PaymentKey, numbered: Vec<NumberedEntry>) {
-        for line in numbered {
-            let change = self.moves.entry((key.tenant.clone(), line.entry.account.clone())).or_default();
-            change.delta = change.delta.saturating_add(line.entry.amount.minor);
-            change.entries += 1;
-            self.entries.push((key.clone(), line));
-        }
-        self.captured.push(key.clone());
     }
 
     /// Brings the records of this batch's payments to their end.
     fn end_all(&self, records: &mut HashMap<PaymentKey, PaymentRecord>, now: Timestamp) {
-        let ended =
-            self.captured.iter().map(|key| (key, None)).chain(self.refused.iter().map(|key| (key, Some(Refusal::DestinationLimit))));
-        for (key, refusal) in ended {
+        for (key, refusal) in &self.ended {
             let Some(record) = records.get_mut(key) else { continue };
             let RecordState::Reserved(reserved) = record.state.clone() else { continue };
             record.state = match refusal {
@@ -222,7 +219,7 @@ impl Outcome {
                     screening: Some(reserved.screening),
                     quote: Some(reserved.quote),
                     reserved_at: Some(reserved.at),
-                    rejection: Rejection { stage: StageName::Settle, reason, rules: Vec::new(), at: now },
+                    rejection: Rejection { stage: StageName::Settle, reason: *reason, rules: Vec::new(), at: now },
                     finished_at: now,
                 },
             };
@@ -236,84 +233,5 @@ impl Outcome {
             (None, Some(record)) => Settlement::Recorded(Box::new(record.clone())),
             (None, None) => Settlement::NoRow,
         }
-    }
-}
-
-/// Ends, posts and releases in one statement; whether all of it was written. The entries of a payment that did not end here
-/// never stay: one row fewer in `ended`, and the whole transaction is rolled back and judged again. (Joining the entries
-/// with `ended` would say so in SQL, at the price of comparing each with each.)
-async fn write(transaction: &mut Transaction<'static, Postgres>, outcome: &Outcome, now: Timestamp) -> Result<bool, StoreError> {
-    let captured = outcome.captured.iter().map(|key| (key, None));
-    let ended: Vec<(&PaymentKey, Option<&str>)> =
-        captured.chain(outcome.refused.iter().map(|key| (key, Some(Refusal::DestinationLimit.code())))).collect();
-    let lines = EntryColumns::of(&outcome.entries);
-    let row = sqlx::query(
-        "WITH ended AS (
-            UPDATE payments p SET status = CASE WHEN k.reason IS NULL THEN 'CAPTURED' ELSE 'FAILED' END, finished_at = $4, reason = k.reason,
-                refused_by = CASE WHEN k.reason IS NOT NULL THEN $5 END, refused_at = CASE WHEN k.reason IS NOT NULL THEN $4 END
-            FROM UNNEST($1::text[], $2::text[], $3::text[]) AS k(tenant, id, reason)
-            WHERE p.tenant = k.tenant AND p.id = k.id AND p.status = 'RESERVED'
-            RETURNING p.tenant, p.id),
-         posted AS (
-            INSERT INTO entries (tenant, account_id, number, operation_kind, operation_id, currency, amount, balance_after, posted_at)
-            SELECT e.tenant, e.account_id, e.number, 'payment', e.operation_id, e.currency, e.amount, e.balance_after, $4
-            FROM UNNEST($6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::bigint[], $12::bigint[])
-                AS e(tenant, account_id, number, operation_id, currency, amount, balance_after)
-            RETURNING number),
-         moved AS (
-            UPDATE accounts a SET balance = a.balance + m.delta, held = a.held - m.released, entry_count = a.entry_count + m.entries
-            FROM UNNEST($13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[]) AS m(tenant, id, delta, released, entries)
-            WHERE a.tenant = m.tenant AND a.id = m.id
-            RETURNING a.id)
-         SELECT (SELECT count(*) FROM ended) AS ended, (SELECT count(*) FROM posted) AS posted, (SELECT count(*) FROM moved) AS moved",
-    )
-    .bind(ended.iter().map(|(key, _)| key.tenant.as_str()).collect::<Vec<_>>())
-    .bind(ended.iter().map(|(key, _)| key.id.as_str()).collect::<Vec<_>>())
-    .bind(ended.iter().map(|(_, reason)| *reason).collect::<Vec<_>>())
-    .bind(now.to_datetime())
-    .bind(StageName::Settle.as_str())
-    .bind(lines.tenant)
-    .bind(lines.account_id)
-    .bind(lines.number)
-    .bind(lines.operation_id)
-    .bind(lines.currency)
-    .bind(lines.amount)
-    .bind(lines.balance_after)
-    .bind(outcome.moves.keys().map(|(tenant, _)| tenant.as_str()).collect::<Vec<_>>())
-    .bind(outcome.moves.keys().map(|(_, account)| account.as_str()).collect::<Vec<_>>())
-    .bind(outcome.moves.values().map(|change| change.delta).collect::<Vec<_>>())
-    .bind(outcome.moves.values().map(|change| change.released).collect::<Vec<_>>())
-    .bind(outcome.moves.values().map(|change| change.entries).collect::<Vec<_>>())
-    .fetch_one(&mut **transaction)
-    .await?;
-    let wrote = |column: &str, expected: usize| row.try_get::<i64, _>(column).map(|count| usize::try_from(count) == Ok(expected));
-    Ok(wrote("ended", ended.len())? && wrote("posted", outcome.entries.len())? && wrote("moved", outcome.moves.len())?)
-}
-
-/// Entries as `UNNEST` takes them.
-#[derive(Default)]
-struct EntryColumns {
-    tenant: Vec<String>,
-    account_id: Vec<String>,
-    number: Vec<i64>,
-    operation_id: Vec<String>,
-    currency: Vec<&'static str>,
-    amount: Vec<i64>,
-    balance_after: Vec<i64>,
-}
-
-impl EntryColumns {
-    fn of(entries: &[(PaymentKey, NumberedEntry)]) -> EntryColumns {
-        let mut columns = EntryColumns::default();
-        for (key, line) in entries {
-            columns.tenant.push(key.tenant.to_string());
-            columns.account_id.push(line.entry.account.as_str().to_owned());
-            columns.number.push(line.number);
-            columns.operation_id.push(key.id.to_string());
-            columns.currency.push(line.entry.amount.currency.code());
-            columns.amount.push(line.entry.amount.minor);
-            columns.balance_after.push(line.balance_after);
-        }
-        columns
     }
 }

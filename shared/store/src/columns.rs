@@ -1,0 +1,122 @@
+//! Rows that a statement writes, as columns of one vector each. A table of columns is written down once: its names, casts,
+//! placeholders and binds follow from it, so that none can disagree with another.
+
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+
+pub(crate) type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
+
+/// One column of a table.
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    /// Its type in the database.
+    pub(crate) kind: &'static str,
+    /// What the statement takes for its value, where that is not the column as it stands.
+    pub(crate) value: Option<&'static str>,
+}
+
+/// The columns of a table, as parts of a statement that calls the rows `n`.
+pub(crate) struct Columns(pub(crate) &'static [Column]);
+
+impl Columns {
+    /// How many parameters the rows take.
+    pub(crate) const fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The columns' names.
+    pub(crate) fn names(&self) -> String {
+        self.each(|column| column.name.to_owned())
+    }
+
+    /// The columns of the table that the statement calls by this name.
+    pub(crate) fn names_in(&self, table: &str) -> String {
+        self.each(|column| format!("{table}.{}", column.name))
+    }
+
+    /// The values of the rows.
+    pub(crate) fn values(&self) -> String {
+        self.each(|column| column.value.map_or_else(|| format!("n.{}", column.name), str::to_owned))
+    }
+
+    /// The rows themselves, from the parameters `$first` and following.
+    pub(crate) fn rows(&self, first: usize) -> String {
+        let arrays = (first..).zip(self.0).map(|(place, column)| format!("${place}::{}[]", column.kind));
+        format!("UNNEST({}) AS n({})", arrays.collect::<Vec<_>>().join(", "), self.names())
+    }
+
+    fn each(&self, text: impl Fn(&Column) -> String) -> String {
+        self.0.iter().map(text).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A table of columns: of each its name, the type of a value here and in the database, and where the value comes from.
+macro_rules! columns {
+    (
+        $(#[$doc:meta])*
+        $table:ident<$life:lifetime> of $row:ident: $item:ty {
+            $($name:ident: $value:ty as $kind:literal $(read $read:literal)? = $source:expr;)+
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        struct $table<$life> {
+            $($name: Vec<$value>,)+
+        }
+
+        impl<$life> $table<$life> {
+            const TABLE: $crate::columns::Columns = $crate::columns::Columns(&[$($crate::columns::Column {
+                name: stringify!($name),
+                kind: $kind,
+                value: columns!(@read $($read)?),
+            }),+]);
+
+            fn of(rows: impl Iterator<Item = $item>) -> Self {
+                let mut columns = Self::default();
+                for $row in rows {
+                    $(columns.$name.push($source);)+
+                }
+                columns
+            }
+
+            /// Binds the columns as the next parameters.
+            fn bind(self, query: $crate::columns::PgQuery<'_>) -> $crate::columns::PgQuery<'_> {
+                query$(.bind(self.$name))+
+            }
+        }
+    };
+    (@read) => { None };
+    (@read $read:literal) => { Some($read) };
+}
+pub(crate) use columns;
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Arguments, Execute};
+
+    columns! {
+        Lines<'r> of line: (&'r str, i64) {
+            id: &'r str as "text" = line.0;
+            parts: String as "text" read "string_to_array(n.parts, ',')" = line.0.replace(' ', ",");
+            amount: i64 as "bigint" = line.1;
+        }
+    }
+
+    #[test]
+    fn a_statement_is_made_of_the_table() {
+        let table = Lines::TABLE;
+        for (part, expected) in [
+            (table.names(), "id, parts, amount"),
+            (table.names_in("p"), "p.id, p.parts, p.amount"),
+            (table.values(), "n.id, string_to_array(n.parts, ','), n.amount"),
+            (table.rows(4), "UNNEST($4::text[], $5::text[], $6::bigint[]) AS n(id, parts, amount)"),
+        ] {
+            assert_eq!(part, expected);
+        }
+        let lines = Lines::of([("a b", 1), ("c", 2)].into_iter());
+        assert_eq!((&lines.id, &lines.parts, &lines.amount), (&vec!["a b", "c"], &vec!["a,b".to_owned(), "c".to_owned()], &vec![1, 2]));
+        let bound = lines.bind(sqlx::query("")).take_arguments().unwrap().unwrap();
+        assert_eq!(bound.len(), table.count());
+    }
+}
