@@ -20,11 +20,6 @@ pub(crate) struct Column {
 pub(crate) struct Columns(pub(crate) &'static [Column]);
 
 impl Columns {
-    /// How many parameters the rows take.
-    pub(crate) const fn count(&self) -> usize {
-        self.0.len()
-    }
-
     /// The columns' names.
     pub(crate) fn names(&self) -> String {
         self.each(|column| column.name.to_owned())
@@ -49,6 +44,12 @@ impl Columns {
     fn each(&self, text: impl Fn(&Column) -> String) -> String {
         self.0.iter().map(text).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// How many parameters this part of a statement goes up to.
+pub(crate) fn last_parameter(sql: &str) -> usize {
+    let numbers = sql.split('$').skip(1).filter_map(|after| after.split(|next: char| !next.is_ascii_digit()).next());
+    numbers.filter_map(|number| number.parse().ok()).max().unwrap_or(0)
 }
 
 /// A table of columns: of each its name, the type of a value here and in the database, and where the value comes from.
@@ -93,6 +94,7 @@ pub(crate) use columns;
 
 #[cfg(test)]
 mod tests {
+    use super::last_parameter;
     use sqlx::{Arguments, Execute};
 
     columns! {
@@ -117,6 +119,13 @@ mod tests {
         let lines = Lines::of([("a b", 1), ("c", 2)].into_iter());
         assert_eq!((&lines.id, &lines.parts, &lines.amount), (&vec!["a b", "c"], &vec!["a,b".to_owned(), "c".to_owned()], &vec![1, 2]));
         let bound = lines.bind(sqlx::query("")).take_arguments().unwrap().unwrap();
-        assert_eq!(bound.len(), table.count());
+        assert_eq!(bound.len(), last_parameter(&table.rows(1)));
+    }
+
+    #[test]
+    fn parameters_are_counted_by_their_numbers() {
+        for (sql, last) in [("SELECT 1", 0), ("SELECT $2, $1", 2), ("$9::text[], $10::text[]) AS n(id)", 10), ("'$', $3", 3)] {
+            assert_eq!(last_parameter(sql), last, "{sql}");
+        }
     }
 }

@@ -45,10 +45,8 @@ pub enum DepositOutcome {
 }
 
 /// Records deposits, posts their entries and moves the balances.
-static DEPOSIT: LazyLock<LedgerWrite> = LazyLock::new(|| {
-    let recorded = operations::insertion(OperationKind::Deposit);
-    LedgerWrite::new(OperationKind::Deposit, &recorded, operations::INSERTION_PARAMETERS)
-});
+static DEPOSIT: LazyLock<LedgerWrite> =
+    LazyLock::new(|| LedgerWrite::new(OperationKind::Deposit, &operations::insertion(OperationKind::Deposit)));
 
 struct Input {
     piece: Piece<Deposit>,
@@ -64,7 +62,7 @@ impl Store {
             let tenant = &deposit.account.tenant;
             let outside = self.current_row(tenant, SystemKind::External, deposit.amount.currency, SHARD);
             let accounts = [customer_row(tenant, &deposit.account.id), (tenant.clone(), outside)].map(RowKey::Account);
-            [RowKey::Deposit(tenant.clone(), deposit.id.clone())].into_iter().chain(accounts).collect()
+            [RowKey::Operation(OperationKind::Deposit, tenant.clone(), deposit.id.clone())].into_iter().chain(accounts).collect()
         };
         let judge = async |piece: Piece<Deposit>| {
             let currencies = piece.iter().map(|deposit| (deposit.account.tenant.clone(), deposit.amount.currency)).collect();

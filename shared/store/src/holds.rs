@@ -40,8 +40,7 @@ impl Answer {
 }
 
 /// Inserts the rows and raises the holds.
-static RESERVE: LazyLock<LedgerWrite> =
-    LazyLock::new(|| LedgerWrite::new(OperationKind::Payment, &record::insertion(), record::INSERTION_PARAMETERS));
+static RESERVE: LazyLock<LedgerWrite> = LazyLock::new(|| LedgerWrite::new(OperationKind::Payment, &record::insertion()));
 
 impl Store {
     /// Judges each request once, in order, and answers with each payment's row as it stands. `now` is when the holds are

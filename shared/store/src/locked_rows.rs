@@ -2,6 +2,7 @@
 //! after a wait in vain nobody waits: rows that stay locked cost the others one `lock_timeout` a second. Pure: time is an argument.
 
 use crate::locks::AccountRow;
+use crate::posting::OperationKind;
 use domain::{OperationId, PaymentKey, Tenant};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ pub(crate) enum RowKey {
     /// Of `accounts`.
     Account(AccountRow),
     /// Of `operations`.
-    Deposit(Tenant, OperationId),
+    Operation(OperationKind, Tenant, OperationId),
 }
 
 /// The rows, each with the end of its time and how long that was.

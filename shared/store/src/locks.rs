@@ -60,14 +60,7 @@ pub(crate) struct AccountState {
 }
 
 /// Locks payments.
-static LOCK_PAYMENTS: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT {} FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
-         ORDER BY p.tenant, p.id
-         FOR NO KEY UPDATE OF p",
-        record::selection()
-    )
-});
+static LOCK_PAYMENTS: LazyLock<String> = LazyLock::new(|| format!("{} ORDER BY p.tenant, p.id FOR NO KEY UPDATE OF p", *record::BY_KEY));
 
 /// Locks those payments that nobody else has locked.
 static LOCK_FREE_PAYMENTS: LazyLock<String> = LazyLock::new(|| format!("{} SKIP LOCKED", *LOCK_PAYMENTS));

@@ -27,9 +27,6 @@ columns! {
     }
 }
 
-/// How many parameters an [`insertion`] takes.
-pub(crate) const INSERTION_PARAMETERS: usize = OperationColumns::TABLE.count();
-
 /// Inserts operations of one kind, the statement's first parameters. Sorted by id, so that two writers meet in one order; one
 /// that is already there is left alone and not returned.
 pub(crate) fn insertion(kind: OperationKind) -> String {

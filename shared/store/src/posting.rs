@@ -5,7 +5,7 @@
 //! and `moved`, each of which proves by `RETURNING` what it wrote. The accounts are locked before, so that the numbers and
 //! balances which the entries carry still hold.
 
-use crate::columns::{PgQuery, columns};
+use crate::columns::{PgQuery, columns, last_parameter};
 use crate::locks::{AccountRow, AccountState, Rows};
 use domain::ledger::{Balance, Book, NumberedEntry};
 use domain::{AccountId, Tenant, Timestamp};
@@ -13,7 +13,7 @@ use sqlx::{Postgres, Row, Transaction};
 use std::collections::{BTreeMap, HashMap};
 
 /// What an entry belongs to, as the check of `entries.operation_kind` lists it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum OperationKind {
     Payment,
     Deposit,
@@ -56,34 +56,30 @@ pub(crate) struct LedgerWrite {
 }
 
 impl LedgerWrite {
-    /// `recorded` writes the operations' own rows, from the parameters up to `$parameters`, and returns each.
-    pub(crate) fn new(kind: OperationKind, recorded: &str, parameters: usize) -> LedgerWrite {
-        let (posted_at, kind) = (parameters + 1, kind.as_str());
-        let (names, values, entries) = (EntryColumns::TABLE.names(), EntryColumns::TABLE.values(), EntryColumns::TABLE.rows(posted_at + 1));
-        let moved = |first: usize| {
+    /// `recorded` writes the operations' own rows, the statement's first parameters, and returns a line for each.
+    pub(crate) fn new(kind: OperationKind, recorded: &str) -> LedgerWrite {
+        let recorded = format!("WITH recorded AS ({recorded})");
+        let (names, values, posted_at) = (EntryColumns::TABLE.names(), EntryColumns::TABLE.values(), last_parameter(&recorded) + 1);
+        let posted = format!(
+            "{recorded},
+             posted AS (
+                INSERT INTO entries ({names}, operation_kind, posted_at) SELECT {values}, '{}', ${posted_at} FROM {}
+                RETURNING number)",
+            kind.as_str(),
+            EntryColumns::TABLE.rows(posted_at + 1)
+        );
+        let with_moves = |before: &str, posted_count: &str| {
+            let moves = MoveColumns::TABLE.rows(last_parameter(before) + 1);
             format!(
-                "moved AS (
-                    UPDATE accounts a SET balance = a.balance + n.balance, held = a.held + n.held, entry_count = a.entry_count + n.entry_count
-                    FROM {} WHERE a.tenant = n.tenant AND a.id = n.id
-                    RETURNING a.id)",
-                MoveColumns::TABLE.rows(first)
+                "{before},
+             moved AS (
+                UPDATE accounts a SET balance = a.balance + n.balance, held = a.held + n.held, entry_count = a.entry_count + n.entry_count
+                FROM {moves} WHERE a.tenant = n.tenant AND a.id = n.id
+                RETURNING a.id)
+             SELECT (SELECT count(*) FROM recorded) AS recorded, {posted_count} AS posted, (SELECT count(*) FROM moved) AS moved"
             )
         };
-        let posting = format!(
-            "WITH recorded AS ({recorded}),
-             posted AS (
-                INSERT INTO entries ({names}, operation_kind, posted_at) SELECT {values}, '{kind}', ${posted_at} FROM {entries}
-                RETURNING number),
-             {}
-             SELECT (SELECT count(*) FROM recorded) AS recorded, (SELECT count(*) FROM posted) AS posted, (SELECT count(*) FROM moved) AS moved",
-            moved(posted_at + 1 + EntryColumns::TABLE.count())
-        );
-        let holding = format!(
-            "WITH recorded AS ({recorded}),
-             {}
-             SELECT (SELECT count(*) FROM recorded) AS recorded, 0::bigint AS posted, (SELECT count(*) FROM moved) AS moved",
-            moved(parameters + 1)
-        );
+        let (posting, holding) = (with_moves(&posted, "(SELECT count(*) FROM posted)"), with_moves(&recorded, "0::bigint"));
         LedgerWrite { posting, holding }
     }
 
@@ -196,15 +192,10 @@ mod tests {
 
     #[test]
     fn parameters_follow_each_other() {
-        let write = LedgerWrite::new(OperationKind::Deposit, "SELECT $1, $2, $3", 3);
+        let write = LedgerWrite::new(OperationKind::Deposit, "SELECT $1, $2, $3");
         for (statement, last) in [(&write.posting, 16), (&write.holding, 8)] {
-            for place in 1..=last + 1 {
-                let stands = statement
-                    .split('$')
-                    .skip(1)
-                    .any(|rest| rest.split(|next: char| !next.is_ascii_digit()).next() == Some(&place.to_string()));
-                assert_eq!(stands, place <= last, "${place} of {statement}");
-            }
+            assert_eq!(last_parameter(statement), last, "{statement}");
+            assert!((1..=last).all(|place| statement.contains(&format!("${place}"))), "{statement}");
         }
         assert!(write.posting.contains("'deposit'"), "{}", write.posting);
     }

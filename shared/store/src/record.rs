@@ -94,9 +94,6 @@ impl<'r> Parts<'r> {
     }
 }
 
-/// How many parameters an [`insertion`] takes.
-pub(crate) const INSERTION_PARAMETERS: usize = RecordColumns::TABLE.count();
-
 /// Inserts records, the statement's first parameters. Sorted by id, so that two writers meet in one order; a row that is
 /// already there is left alone and not returned.
 pub(crate) fn insertion() -> String {
@@ -119,7 +116,8 @@ pub(crate) fn selection() -> String {
     RecordColumns::TABLE.names_in("p")
 }
 
-static BY_KEY: LazyLock<String> = LazyLock::new(|| {
+/// Finds payments by tenant and id.
+pub(crate) static BY_KEY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {} FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id",
         selection()

@@ -54,15 +54,15 @@ columns! {
 /// whole transaction is rolled back and judged again. (Joining the entries with the ended rows would say so in SQL, at the
 /// price of comparing each with each.)
 static SETTLE: LazyLock<LedgerWrite> = LazyLock::new(|| {
-    let (rows, parameters) = (EndColumns::TABLE.rows(1), EndColumns::TABLE.count() + 2);
     let ended = format!(
         "UPDATE payments p SET status = CASE WHEN n.reason IS NULL THEN 'CAPTURED' ELSE 'FAILED' END, finished_at = $4, reason = n.reason,
             refused_by = CASE WHEN n.reason IS NOT NULL THEN $5 END, refused_at = CASE WHEN n.reason IS NOT NULL THEN $4 END
-         FROM {rows}
+         FROM {}
          WHERE p.tenant = n.tenant AND p.id = n.id AND p.status = 'RESERVED'
-         RETURNING p.id"
+         RETURNING p.id",
+        EndColumns::TABLE.rows(1)
     );
-    LedgerWrite::new(OperationKind::Payment, &ended, parameters)
+    LedgerWrite::new(OperationKind::Payment, &ended)
 });
 
 struct Input {
