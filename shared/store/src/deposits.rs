@@ -45,8 +45,7 @@ pub enum DepositOutcome {
 }
 
 /// Records deposits, posts their entries and moves the balances.
-static DEPOSIT: LazyLock<LedgerWrite> =
-    LazyLock::new(|| LedgerWrite::new(OperationKind::Deposit, &operations::insertion(OperationKind::Deposit)));
+static DEPOSIT: LazyLock<LedgerWrite> = LazyLock::new(|| operations::write(OperationKind::Deposit));
 
 struct Input {
     piece: Piece<Deposit>,

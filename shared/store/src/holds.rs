@@ -6,7 +6,6 @@ use crate::posting::{LedgerWrite, Operation, OperationKind};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
-use domain::ledger::SourceAccount;
 use domain::{Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
 use sqlx::{Postgres, Transaction};
 use std::collections::HashMap;
@@ -95,12 +94,7 @@ pub(crate) async fn read_records(
 
 /// One payment against the running state of its source account.
 fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestamp) -> PaymentRecord {
-    let held = source.ok_or(Refusal::AccountNotFound).and_then(|state| {
-        let mut account = SourceAccount { currency: state.currency, status: state.status, balance: state.balance, held: state.held };
-        account.hold(request.facts.payment.amount)?;
-        state.held = account.held;
-        Ok(())
-    });
+    let held = source.ok_or(Refusal::AccountNotFound).and_then(|account| account.hold(request.facts.payment.amount));
     let (screening, quote) = (request.screening.clone(), request.quote.clone());
     let state = match held {
         Ok(()) => RecordState::Reserved(Reserved { screening, quote, at: now }),

@@ -22,6 +22,20 @@
 //! while, and nobody waits right after a wait in vain: locked rows cost the others one `lock_timeout` a second, and a key
 //! whose `INSERT` waits some ten of them, every ten seconds.
 //!
+//! A new operation of the ledger (a refund, or a hold by hand and its void) touches, in this order:
+//!
+//! | where | what |
+//! |---|---|
+//! | `migrations/` | the checks of `operations.kind` and, if it has entries, of `entries.operation_kind` |
+//! | `domain::ledger::Postings` | a constructor for its entries, if it has any: balanced by construction |
+//! | `posting::OperationKind` | its kind; one that ends a payment is of the kind that payments are |
+//! | a file of its own, as `deposits` | the request, its outcomes, the rows it needs; then lock, read, judge, and one `LedgerWrite` |
+//! | `ledger` | the trait of whoever asks for it |
+//! | `loadtest/sql/invariants.sql` | what always holds of it; what it holds back counts in the sum of holds |
+//! | `tests/ledger/` | its answers in order, the model, and its count of round trips |
+//!
+//! Nothing but `posting` writes balances, holds or entries. It numbers the parameters and proves that all was written.
+//!
 //! Our own accounts continue in a further row before a balance could leave the 64-bit range; a customer's balance that
 //! would leave it refuses the payment or the deposit.
 

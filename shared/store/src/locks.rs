@@ -7,8 +7,8 @@
 use crate::locked_rows::{LockedRows, RowKey};
 use crate::transaction::Broken;
 use crate::{StoreError, accounts, record};
-use domain::ledger::{AccountStatus, LedgerAccount};
-use domain::{AccountId, Currency, PaymentKey, PaymentRecord, Tenant};
+use domain::ledger::{AccountStatus, LedgerAccount, SourceAccount};
+use domain::{AccountId, Currency, Money, PaymentKey, PaymentRecord, Refusal, Tenant};
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -57,6 +57,16 @@ pub(crate) struct AccountState {
     pub(crate) balance: i64,
     pub(crate) held: i64,
     pub(crate) entry_count: i64,
+}
+
+impl AccountState {
+    /// Holds `amount` if the account can afford it.
+    pub(crate) fn hold(&mut self, amount: Money) -> Result<(), Refusal> {
+        let mut account = SourceAccount { currency: self.currency, status: self.status, balance: self.balance, held: self.held };
+        account.hold(amount)?;
+        self.held = account.held;
+        Ok(())
+    }
 }
 
 /// Locks payments.

@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use crate::columns::{PgQuery, columns};
-use crate::posting::{Operation, OperationKind};
+use crate::posting::{LedgerWrite, Operation, OperationKind};
 use domain::{Currency, Money, OperationId, Tenant};
 use sqlx::{Postgres, Row, Transaction};
 use std::collections::HashMap;
@@ -27,20 +27,21 @@ columns! {
     }
 }
 
-/// Inserts operations of one kind, the statement's first parameters. Sorted by id, so that two writers meet in one order; one
-/// that is already there is left alone and not returned.
-pub(crate) fn insertion(kind: OperationKind) -> String {
+/// Writes operations of one kind. Sorted by id, so that two writers meet in one order; one that is already there is left
+/// alone, and not all is written.
+pub(crate) fn write(kind: OperationKind) -> LedgerWrite {
     let (names, values, rows) = (OperationColumns::TABLE.names(), OperationColumns::TABLE.values(), OperationColumns::TABLE.rows(1));
-    format!(
+    let insertion = format!(
         "INSERT INTO operations ({names}, kind) SELECT {values}, '{}' FROM {rows}
          ORDER BY n.tenant, n.id
          ON CONFLICT DO NOTHING
          RETURNING id",
         kind.as_str()
-    )
+    );
+    LedgerWrite::new(kind, &insertion)
 }
 
-/// Binds the parameters of an [`insertion`]: what each operation was, in their order.
+/// Binds what each operation of a [`write`] was, in their order.
 pub(crate) fn bind<'q>(query: PgQuery<'q>, operations: &[Operation], recorded: &[Recorded]) -> PgQuery<'q> {
     OperationColumns::of(operations.iter().zip(recorded)).bind(query)
 }

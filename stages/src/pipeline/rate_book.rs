@@ -117,7 +117,7 @@ impl RateBooks {
         let books = RateBooks::new(age_seconds_max);
         books.write().unseen = Some(HashSet::new());
         for (key, value) in entries {
-            books.apply(&RateChange { key: (*key).to_owned(), value: Some((*value).to_owned().into()), at });
+            books.apply(&BucketChange { key: (*key).to_owned(), value: Some((*value).to_owned().into()), at });
         }
         books
     }
