@@ -76,7 +76,8 @@ impl Broker {
     }
 }
 
-fn stream_config(stream: Stream, pipeline: &PipelineConfig) -> Config {
+/// What a stream keeps, and for how long.
+pub(super) fn stream_config(stream: Stream, pipeline: &PipelineConfig) -> Config {
     let base = Config {
         name: stream.name(),
         subjects: vec![stream.subjects().into_string()],

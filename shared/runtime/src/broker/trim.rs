@@ -1,6 +1,6 @@
 //! Trimming derived streams: what a stage has acknowledged stays for people to look at, as far as there is room.
 
-use super::{Bounds, Broker, BrokerError, Progress};
+use super::{Bounds, Broker, BrokerError, Progress, Streams};
 use crate::config::PipelineConfig;
 use wire::Stream;
 
@@ -9,20 +9,25 @@ impl Broker {
     /// of its bytes. So a stream is never full of acknowledged messages, however large they are. Answers with the progress
     /// that it went by; nothing when stream or consumer is missing, or the stream is not derived.
     pub async fn trim(&self, stream: Stream, pipeline: &PipelineConfig) -> Result<Option<Progress>, BrokerError> {
-        // The intake is the janitor's to purge, and what was buried is somebody's to work off.
-        if !stream.is_derived() {
-            return Ok(None);
-        }
-        let Some(progress) = self.progress(stream).await? else {
-            return Ok(None);
-        };
-        if let Some(bounds) = self.bounds(stream).await?
-            && let Some(below) = trim_below(progress.floor, &bounds, pipeline.keep_messages)
-        {
-            self.purge_below(stream, below).await?;
-        }
-        Ok(Some(progress))
+        trim(self, stream, pipeline).await
     }
+}
+
+/// [`Broker::trim`], on any streams.
+pub(super) async fn trim<S: Streams>(streams: &S, stream: Stream, pipeline: &PipelineConfig) -> Result<Option<Progress>, BrokerError> {
+    // The intake is the janitor's to purge, and what was buried is somebody's to work off.
+    if !stream.is_derived() {
+        return Ok(None);
+    }
+    let Some(progress) = streams.progress(stream).await? else {
+        return Ok(None);
+    };
+    if let Some(bounds) = streams.bounds(stream).await?
+        && let Some(below) = trim_below(progress.floor, &bounds, pipeline.keep_messages)
+    {
+        streams.purge_below(stream, below).await?;
+    }
+    Ok(Some(progress))
 }
 
 /// The sequence below which a stream is to be purged, if that is worth a purge. `floor` is the last acknowledged sequence. It
