@@ -150,7 +150,7 @@ impl Context {
                 self.admin(role, admin.janitor, "admin.janitor", &[], Arc::new(NoService), tasks).await?;
                 let (config, pipeline) = (self.config.janitor.clone(), self.config.pipeline.clone());
                 let janitor = Janitor::new(self.broker.clone(), self.store.clone(), config, pipeline, self.metrics.clone());
-                tasks.spawn(janitor.run(self.drain.clone()));
+                tasks.spawn(janitor.run(Clock::wall(), self.drain.clone()));
             }
             Role::Gateway => {}
         }

@@ -7,9 +7,10 @@ use super::{ALARM_FROM, Janitor, LOOK_MAX, RoundError, chain};
 use crate::janitor::open_holds::OpenHolds;
 use domain::facts::RecordState;
 use domain::{PaymentKey, PaymentRecord, StageName, Timestamp};
-use runtime::broker::{BrokerError, Outgoing};
+use runtime::broker::{BrokerError, Outgoing, Streams};
 use std::collections::HashMap;
 use std::time::Duration;
+use store::JanitorLedger;
 use wire::{Hop, HopMessage};
 
 /// Rows that one step of a scan reads.
@@ -45,7 +46,7 @@ impl LateHolds {
     }
 }
 
-impl Janitor {
+impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     pub(super) async fn emit_again(&mut self, now: Timestamp) -> Result<(), RoundError> {
         // Whatever a scan fails of, those that are known are cared for.
         let scanned = self.scan(now).await;
@@ -69,7 +70,7 @@ impl Janitor {
             if !self.has_room() {
                 return Ok(());
             }
-            let page = self.store.late_holds(scans.late, age, PAGE_ROWS).await?;
+            let page = self.ledger.late_holds(scans.late, age, PAGE_ROWS).await?;
             self.late.open.remember(page.holds, true, now);
             scans.late = page.read_to;
             self.late.scans = Some(scans);
@@ -82,7 +83,7 @@ impl Janitor {
             if !self.has_room() {
                 return Ok(());
             }
-            let page = self.store.young_holds(scans.young, age, PAGE_ROWS).await?;
+            let page = self.ledger.young_holds(scans.young, age, PAGE_ROWS).await?;
             self.late.open.remember(page.holds, false, now);
             scans.young = page.read_to;
             self.late.scans = Some(scans);
@@ -96,10 +97,10 @@ impl Janitor {
     /// What an earlier janitor remembered, and where its scan stood.
     async fn begin(&mut self, now: Timestamp) -> Result<Scans, RoundError> {
         // First: what is written after this is found by the scan, too.
-        let watermark = self.store.holds_watermark().await?;
+        let watermark = self.ledger.holds_watermark().await?;
         let mut last = None;
         loop {
-            let holds = self.store.remembered_holds(last.as_ref(), PAGE_ROWS).await?;
+            let holds = self.ledger.remembered_holds(last.as_ref(), PAGE_ROWS).await?;
             let Some(hold) = holds.last() else { break };
             last = Some(hold.key.clone());
             self.late.open.remember(holds, true, now);
@@ -133,11 +134,11 @@ impl Janitor {
         if keys.is_empty() {
             return Ok(keys);
         }
-        let held = self.store.still_held(&keys).await?;
+        let held = self.ledger.still_held(&keys).await?;
         let (open, ended): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| held.contains_key(key));
         let lines = self.late.open.with_lines(&ended);
         if !lines.is_empty() {
-            self.store.forget_holds(&lines).await?;
+            self.ledger.forget_holds(&lines).await?;
         }
         self.late.open.forget(&ended);
         let (dead, alive): (Vec<_>, Vec<_>) = open.into_iter().partition(|key| held.get(key) == Some(&true));
@@ -185,7 +186,7 @@ impl Janitor {
             self.late.open.put_off(key, now);
             return Ok(true);
         };
-        match self.broker.publish(&Outgoing::new(subject.into_string(), payload)).await {
+        match self.streams.publish(&Outgoing::new(subject.into_string(), payload)).await {
             Ok(()) => {
                 let times = self.late.open.put_off(key, now) + 1;
                 if times >= ALARM_FROM {
@@ -209,13 +210,13 @@ impl Janitor {
 
     /// The rows of these holds. One that this build does not understand does not keep the others from being read.
     async fn readable(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, PaymentRecord>, RoundError> {
-        match self.store.records(keys).await {
+        match self.ledger.records(keys).await {
             Err(error) if !error.is_outage() => {}
             answer => return Ok(answer?),
         }
         let mut records = HashMap::new();
         for key in keys {
-            match self.store.records(std::slice::from_ref(key)).await {
+            match self.ledger.records(std::slice::from_ref(key)).await {
                 Err(error) if !error.is_outage() => {
                     tracing::error!(payment = %key.id, error = chain(&error), "a held payment cannot be read");
                 }

@@ -5,21 +5,22 @@
 //! never money, because reserve answers from the row.
 
 mod emit_again;
-mod intake;
+mod intake_window;
 mod open_holds;
+mod redrive;
 
 use crate::faults::chain;
-use crate::janitor::intake::Intake;
 use domain::{PaymentKey, Timestamp};
 use emit_again::LateHolds;
-use runtime::broker::{Broker, BrokerError, Outgoing};
+use intake_window::IntakeWindow;
+use runtime::broker::{BrokerError, Streams};
+use runtime::clock::Clock;
 use runtime::config::{JanitorConfig, PipelineConfig};
 use runtime::drain::Drain;
 use runtime::telemetry::Metrics;
 use std::collections::HashSet;
 use std::time::Duration;
-use store::{Store, StoreError, Trace};
-use wire::header::Headers;
+use store::{JanitorLedger, StoreError, Trace};
 use wire::{Hop, Stream, Subject, dead_letter};
 
 /// Payments looked for in the ledger at once.
@@ -41,34 +42,30 @@ pub(crate) enum RoundError {
     Store(#[from] StoreError),
 }
 
-/// The role.
-pub(crate) struct Janitor {
-    broker: Broker,
-    store: Store,
+/// What it works on, and what it knows of it so far.
+pub(crate) struct Janitor<S, L> {
+    streams: S,
+    ledger: L,
     config: JanitorConfig,
     pipeline: PipelineConfig,
     metrics: Metrics,
-    intake: Intake,
+    window: IntakeWindow,
     purged_at: Timestamp,
     late: LateHolds,
 }
 
-impl Janitor {
+impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     /// A janitor that has read nothing yet.
-    pub(crate) fn new(broker: Broker, store: Store, config: JanitorConfig, pipeline: PipelineConfig, metrics: Metrics) -> Janitor {
-        let (intake, purged_at) = (Intake::default(), Timestamp::default());
+    pub(crate) fn new(streams: S, ledger: L, config: JanitorConfig, pipeline: PipelineConfig, metrics: Metrics) -> Janitor<S, L> {
+        let (window, purged_at) = (IntakeWindow::default(), Timestamp::default());
         let late = LateHolds::new(Duration::from_millis(config.redrive_after_ms), Duration::from_millis(config.redrive_after_ms_max));
-        Janitor { broker, store, config, pipeline, metrics, intake, purged_at, late }
+        Janitor { streams, ledger, config, pipeline, metrics, window, purged_at, late }
     }
 
     /// Works in rounds until the drain begins.
-    pub(crate) async fn run(mut self, drain: Drain) {
-        while !drain.has_begun() {
-            tokio::select! {
-                () = drain.begun() => return,
-                () = tokio::time::sleep(Duration::from_millis(self.config.every_ms)) => {}
-            }
-            if let Err(error) = self.round(runtime::clock::now()).await {
+    pub(crate) async fn run(mut self, clock: Clock, drain: Drain) {
+        while drain.sleep(Duration::from_millis(self.config.every_ms)).await {
+            if let Err(error) = self.round(clock.now()).await {
                 tracing::warn!(%error, "the janitor waits");
             }
         }
@@ -83,9 +80,9 @@ impl Janitor {
     }
 
     async fn round(&mut self, now: Timestamp) -> Result<(), RoundError> {
-        self.broker.declare_all(&self.pipeline).await?;
+        self.streams.declare_all(&self.pipeline).await?;
         // Before anything else is read: what risk has not had yet cannot have left a trace.
-        let floor = self.broker.progress(Stream::Accepted).await?.map_or(0, |progress| progress.floor);
+        let floor = self.streams.progress(Stream::Accepted).await?.map_or(0, |progress| progress.floor);
         self.read().await?;
         let untraced = self.look(now, floor).await?;
         // First, since it makes room: a full intake may refuse even a re-drive.
@@ -96,16 +93,16 @@ impl Janitor {
 
     /// Reads the intake's heads as far as memory allows.
     async fn read(&mut self) -> Result<(), RoundError> {
-        if let Some(bounds) = self.broker.bounds(Stream::Accepted).await?
-            && bounds.last + 1 < self.intake.next_seq()
+        if let Some(bounds) = self.streams.bounds(Stream::Accepted).await?
+            && bounds.last + 1 < self.window.next_seq()
         {
             tracing::warn!("the intake begins anew");
-            self.intake.clear();
+            self.window.clear();
         }
-        let room = self.config.window_max.saturating_sub(self.intake.len());
+        let room = self.config.window_max.saturating_sub(self.window.len());
         if room > 0 {
-            let heads = self.broker.accepted_heads(self.intake.next_seq(), room).await?;
-            self.intake.read(heads, self.first_patience(), self.patience_max());
+            let heads = self.streams.accepted_heads(self.window.next_seq(), room).await?;
+            self.window.read(heads, self.first_patience(), self.patience_max());
         }
         Ok(())
     }
@@ -113,14 +110,14 @@ impl Janitor {
     /// Looks for due payments in the ledger, and answers with those that have left no trace.
     async fn look(&mut self, now: Timestamp, floor: u64) -> Result<Vec<u64>, RoundError> {
         let mut untraced = Vec::new();
-        let due = self.intake.due(now, floor, self.config.window_max);
+        let due = self.window.due(now, floor, self.config.window_max);
         for part in due.chunks(LOOK_MAX) {
             for (seq, trace) in self.traces(part).await? {
                 match trace {
-                    Some(Trace::Recorded { wait }) => self.intake.recorded(seq, now, wait),
+                    Some(Trace::Recorded { wait }) => self.window.recorded(seq, now, wait),
                     // Nothing that dies is driven again; once its letter is old enough the intake may forget it too.
-                    Some(Trace::Dead { wait }) if wait.is_zero() => self.intake.recorded(seq, now, wait),
-                    Some(Trace::Dead { wait }) => self.intake.look_again(seq, now, wait),
+                    Some(Trace::Dead { wait }) if wait.is_zero() => self.window.recorded(seq, now, wait),
+                    Some(Trace::Dead { wait }) => self.window.look_again(seq, now, wait),
                     None => untraced.push(seq),
                 }
             }
@@ -130,78 +127,10 @@ impl Janitor {
 
     async fn traces(&self, seqs: &[u64]) -> Result<Vec<(u64, Option<Trace>)>, RoundError> {
         let known: Vec<(u64, (String, String))> =
-            seqs.iter().filter_map(|seq| self.intake.entry(*seq).map(|entry| (*seq, dead_letter::key(&entry.token)))).collect();
+            seqs.iter().filter_map(|seq| self.window.entry(*seq).map(|entry| (*seq, dead_letter::key(&entry.token)))).collect();
         let keys: Vec<(String, String)> = known.iter().map(|(_, key)| key.clone()).collect();
-        let traces = self.store.traces(&keys, Duration::from_millis(self.config.purge_after_ms)).await?;
+        let traces = self.ledger.traces(&keys, Duration::from_millis(self.config.purge_after_ms)).await?;
         Ok(known.iter().enumerate().map(|(place, (seq, _))| (*seq, traces.get(&place).copied())).collect())
-    }
-
-    /// Publishes again what neither a derived stream carries nor the ledger knows.
-    async fn redrive(&mut self, now: Timestamp, untraced: Vec<u64>) -> Result<(), RoundError> {
-        if untraced.is_empty() {
-            return Ok(());
-        }
-        let tokens: Vec<String> = untraced.iter().filter_map(|seq| self.intake.entry(*seq).map(|entry| entry.token.clone())).collect();
-        let carried = self.carried(&tokens, &[Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected]).await?;
-        let (waiting, candidates): (Vec<u64>, Vec<u64>) =
-            untraced.into_iter().partition(|seq| self.intake.entry(*seq).is_some_and(|entry| carried.contains(&entry.token)));
-        for seq in waiting {
-            self.intake.look_again(seq, now, self.first_patience());
-        }
-        let mut count = 0;
-        for part in candidates.chunks(LOOK_MAX) {
-            // The ledger last: what has moved on since the streams were read has its row by now.
-            for (seq, trace) in self.traces(part).await? {
-                if trace.is_some() {
-                    self.intake.look_again(seq, now, Duration::ZERO);
-                } else if self.redrive_one(seq, now).await? {
-                    count += 1;
-                }
-            }
-        }
-        if count > 0 {
-            tracing::warn!(count, "payments were lost on the way and are driven again");
-            self.metrics.redriven(count);
-        }
-        Ok(())
-    }
-
-    async fn redrive_one(&mut self, seq: u64, now: Timestamp) -> Result<bool, RoundError> {
-        let Some(entry) = self.intake.entry(seq).cloned() else {
-            return Ok(false);
-        };
-        let subject = match PaymentKey::from_token(&entry.token) {
-            Ok(key) => Subject::of(Hop::Accepted, 0, &key),
-            // No payment, so nothing to keep: risk has met it, and its letter, if it was not resolved since, says the rest.
-            Err(_) => {
-                self.intake.recorded(seq, now, Duration::ZERO);
-                return Ok(false);
-            }
-        };
-        let Some(stored) = self.broker.last(Stream::Accepted, &subject).await?.filter(|stored| stored.seq == seq) else {
-            self.intake.replaced(seq);
-            return Ok(false);
-        };
-        let redrives = entry.redrives.saturating_add(1);
-        if redrives >= ALARM_FROM {
-            tracing::error!(payment = entry.token, redrives, "a payment is lost again and again");
-        }
-        let headers = Headers::redriven(redrives, entry.accepted_at);
-        let message = Outgoing { headers, ..Outgoing::new(subject.into_string(), stored.payload) };
-        match self.broker.publish(&message).await {
-            Ok(()) => {
-                self.intake.replaced(seq);
-                Ok(true)
-            }
-            // It stays as it is, and is tried again when a purge has made room.
-            Err(BrokerError::Full) => Ok(false),
-            Err(BrokerError::Refused(reason)) => {
-                tracing::error!(payment = entry.token, reason, "a lost payment cannot be driven again");
-                self.intake.look_again(seq, now, self.patience_max());
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Those payments whose last message in one of these hops is still to be processed.
@@ -211,12 +140,12 @@ impl Janitor {
         for hop in hops {
             for shard in 0..self.pipeline.shards {
                 let stream = Stream::of(*hop, shard);
-                let Some(progress) = self.broker.progress(stream).await? else { continue };
+                let Some(progress) = self.streams.progress(stream).await? else { continue };
                 if progress.pending + progress.in_hand == 0 {
                     continue;
                 }
                 let subjects: Vec<Subject> = keys.iter().map(|key| Subject::of(*hop, shard, key)).collect();
-                let stored = self.broker.last_of_each(stream, &subjects).await?;
+                let stored = self.streams.last_of_each(stream, &subjects).await?;
                 let waiting = stored.iter().filter(|message| message.seq > progress.floor);
                 carried.extend(waiting.map(|message| Subject::payment_token(&message.subject).to_owned()));
             }
@@ -227,14 +156,18 @@ impl Janitor {
     async fn purge(&mut self, now: Timestamp) -> Result<(), RoundError> {
         let rested = now.micros() - self.purged_at.micros() >= i64::try_from(PURGE_EVERY.as_micros()).unwrap_or(0);
         let every = Duration::from_millis(self.config.purge_after_ms) < PURGE_EVERY;
-        if !(rested || every || self.intake.len() >= PURGE_MESSAGES) {
+        if !(rested || every || self.window.len() >= PURGE_MESSAGES) {
             return Ok(());
         }
-        if let Some((below, count)) = self.intake.purge(now) {
-            self.broker.purge_below(Stream::Accepted, below).await?;
+        if let Some((below, count)) = self.window.purgeable(now) {
+            self.streams.purge_below(Stream::Accepted, below).await?;
+            self.window.purged(below);
             self.purged_at = now;
             tracing::debug!(count, below, "purged the intake");
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

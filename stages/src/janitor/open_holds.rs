@@ -1,6 +1,6 @@
 //! The janitor's memory of holds that are late: which there are, and when to look at each again. Pure.
 
-use crate::janitor::intake::{later, patience};
+use crate::janitor::intake_window::{later, patience};
 use domain::{PaymentKey, Timestamp};
 use std::collections::HashMap;
 use std::time::Duration;

@@ -2,10 +2,10 @@
 
 use domain::velocity::{Velocity, VelocityBook};
 use domain::{AccountKey, Currency, Facts, Money, Timestamp};
-use runtime::broker::{Broker, BrokerError};
+use runtime::broker::{BrokerError, Streams};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
-use store::{Store, StoreError};
+use store::{StageLedger, StoreError};
 use wire::message::PaymentAccepted;
 use wire::{Stream, envelope};
 
@@ -64,12 +64,12 @@ impl Velocities {
     }
 
     /// Counts what was accepted within the window before `now`: the intake's messages, and the rows of those it no longer has.
-    pub(crate) async fn rebuild(&self, broker: &Broker, store: &Store, now: Timestamp) -> Result<(), RebuildError> {
+    pub(crate) async fn rebuild<S: Streams, L: StageLedger>(&self, streams: &S, ledger: &L, now: Timestamp) -> Result<(), RebuildError> {
         let since = Timestamp::from_micros(now.micros() - i64::from(self.window_seconds) * 1_000_000);
         // Rows first: a payment that is purged between the two reads has had its row for long.
-        let rows = store.recent_payments(since).await?;
-        let counted_to = broker.bounds(Stream::Accepted).await?.map_or(0, |bounds| bounds.last);
-        let accepted = broker.accepted_since(since, counted_to).await?;
+        let rows = ledger.recent_payments(since).await?;
+        let counted_to = streams.bounds(Stream::Accepted).await?.map_or(0, |bounds| bounds.last);
+        let accepted = streams.accepted_since(since, counted_to).await?;
         let mut book = VelocityBook::new(self.window_seconds);
         let mut counted: HashSet<(AccountKey, String)> = HashSet::new();
         for row in rows {

@@ -74,6 +74,13 @@ impl MemoryStreams {
         self.state().calls_left = None;
     }
 
+    /// What a stream holds, in order; nothing when it is missing.
+    pub fn messages(&self, stream: Stream) -> Vec<Outgoing> {
+        let state = self.state();
+        let messages = state.streams.get(&stream).into_iter().flat_map(|log| log.messages.values());
+        messages.map(|message| message.outgoing.clone()).collect()
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

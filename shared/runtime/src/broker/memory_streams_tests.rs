@@ -38,8 +38,8 @@ async fn declared() -> MemoryStreams {
 
 /// The ids and sizes of what a stream holds, in order.
 fn held(streams: &MemoryStreams, stream: Stream) -> Vec<(String, usize)> {
-    let text = |message: &Message| (Subject::payment_token(&message.outgoing.subject).to_owned(), message.outgoing.payload.len());
-    streams.state().streams[&stream].messages.values().map(text).collect()
+    let text = |message: Outgoing| (Subject::payment_token(&message.subject).to_owned(), message.payload.len());
+    streams.messages(stream).into_iter().map(text).collect()
 }
 
 #[tokio::test]

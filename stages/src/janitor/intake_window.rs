@@ -1,4 +1,4 @@
-//! The janitor's picture of the intake: every accepted payment that it still holds, and what is known of each. Pure.
+//! The part of the intake that the janitor has read: the payments in it, and what is known of each. Pure.
 
 use domain::Timestamp;
 use runtime::broker::AcceptedHead;
@@ -23,9 +23,9 @@ enum State {
     Recorded { purge_at: Timestamp },
 }
 
-/// The window of the intake that the janitor has read.
+/// The payments, by the sequences of their newest copies.
 #[derive(Debug, Default)]
-pub(crate) struct Intake {
+pub(crate) struct IntakeWindow {
     entries: BTreeMap<u64, Entry>,
     newest: HashMap<String, u64>,
     next_seq: u64,
@@ -41,7 +41,7 @@ pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_micros(at.micros().saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
 }
 
-impl Intake {
+impl IntakeWindow {
     /// The first sequence that has not been read.
     pub(crate) fn next_seq(&self) -> u64 {
         self.next_seq
@@ -100,21 +100,25 @@ impl Intake {
         }
     }
 
-    /// Forgets the longest prefix whose payments may all be purged, and answers below which sequence the stream may be
-    /// purged, and how many entries that is.
-    pub(crate) fn purge(&mut self, now: Timestamp) -> Option<(u64, usize)> {
+    /// The longest prefix whose payments may all be purged: below which sequence the stream may be, and how many entries
+    /// that is.
+    pub(crate) fn purgeable(&self, now: Timestamp) -> Option<(u64, usize)> {
         let purgeable = |entry: &Entry| matches!(entry.state, State::Recorded { purge_at } if purge_at <= now);
-        let prefix: Vec<u64> = self.entries.iter().take_while(|(_, entry)| purgeable(entry)).map(|(seq, _)| *seq).collect();
-        let last = *prefix.last()?;
-        for seq in &prefix {
-            self.replaced(*seq);
+        let prefix = self.entries.iter().take_while(|(_, entry)| purgeable(entry));
+        prefix.enumerate().last().map(|(place, (seq, _))| (seq + 1, place + 1))
+    }
+
+    /// The stream was purged below this sequence.
+    pub(crate) fn purged(&mut self, below: u64) {
+        let kept = self.entries.split_off(&below);
+        for (_, entry) in std::mem::replace(&mut self.entries, kept) {
+            self.newest.remove(&entry.token);
         }
-        Some((last + 1, prefix.len()))
     }
 
     /// Forgets everything: the stream is another one than it was.
     pub(crate) fn clear(&mut self) {
-        *self = Intake::default();
+        *self = IntakeWindow::default();
     }
 }
 
@@ -142,29 +146,33 @@ mod tests {
 
     #[test]
     fn only_a_whole_prefix_is_purged() {
-        let mut intake = Intake::default();
-        intake.read(vec![head(1, "A", 0, 0), head(2, "B", 0, 0), head(5, "C", 0, 0)], FIRST, MAX);
+        let mut window = IntakeWindow::default();
+        window.read(vec![head(1, "A", 0, 0), head(2, "B", 0, 0), head(5, "C", 0, 0)], FIRST, MAX);
         for (seq, wait) in [(1, 10), (2, 20), (5, 10)] {
-            intake.recorded(seq, at(30), Duration::from_secs(wait));
+            window.recorded(seq, at(30), Duration::from_secs(wait));
         }
         let rows = [(35, None), (45, Some((2, 1))), (46, None), (55, Some((6, 2)))];
         for (now, expected) in rows {
-            assert_eq!(intake.purge(at(now)), expected, "at {now} s");
+            let purgeable = window.purgeable(at(now));
+            assert_eq!(purgeable, expected, "at {now} s");
+            if let Some((below, _)) = purgeable {
+                window.purged(below);
+            }
         }
-        assert_eq!((intake.len(), intake.next_seq()), (0, 6));
+        assert_eq!((window.len(), window.next_seq()), (0, 6));
     }
 
     #[test]
     fn payments_are_due_once_risk_has_had_them_and_their_patience_is_over() {
-        let mut intake = Intake::default();
-        intake.read(vec![head(1, "A", 0, 0), head(2, "B", 10, 0), head(3, "C", 0, 1), head(4, "D", 0, 0)], FIRST, MAX);
+        let mut window = IntakeWindow::default();
+        window.read(vec![head(1, "A", 0, 0), head(2, "B", 10, 0), head(3, "C", 0, 1), head(4, "D", 0, 0)], FIRST, MAX);
         let rows: [(i64, u64, &[u64]); 5] = [(29, 4, &[]), (30, 4, &[1, 4]), (40, 4, &[1, 2, 4]), (60, 4, &[1, 2, 3, 4]), (60, 2, &[1, 2])];
         for (now, floor, expected) in rows {
-            assert_eq!(intake.due(at(now), floor, 100), expected, "at {now} s with floor {floor}");
+            assert_eq!(window.due(at(now), floor, 100), expected, "at {now} s with floor {floor}");
         }
         // A re-driven copy takes the place of the old one and has more patience.
-        intake.read(vec![head(9, "A", 61, 1)], FIRST, MAX);
-        assert_eq!(intake.due(at(61), 9, 100), [2, 3, 4]);
-        assert_eq!(intake.due(at(121), 9, 100), [2, 3, 4, 9]);
+        window.read(vec![head(9, "A", 61, 1)], FIRST, MAX);
+        assert_eq!(window.due(at(61), 9, 100), [2, 3, 4]);
+        assert_eq!(window.due(at(121), 9, 100), [2, 3, 4, 9]);
     }
 }

@@ -1,0 +1,99 @@
+//! The janitor's rounds on streams and a ledger in memory; every test says what time it is.
+
+mod intake;
+mod late_holds;
+mod memory_ledger;
+
+use super::{Janitor, RoundError};
+use domain::{PaymentKey, Timestamp};
+use memory_ledger::MemoryLedger;
+use runtime::broker::{MemoryStreams, Outgoing, Streams};
+use runtime::config::{Config, JanitorConfig, PipelineConfig, StackConfig};
+use runtime::telemetry::Metrics;
+use std::time::Duration;
+use wire::{Hop, Stream, Subject};
+
+/// The largest message of a stream, and a quarter of the intake.
+const LARGE: usize = 256 << 10;
+
+/// The first copy of everything was accepted, and every hold was made, in this second.
+const BEGIN: i64 = 1;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn key(id: &str) -> PaymentKey {
+    PaymentKey::from_token(id).unwrap()
+}
+
+/// A janitor and what it works on. Payments are driven again after 30 seconds, and purged 60 after their rows.
+struct World {
+    streams: MemoryStreams,
+    ledger: MemoryLedger,
+    metrics: Metrics,
+    janitor: Janitor<MemoryStreams, MemoryLedger>,
+}
+
+impl World {
+    async fn new() -> World {
+        let (streams, ledger) = (MemoryStreams::default(), MemoryLedger::default());
+        let metrics = Metrics::new().unwrap();
+        streams.declare_all(&pipeline()).await.unwrap();
+        streams.set_now(at(BEGIN));
+        let janitor = janitor(&streams, &ledger, &metrics);
+        World { streams, ledger, metrics, janitor }
+    }
+
+    /// The janitor dies, and another begins.
+    fn restart(&mut self) {
+        self.janitor = janitor(&self.streams, &self.ledger, &self.metrics);
+    }
+
+    async fn publish(&self, hop: Hop, token: &str, bytes: usize) {
+        let subject = Subject::all_of(hop, 0).as_str().replace('*', token);
+        self.streams.publish(&Outgoing::new(subject, vec![b'x'; bytes])).await.unwrap();
+    }
+
+    async fn last_seq(&self, stream: Stream) -> u64 {
+        self.streams.bounds(stream).await.unwrap().unwrap().last
+    }
+
+    /// The stage behind a stream has acknowledged all that there is.
+    async fn acknowledge_all(&self, stream: Stream) {
+        self.streams.acknowledge(stream, self.last_seq(stream).await);
+    }
+
+    async fn round(&mut self, second: i64) -> Result<(), RoundError> {
+        self.streams.set_now(at(second));
+        self.ledger.set_now(at(second));
+        self.janitor.round(at(second)).await
+    }
+
+    /// The tokens of what a stream holds, in order.
+    fn tokens(&self, stream: Stream) -> Vec<String> {
+        let messages = self.streams.messages(stream);
+        messages.iter().map(|message| Subject::payment_token(&message.subject).to_owned()).collect()
+    }
+
+    /// A metric without labels; nothing when it was never written.
+    fn metric(&self, name: &str) -> Option<f64> {
+        let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
+        text.lines().filter_map(|line| line.split_once(' ')).find(|(metric, _)| *metric == name).map(|(_, value)| value.parse().unwrap())
+    }
+}
+
+fn pipeline() -> PipelineConfig {
+    PipelineConfig { accepted_bytes_max: 4 * LARGE as i64, stream_messages_max: 4, ..Config::on(StackConfig::shifted(0)).pipeline }
+}
+
+fn janitor(streams: &MemoryStreams, ledger: &MemoryLedger, metrics: &Metrics) -> Janitor<MemoryStreams, MemoryLedger> {
+    let seconds = |seconds| u64::try_from(Duration::from_secs(seconds).as_millis()).unwrap();
+    let config = JanitorConfig {
+        redrive_after_ms: seconds(30),
+        redrive_after_ms_max: seconds(600),
+        purge_after_ms: seconds(60),
+        ..Config::on(StackConfig::shifted(0)).janitor
+    };
+    Janitor::new(streams.clone(), ledger.clone(), config, pipeline(), metrics.clone())
+}
