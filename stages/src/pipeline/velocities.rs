@@ -118,29 +118,5 @@ impl Velocities {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_sequence_is_seen_first_once_in_whatever_order_it_comes() {
-        let mut state = State { book: VelocityBook::new(60), counted_to: 10, skipped: BTreeSet::new() };
-        let rows = [
-            (9, false),
-            (11, true),
-            (11, false),
-            (15, true),
-            (12, true),
-            (12, false),
-            (14, true),
-            (13, true),
-            (13, false),
-            (16, true),
-            (15, false),
-        ];
-        for (seq, first) in rows {
-            assert_eq!(state.is_first_sight(seq), first, "{seq}");
-        }
-        assert!(state.skipped.is_empty());
-        assert!(state.is_first_sight(10_000_000) && state.skipped.len() == SKIPPED_MAX);
-    }
-}
+#[path = "velocities_tests.rs"]
+mod tests;
