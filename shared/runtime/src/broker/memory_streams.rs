@@ -26,6 +26,8 @@ struct State {
     declared: u64,
     /// So many calls until the broker is away.
     calls_left: Option<usize>,
+    /// Whether the publish whose answer will be lost is stored.
+    lost_answer: Option<bool>,
 }
 
 /// One stream.
@@ -81,6 +83,11 @@ impl MemoryStreams {
         messages.map(|message| message.outgoing.clone()).collect()
     }
 
+    /// The next publish gets no answer, and is stored or not.
+    pub fn lose_next_answer(&self, is_stored: bool) {
+        self.state().lost_answer = Some(is_stored);
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,14 +125,18 @@ impl Streams for MemoryStreams {
     async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
         self.call(|state| {
             let Some(first) = batch.first() else { return Ok(()) };
-            let now = state.now;
+            let (now, lost_answer) = (state.now, state.lost_answer.take());
+            let answer = lost_answer.map_or(Ok(()), |_| Err(BrokerError::Unknown("an answer that was lost".to_owned())));
+            if lost_answer == Some(false) {
+                return answer;
+            }
             let mut streams = state.streams.values_mut();
             let log = streams.find(|log| log.takes(&first.subject)).ok_or(BrokerError::Missing)?;
             log.check(batch)?;
             for message in batch {
                 log.store(message.clone(), now);
             }
-            Ok(())
+            answer
         })
     }
 
