@@ -9,6 +9,7 @@ pub mod dead_letters;
 pub mod drain;
 pub mod harness;
 pub mod http;
+pub mod ids;
 #[cfg(test)]
 mod memory;
 pub mod process;

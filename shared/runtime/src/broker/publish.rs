@@ -64,7 +64,7 @@ impl Broker {
         if let Some(too_large) = batch.iter().find(|message| message.bytes_max() > MESSAGE_BYTES_MAX as usize) {
             return Err(BrokerError::Refused(format!("{} bytes are more than a stream takes", too_large.payload.len())));
         }
-        let id = uuid::Uuid::now_v7().simple().to_string();
+        let id = crate::ids::fresh();
         let client = self.publishing.client();
         let numbered = |message: &Outgoing, place: usize| {
             let mut headers = message.headers();
