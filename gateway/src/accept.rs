@@ -9,13 +9,15 @@
 //! least one request, so the rounds end. A look-up and its store follow each other at once: what the ledger has said must not
 //! grow old, since the intake forgets a payment a minute after its row.
 
+use crate::request::IdOrigin;
 use domain::{Fingerprint, Payment, PaymentKey};
-use runtime::broker::{Broker, BrokerError, Outgoing};
+use runtime::broker::{BrokerError, Outgoing, Streams};
 use runtime::config::PipelineConfig;
+use runtime::process::chain;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Known, Store};
+use store::{BorderLedger, Known};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use wire::message::PaymentAccepted;
@@ -50,50 +52,50 @@ enum Fate {
     Failed(Code),
 }
 
-/// Where the id of a payment comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    /// From the client, who may have used it before.
-    Named,
-    /// From us.
-    Fresh,
-}
-
-/// The way to the intake; clones share it.
+/// The way to the intake, a lane for each origin of ids; clones share it.
 #[derive(Clone)]
 pub(crate) struct Acceptor {
-    named: mpsc::Sender<Submission>,
-    fresh: mpsc::Sender<Submission>,
+    named_by_client: mpsc::Sender<Submission>,
+    named_by_us: mpsc::Sender<Submission>,
 }
 
 impl Acceptor {
     /// Starts the tasks that store payments; they end when the last acceptor is gone. `waiting_max` is the number of requests
     /// in flight at most, so that admission and not a lane's queue turns requests away.
-    pub(crate) fn start(broker: Broker, store: Store, pipeline: PipelineConfig, waiting_max: usize) -> (Acceptor, JoinSet<()>) {
-        let intake = Arc::new(Intake { broker, store, pipeline });
+    pub(crate) fn start<B: Streams, L: BorderLedger>(
+        streams: B,
+        ledger: L,
+        pipeline: PipelineConfig,
+        waiting_max: usize,
+    ) -> (Acceptor, JoinSet<()>) {
+        let worker = Arc::new(Worker { streams, ledger, pipeline });
         let mut tasks = JoinSet::new();
-        let mut open = |lane| {
+        let mut open = |origin| {
             let (sender, submissions) = mpsc::channel(waiting_max.max(1));
-            tasks.spawn(intake.clone().follow(lane, submissions));
+            tasks.spawn(worker.clone().follow(origin, submissions));
             sender
         };
-        (Acceptor { named: open(Lane::Named), fresh: open(Lane::Fresh) }, tasks)
+        (Acceptor { named_by_client: open(IdOrigin::Client), named_by_us: open(IdOrigin::Gateway) }, tasks)
     }
 
     /// Accepts a payment, once. The caller may go away; the acceptance goes on.
-    pub(crate) async fn accept(&self, payment: Payment, fingerprint: Fingerprint, is_named_by_client: bool) -> Acceptance {
+    pub(crate) async fn accept(&self, payment: Payment, origin: IdOrigin) -> Acceptance {
         let (answer, answered) = oneshot::channel();
-        let lane = if is_named_by_client { &self.named } else { &self.fresh };
-        if lane.try_send(Submission { payment, fingerprint, answer }).is_err() {
+        let lane = match origin {
+            IdOrigin::Client => &self.named_by_client,
+            IdOrigin::Gateway => &self.named_by_us,
+        };
+        if lane.try_send(Submission { fingerprint: payment.fingerprint(), payment, answer }).is_err() {
             return Acceptance::Failed(Code::Overloaded);
         }
         answered.await.unwrap_or(Acceptance::Failed(Code::AcceptanceUnknown))
     }
 }
 
-struct Intake {
-    broker: Broker,
-    store: Store,
+/// Stores what the lanes bring.
+struct Worker<B, L> {
+    streams: B,
+    ledger: L,
     pipeline: PipelineConfig,
 }
 
@@ -140,17 +142,17 @@ impl Batch {
     }
 }
 
-impl Intake {
-    async fn follow(self: Arc<Intake>, lane: Lane, mut submissions: mpsc::Receiver<Submission>) {
+impl<B: Streams, L: BorderLedger> Worker<B, L> {
+    async fn follow(self: Arc<Self>, origin: IdOrigin, mut submissions: mpsc::Receiver<Submission>) {
         let mut waiting = Vec::new();
         while submissions.recv_many(&mut waiting, self.pipeline.batch_max).await > 0 {
-            self.accept(lane, std::mem::take(&mut waiting)).await;
+            self.accept(origin, std::mem::take(&mut waiting)).await;
         }
     }
 
-    async fn accept(&self, lane: Lane, submissions: Vec<Submission>) {
+    async fn accept(&self, origin: IdOrigin, submissions: Vec<Submission>) {
         let mut batch = Batch::of(submissions);
-        if lane == Lane::Named {
+        if origin == IdOrigin::Client {
             self.look_up(&mut batch).await;
         }
         self.store(&mut batch).await;
@@ -160,10 +162,10 @@ impl Intake {
     /// Decides what the ledger knows.
     async fn look_up(&self, batch: &mut Batch) {
         let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
-        match self.store.known(&keys).await {
+        match self.ledger.known(&keys).await {
             Ok(known) => batch.fates.extend(known.into_iter().map(|(key, known)| (key, fate_of(&known)))),
             Err(error) => {
-                tracing::warn!(%error, "ids cannot be looked up");
+                tracing::warn!(error = chain(&error), "ids cannot be looked up");
                 batch.fail_open(Code::Unavailable);
             }
         }
@@ -177,7 +179,7 @@ impl Intake {
             let Ok(messages) = open.iter().map(|submission| message(submission)).collect::<Result<Vec<_>, _>>() else {
                 return batch.fail_open(Code::Internal);
             };
-            match self.broker.publish_batch(&messages).await {
+            match self.streams.publish_batch(&messages).await {
                 Ok(()) => {
                     let stored: Vec<(PaymentKey, Fate)> =
                         open.iter().map(|one| (one.payment.key(), Fate::Stored { fingerprint: one.fingerprint, by_us: true })).collect();
@@ -189,7 +191,7 @@ impl Intake {
                 },
                 Err(BrokerError::Missing) if may_declare => {
                     may_declare = false;
-                    if let Err(error) = self.broker.declare_all(&self.pipeline).await {
+                    if let Err(error) = self.streams.declare_all(&self.pipeline).await {
                         tracing::warn!(%error, "the intake cannot be declared");
                     }
                 }
@@ -210,7 +212,7 @@ impl Intake {
     async fn find_stored(&self, batch: &mut Batch) -> usize {
         let subjects: Vec<Subject> =
             batch.open().iter().map(|submission| Subject::of(Hop::Accepted, 0, &submission.payment.key())).collect();
-        let Ok(stored) = self.broker.last_of_each(Stream::Accepted, &subjects).await else {
+        let Ok(stored) = self.streams.last_of_each(Stream::Accepted, &subjects).await else {
             return 0;
         };
         let found = stored.iter().filter_map(|message| Some((Subject::payment(&message.subject).ok()?, fate_of_payload(&message.payload))));
@@ -227,7 +229,7 @@ impl Intake {
         let reading = async {
             for key in keys {
                 // Without an answer for one there is none for the rest either: do not wait for each.
-                let Ok(found) = self.broker.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, &key)).await else { return };
+                let Ok(found) = self.streams.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, &key)).await else { return };
                 let fate = match found.map(|stored| fate_of_payload(&stored.payload)) {
                     Some(Fate::Stored { fingerprint, .. }) => Fate::Stored { fingerprint, by_us: true },
                     Some(Fate::Failed(_)) | None => Fate::Failed(Code::AcceptanceUnknown),

@@ -1,11 +1,13 @@
 use super::*;
+use crate::memory_ledger::MemoryLedger;
 use devstack::testing::{TestNats, TestPostgres};
+use runtime::broker::{Broker, MemoryStreams};
 use runtime::config::{self, Flags};
 use std::time::Duration;
-use store::StoreOptions;
+use store::{Store, StoreOptions};
 
-/// An intake on servers of its own.
-async fn intake(nats: &TestNats) -> Intake {
+/// A worker on servers of its own.
+async fn worker(nats: &TestNats) -> Worker<Broker, Store> {
     let owner_url = TestPostgres::shared().await.fresh_database().await;
     store::migrate(&owner_url).await.unwrap();
     let flags = Flags { config: None, overrides: vec![format!("nats.url={}", nats.url())] };
@@ -19,11 +21,11 @@ async fn intake(nats: &TestNats) -> Intake {
         lock_timeout: Duration::from_secs(10),
         plans: store::Plans::ByKey,
     };
-    let broker = Broker::connect(&config.nats, "test").await.unwrap();
-    while broker.declare_all(&config.pipeline).await.is_err() {
+    let streams = Broker::connect(&config.nats, "test").await.unwrap();
+    while streams.declare_all(&config.pipeline).await.is_err() {
         tokio::task::yield_now().await;
     }
-    Intake { broker, store: Store::connect_lazily(&options).unwrap(), pipeline: config.pipeline }
+    Worker { streams, ledger: Store::connect_lazily(&options).unwrap(), pipeline: config.pipeline }
 }
 
 fn payment(id: &str, amount: &str) -> Payment {
@@ -34,7 +36,11 @@ fn payment(id: &str, amount: &str) -> Payment {
 }
 
 /// Accepts these payments as one batch, and answers in their order.
-async fn accept(intake: &Intake, payments: &[(&str, &str)]) -> Vec<Acceptance> {
+async fn accept<B: Streams, L: BorderLedger>(worker: &Worker<B, L>, payments: &[(&str, &str)]) -> Vec<Acceptance> {
+    accept_of(worker, IdOrigin::Client, payments).await
+}
+
+async fn accept_of<B: Streams, L: BorderLedger>(worker: &Worker<B, L>, origin: IdOrigin, payments: &[(&str, &str)]) -> Vec<Acceptance> {
     let (submissions, answers): (Vec<Submission>, Vec<_>) = payments
         .iter()
         .map(|(id, amount)| {
@@ -43,7 +49,7 @@ async fn accept(intake: &Intake, payments: &[(&str, &str)]) -> Vec<Acceptance> {
             (Submission { fingerprint: payment.fingerprint(), payment, answer }, answered)
         })
         .unzip();
-    intake.accept(Lane::Named, submissions).await;
+    worker.accept(origin, submissions).await;
     futures::future::join_all(answers).await.into_iter().map(Result::unwrap).collect()
 }
 
@@ -67,18 +73,18 @@ async fn received(nats: &TestNats) -> u64 {
 #[tokio::test]
 async fn a_batch_with_duplicates_costs_two_publishes() {
     let nats = TestNats::start().await;
-    let intake = intake(&nats).await;
+    let worker = worker(&nats).await;
     let ids: Vec<String> = (0..512).map(|number| format!("P{number}")).collect();
     let rows = |range: std::ops::Range<usize>| ids[range].iter().map(|id| (id.as_str(), "1.00")).collect::<Vec<_>>();
-    assert!(accept(&intake, &rows(0..256)).await.iter().all(|answer| *answer == Acceptance::Accepted));
+    assert!(accept(&worker, &rows(0..256)).await.iter().all(|answer| *answer == Acceptance::Accepted));
     let before = received(&nats).await;
-    let answers = accept(&intake, &rows(0..512)).await;
+    let answers = accept(&worker, &rows(0..512)).await;
     let sent = received(&nats).await - before;
     let expected = |place: usize| if place < 256 { Acceptance::Replayed } else { Acceptance::Accepted };
     assert!(answers.iter().enumerate().all(|(place, answer)| *answer == expected(place)), "{answers:?}");
     // 512 that are refused together, one read of what is stored, 256 that are stored.
     assert_eq!(sent, 512 + 1 + 256);
-    assert_eq!(intake.broker.bounds(Stream::Accepted).await.unwrap().map(|bounds| bounds.messages), Some(512));
+    assert_eq!(worker.streams.bounds(Stream::Accepted).await.unwrap().map(|bounds| bounds.messages), Some(512));
 }
 
 /// Within one batch and over batches: the first content under an id stands, and each request is told how it compares.
@@ -86,7 +92,7 @@ async fn a_batch_with_duplicates_costs_two_publishes() {
 async fn the_first_content_under_an_id_stands() {
     use Acceptance::{Accepted, Mismatch, Replayed};
     let nats = TestNats::start().await;
-    let intake = intake(&nats).await;
+    let worker = worker(&nats).await;
     let rows: [(&[(&str, &str)], &[Acceptance]); 4] = [
         (&[("A", "1"), ("A", "1.00"), ("A", "2"), ("B", "1")], &[Accepted, Replayed, Mismatch, Accepted]),
         (&[("A", "2"), ("A", "1"), ("C", "1")], &[Mismatch, Replayed, Accepted]),
@@ -94,7 +100,7 @@ async fn the_first_content_under_an_id_stands() {
         (&[("B", "9")], &[Mismatch]),
     ];
     for (payments, expected) in rows {
-        assert_eq!(accept(&intake, payments).await, expected, "{payments:?}");
+        assert_eq!(accept(&worker, payments).await, expected, "{payments:?}");
     }
 }
 
@@ -102,13 +108,72 @@ async fn the_first_content_under_an_id_stands() {
 #[tokio::test]
 async fn a_full_intake_is_overload() {
     let nats = TestNats::start().await;
-    let mut intake = intake(&nats).await;
+    let mut worker = worker(&nats).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     async_nats::jetstream::new(client).delete_stream("PAY_ACCEPTED").await.unwrap();
-    intake.pipeline.accepted_messages_max = 2;
-    intake.broker.declare_all(&intake.pipeline).await.unwrap();
-    assert_eq!(accept(&intake, &[("A", "1"), ("B", "1")]).await, [Acceptance::Accepted; 2]);
-    assert_eq!(accept(&intake, &[("C", "1"), ("D", "1")]).await, [Acceptance::Failed(Code::Overloaded); 2]);
-    assert_eq!(accept(&intake, &[("C", "1")]).await, [Acceptance::Failed(Code::Overloaded)]);
-    assert_eq!(accept(&intake, &[("A", "1")]).await, [Acceptance::Replayed]);
+    worker.pipeline.accepted_messages_max = 2;
+    worker.streams.declare_all(&worker.pipeline).await.unwrap();
+    assert_eq!(accept(&worker, &[("A", "1"), ("B", "1")]).await, [Acceptance::Accepted; 2]);
+    assert_eq!(accept(&worker, &[("C", "1"), ("D", "1")]).await, [Acceptance::Failed(Code::Overloaded); 2]);
+    assert_eq!(accept(&worker, &[("C", "1")]).await, [Acceptance::Failed(Code::Overloaded)]);
+    assert_eq!(accept(&worker, &[("A", "1")]).await, [Acceptance::Replayed]);
+}
+
+/// A worker on memory.
+async fn worker_in_memory() -> Worker<MemoryStreams, MemoryLedger> {
+    let (streams, pipeline) = (MemoryStreams::default(), PipelineConfig::default());
+    streams.declare_all(&pipeline).await.unwrap();
+    Worker { streams, ledger: MemoryLedger::default(), pipeline }
+}
+
+/// What was published without an answer is read back: what is found is told, what is not may yet arrive.
+#[tokio::test]
+async fn a_lost_answer_is_read_back() {
+    use Acceptance::{Accepted, Mismatch};
+    const UNKNOWN: Acceptance = Acceptance::Failed(Code::AcceptanceUnknown);
+    let rows: [(&[(&str, &str)], bool, usize, &[Acceptance]); 5] = [
+        // Payments, whether they are stored, calls until the broker is away.
+        (&[("B", "1"), ("C", "1")], true, usize::MAX, &[Accepted, Accepted]),
+        (&[("B", "1"), ("C", "1")], false, usize::MAX, &[UNKNOWN, UNKNOWN]),
+        (&[("A", "2"), ("B", "1")], false, usize::MAX, &[Mismatch, UNKNOWN]),
+        (&[("B", "1"), ("B", "2")], true, usize::MAX, &[Accepted, Mismatch]),
+        (&[("B", "1"), ("C", "1")], true, 1, &[UNKNOWN, UNKNOWN]),
+    ];
+    for (payments, is_stored, calls, expected) in rows {
+        let worker = worker_in_memory().await;
+        assert_eq!(accept(&worker, &[("A", "1")]).await, [Accepted]);
+        worker.streams.lose_next_answer(is_stored);
+        worker.streams.begin_outage_after(calls);
+        assert_eq!(accept(&worker, payments).await, expected, "{payments:?}, stored: {is_stored}, away after {calls}");
+    }
+}
+
+/// What the ledger knows needs no intake; what it cannot be asked about is not stored, unless the id is ours.
+#[tokio::test]
+async fn the_ledger_is_asked_first_about_ids_of_clients() {
+    use Acceptance::{Accepted, Mismatch, Replayed};
+    const UNAVAILABLE: Acceptance = Acceptance::Failed(Code::Unavailable);
+    let worker = worker_in_memory().await;
+    let dead = PaymentAccepted { payment: payment("A", "1"), fingerprint: payment("A", "1").fingerprint() };
+    worker.ledger.bury(dead.payment.key(), &HopMessage::from(dead).encode().unwrap());
+    worker.ledger.bury(payment("B", "1").key(), b"not a message");
+    assert_eq!(accept(&worker, &[("A", "1"), ("A", "2"), ("B", "1"), ("C", "1")]).await, [Replayed, Mismatch, Mismatch, Accepted]);
+
+    worker.ledger.fall_silent();
+    let rows = [(IdOrigin::Client, "C", UNAVAILABLE), (IdOrigin::Client, "D", UNAVAILABLE), (IdOrigin::Gateway, "E", Accepted)];
+    for (origin, id, expected) in rows {
+        assert_eq!(accept_of(&worker, origin, &[(id, "1")]).await, [expected], "{id}");
+    }
+}
+
+/// An intake that has vanished is declared again; one that is away is told of.
+#[tokio::test]
+async fn an_intake_that_is_missing_is_declared_and_one_that_is_away_is_not_waited_for() {
+    let worker = worker_in_memory().await;
+    worker.streams.lose(Stream::Accepted);
+    assert_eq!(accept(&worker, &[("A", "1")]).await, [Acceptance::Accepted]);
+    worker.streams.begin_outage_after(0);
+    assert_eq!(accept(&worker, &[("B", "1")]).await, [Acceptance::Failed(Code::Unavailable)]);
+    worker.streams.end_outage();
+    assert_eq!(accept(&worker, &[("A", "1"), ("B", "1")]).await, [Acceptance::Replayed, Acceptance::Accepted]);
 }

@@ -2,12 +2,8 @@
 //!
 //! A body is read before its request takes a place: whoever sends slowly, or never, keeps nobody out but himself.
 
-use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use hyper::Request;
-use hyper::body::Incoming;
-use runtime::config::{GatewayConfig, HttpConfig};
-use runtime::http::read_json;
+use runtime::config::GatewayConfig;
 use std::num::NonZeroU32;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wire::{Code, Problem};
@@ -52,12 +48,6 @@ impl Admission {
         self.at_the_ledger
             .try_acquire()
             .map_err(|_| Problem::new(Code::Overloaded, "more requests wait for the ledger than the gateway lets"))
-    }
-
-    /// A JSON body, and then a place for its request.
-    pub(crate) async fn enter_with_json(&self, request: Request<Incoming>, http: &HttpConfig) -> Result<(Bytes, Place<'_>), Problem> {
-        let body = read_json(request, http).await?;
-        Ok((body, self.enter()?))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use crate::accept::Acceptor;
 use crate::admission::Admission;
-use crate::routes::Routes;
+use crate::http::Routes;
+use crate::payments::Payments;
 use crate::status::StatusReader;
 use runtime::broker::{Broker, BrokerError};
 use runtime::config::{Config, PostgresConfig};
 use runtime::drain::Drain;
-use runtime::http::{BindError, Check, Health, bind, serve, server_checks};
+use runtime::http::{BindError, BodyLimit, Check, Health, bind, serve, server_checks};
 use runtime::telemetry::{Metrics, TelemetryError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,14 +84,15 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let (acceptor, accepting) =
         Acceptor::start(broker.clone(), ledgers.look_ups.clone(), config.pipeline.clone(), config.gateway.in_flight_max);
     tokio::spawn(supervise(accepting, drain.clone()));
+    let admission = Arc::new(Admission::new(&config.gateway));
+    let status = StatusReader { ledger: ledgers.reads.clone(), streams: broker.clone(), shards: config.pipeline.shards };
     let routes = Arc::new(Routes {
         health: Health { checks, drain: drain.clone(), metrics: metrics.clone() },
-        admission: Admission::new(&config.gateway),
-        acceptor,
-        status: StatusReader { store: ledgers.reads.clone(), broker: broker.clone(), shards: config.pipeline.shards },
+        admission: admission.clone(),
+        payments: Payments { admission, acceptor, status, fresh_id: runtime::ids::fresh },
         broker: broker.clone(),
         store: ledgers.reads.clone(),
-        http: config.http.clone(),
+        body_limit: BodyLimit::of(&config.http),
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
     });
     let mut servers = JoinSet::new();

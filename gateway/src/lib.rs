@@ -1,16 +1,21 @@
 //! The HTTP border: judges the form of requests, makes accepted payments durable, tells their status.
 //!
 //! The border judges form, the stages judge facts: nothing here looks an account up to accept a payment.
+//! `http` is the only face so far; what it does with payments, `payments` does for every other one as well.
 
 pub mod gateway;
 
-mod accept;
-mod accounts;
-mod admission;
+mod http;
+
 mod payments;
 mod request;
-#[cfg(test)]
-mod request_sizes;
-mod routes;
+
+mod accept;
+mod admission;
 mod status;
 mod view;
+
+#[cfg(test)]
+mod memory_ledger;
+#[cfg(test)]
+mod request_sizes;

@@ -1,53 +1,80 @@
 //! Reading a payment request: parsed once into a payment that is right in form.
 
-use domain::{Payment, PaymentId, Tenant};
+use domain::{Metadata, Payment, PaymentId, Tenant};
 use sha2::{Digest, Sha256};
 use wire::object::{RequestObject, account, amount, currency};
-use wire::{Code, Problem};
+use wire::{Caller, Code, Problem};
 
-/// A payment request that is right in form.
+/// A payment request as it was written: every field is there and of its kind, and nothing of it is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PaymentRequest {
-    /// The payment.
-    pub(crate) payment: Payment,
-    /// Whether the client chose the id, or a key that the id follows from: then it may have been used before.
-    pub(crate) is_named_by_client: bool,
+    /// The idempotency key that came with it.
+    key: Option<String>,
+    id: Option<String>,
+    source_account: String,
+    destination_account: String,
+    /// In decimal digits.
+    amount: String,
+    currency: String,
+    destination_currency: Option<String>,
+    description: Option<String>,
+    metadata: Option<Metadata>,
+}
+
+/// Who chose the id of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdOrigin {
+    /// The client, by an id or by a key that the id follows from: it may have been used before.
+    Client,
+    /// We: it is new by construction.
+    Gateway,
 }
 
 /// The longest idempotency key, in characters.
 const KEY_LENGTH_MAX: usize = 255;
 
-/// Reads a request body and the `Idempotency-Key` that came with it. `fresh_id` names a payment that the client has not.
-pub(crate) fn parse(body: &[u8], key: Option<&str>, tenant: Tenant, fresh_id: impl FnOnce() -> String) -> Result<PaymentRequest, Problem> {
-    let mut object = RequestObject::parse(body)?;
-    let id = object.take_text("id")?;
-    let (source, destination) = (object.require_text("source_account")?, object.require_text("destination_account")?);
-    let (digits, code) = (object.require_decimal("amount")?, object.require_text("currency")?);
-    let destination_code = object.take_text("destination_currency")?;
-    let description = object.take_text("description")?;
-    let metadata = object.take_object("metadata")?;
-    object.finish()?;
-    if description.as_ref().is_some_and(|text| text.contains('\0')) {
-        return Err(Problem::new(Code::MalformedJson, "description must not contain the character U+0000"));
+impl PaymentRequest {
+    /// Reads a request in JSON, and the idempotency key that came with it.
+    pub(crate) fn of_json(body: &[u8], key: Option<String>) -> Result<PaymentRequest, Problem> {
+        let mut object = RequestObject::parse(body)?;
+        let id = object.take_text("id")?;
+        let (source_account, destination_account) = (object.require_text("source_account")?, object.require_text("destination_account")?);
+        let (amount, currency) = (object.require_decimal("amount")?, object.require_text("currency")?);
+        let destination_currency = object.take_text("destination_currency")?;
+        let description = object.take_text("description")?;
+        let metadata = object.take_object("metadata")?;
+        object.finish()?;
+        Ok(PaymentRequest { key, id, source_account, destination_account, amount, currency, destination_currency, description, metadata })
     }
-    let key = key.map(unquote).transpose()?;
-    if let (Some(id), Some(key)) = (&id, key)
-        && id != key
-    {
-        return Err(Problem::new(Code::IdKeyConflict, "id and Idempotency-Key must be equal when both are given"));
+
+    /// The payment that the caller asks for, if the request is right in form. `fresh_id` names one that the client has not.
+    pub(crate) fn check(self, caller: &Caller, fresh_id: impl FnOnce() -> String) -> Result<(Payment, IdOrigin), Problem> {
+        if self.description.as_ref().is_some_and(|text| text.contains('\0')) {
+            return Err(Problem::new(Code::MalformedJson, "description must not contain the character U+0000"));
+        }
+        let key = self.key.as_deref().map(unquote).transpose()?;
+        if let (Some(id), Some(key)) = (&self.id, key)
+            && id != key
+        {
+            return Err(Problem::new(Code::IdKeyConflict, "id and Idempotency-Key must be equal when both are given"));
+        }
+        let tenant = caller.tenant.clone();
+        let (id, origin) = match self.id.or_else(|| key.map(|key| id_of_key(&tenant, key))) {
+            Some(id) => (id, IdOrigin::Client),
+            None => (fresh_id(), IdOrigin::Gateway),
+        };
+        let id = PaymentId::parse(id).map_err(|error| Problem::new(Code::InvalidId, format!("id {error}")))?;
+        let source_account = account("source_account", self.source_account)?;
+        let destination_account = account("destination_account", self.destination_account)?;
+        let amount = amount("amount", &self.amount, currency("currency", &self.currency)?)?;
+        let destination_currency = self.destination_currency.map(|code| currency("destination_currency", &code)).transpose()?;
+        if source_account == destination_account {
+            return Err(Problem::new(Code::SameAccount, "source_account and destination_account must differ"));
+        }
+        let (description, metadata) = (self.description, self.metadata);
+        let payment = Payment { tenant, id, source_account, destination_account, amount, destination_currency, description, metadata };
+        Ok((payment, origin))
     }
-    let is_named_by_client = id.is_some() || key.is_some();
-    let id = id.or_else(|| key.map(|key| id_of_key(&tenant, key))).unwrap_or_else(fresh_id);
-    let id = PaymentId::parse(id).map_err(|error| Problem::new(Code::InvalidId, format!("id {error}")))?;
-    let source_account = account("source_account", source)?;
-    let destination_account = account("destination_account", destination)?;
-    let amount = amount("amount", &digits, currency("currency", &code)?)?;
-    let destination_currency = destination_code.map(|code| currency("destination_currency", &code)).transpose()?;
-    if source_account == destination_account {
-        return Err(Problem::new(Code::SameAccount, "source_account and destination_account must differ"));
-    }
-    let payment = Payment { tenant, id, source_account, destination_account, amount, destination_currency, description, metadata };
-    Ok(PaymentRequest { payment, is_named_by_client })
 }
 
 /// A key as it was meant: bare, or a quoted string as the idempotency header's draft has it.
@@ -77,8 +104,9 @@ mod tests {
     const GOOD: &str =
         r#"{"id":"PAY-001","currency":"USD","amount":123.45,"source_account":"ACC_SRC_ABC","destination_account":"ACC_DST_DEF"}"#;
 
-    fn read(body: &str, key: Option<&str>) -> Result<PaymentRequest, Code> {
-        parse(body.as_bytes(), key, Tenant::default(), || "fresh".to_owned()).map_err(|problem| problem.code)
+    fn read(body: &str, key: Option<&str>) -> Result<(Payment, IdOrigin), Code> {
+        let request = PaymentRequest::of_json(body.as_bytes(), key.map(str::to_owned));
+        request.and_then(|request| request.check(&Caller::default(), || "fresh".to_owned())).map_err(|problem| problem.code)
     }
 
     /// The good request with one field changed; `null` takes it out.
@@ -136,21 +164,21 @@ mod tests {
         let derived = "6871c9bc26216830dae1367da20d3923";
         let long = "k".repeat(256);
         let rows = [
-            (GOOD, None, Ok(("PAY-001", true))),
-            (GOOD, Some("PAY-001"), Ok(("PAY-001", true))),
-            (GOOD, Some("\"PAY-001\""), Ok(("PAY-001", true))),
+            (GOOD, None, Ok(("PAY-001", IdOrigin::Client))),
+            (GOOD, Some("PAY-001"), Ok(("PAY-001", IdOrigin::Client))),
+            (GOOD, Some("\"PAY-001\""), Ok(("PAY-001", IdOrigin::Client))),
             (GOOD, Some("other"), Err(Code::IdKeyConflict)),
-            (&anonymous, None, Ok(("fresh", false))),
-            (&anonymous, Some("order-42"), Ok((derived, true))),
-            (&anonymous, Some("\"order-42\""), Ok((derived, true))),
+            (&anonymous, None, Ok(("fresh", IdOrigin::Gateway))),
+            (&anonymous, Some("order-42"), Ok((derived, IdOrigin::Client))),
+            (&anonymous, Some("\"order-42\""), Ok((derived, IdOrigin::Client))),
             (&anonymous, Some(""), Err(Code::MalformedJson)),
             (&anonymous, Some("\"\""), Err(Code::MalformedJson)),
             (&anonymous, Some("tab\there"), Err(Code::MalformedJson)),
             (&anonymous, Some(long.as_str()), Err(Code::MalformedJson)),
         ];
         for (body, key, expected) in rows {
-            let found = read(body, key).map(|request| (request.payment.id.to_string(), request.is_named_by_client));
-            assert_eq!(found, expected.map(|(id, named)| (id.to_owned(), named)), "{key:?}");
+            let found = read(body, key).map(|(payment, origin)| (payment.id.to_string(), origin));
+            assert_eq!(found, expected.map(|(id, origin)| (id.to_owned(), origin)), "{key:?}");
         }
     }
 }

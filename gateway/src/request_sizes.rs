@@ -1,12 +1,12 @@
 //! Sizes are bounded by construction: whatever a client sends, an accepted message is at most 2 KiB longer than the body, and
 //! each message after it at most 2 KiB longer than the one before.
 
-use crate::request::parse;
+use crate::request::PaymentRequest;
 use domain::facts::{AppliedRate, Facts, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Money, Payment, Refusal, StageName, Tenant, Timestamp};
-use wire::HopMessage;
 use wire::message::{FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened};
+use wire::{Caller, HopMessage};
 
 /// The longest body that the border reads by default.
 const BODY_BYTES: usize = 16 << 10;
@@ -98,9 +98,10 @@ fn no_message_outgrows_its_request() {
         let body = body(fields, open, unit, close);
         assert_eq!(body.len(), BODY_BYTES, "{about}");
         // The longest id that we make ourselves, and a tenant as long as one can be.
-        let tenant = Tenant::parse("t".repeat(64)).unwrap();
-        let request = parse(&body, None, tenant, || "f".repeat(64)).unwrap_or_else(|problem| panic!("{about}: {problem:?}"));
-        for journey in journeys(request.payment) {
+        let caller = Caller { tenant: Tenant::parse("t".repeat(64)).unwrap() };
+        let checked = PaymentRequest::of_json(&body, None).and_then(|request| request.check(&caller, || "f".repeat(64)));
+        let (payment, _) = checked.unwrap_or_else(|problem| panic!("{about}: {problem:?}"));
+        for journey in journeys(payment) {
             let mut before = BODY_BYTES;
             for message in journey {
                 let bytes = message.encode().unwrap().len();

@@ -5,18 +5,19 @@
 
 use crate::view::PaymentView;
 use domain::PaymentKey;
-use runtime::broker::{Broker, BrokerError, Stored};
-use store::{OpenDeadLetter, Store};
+use domain::facts::RecordState;
+use runtime::broker::{BrokerError, Stored, Streams};
+use runtime::process::chain;
+use store::{BorderLedger, OpenDeadLetter};
 use wire::message::{PaymentAccepted, PaymentQuoted, PaymentReserved, PaymentScreened};
 use wire::{Code, Hop, Problem, Stream, Subject, envelope};
 
 /// Reads the status of payments.
 #[derive(Clone)]
-pub(crate) struct StatusReader {
-    /// The ledger.
-    pub(crate) store: Store,
+pub(crate) struct StatusReader<B, L> {
+    pub(crate) ledger: L,
     /// The intake and the derived streams.
-    pub(crate) broker: Broker,
+    pub(crate) streams: B,
     /// Of the derived streams.
     pub(crate) shards: u16,
 }
@@ -25,22 +26,22 @@ fn silent(what: &str) -> Problem {
     Problem::new(Code::Unavailable, format!("{what} does not answer, so the status is not known"))
 }
 
-impl StatusReader {
+impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
     /// The payment's status; nothing when ledger and intake both say that there is none.
     pub(crate) async fn read(&self, key: &PaymentKey) -> Result<Option<PaymentView>, Problem> {
-        let row = self.store.status(key).await.map_err(|error| {
-            tracing::warn!(%error, "a status cannot be read");
+        let row = self.ledger.status(key).await.map_err(|error| {
+            tracing::warn!(error = chain(&error), "a status cannot be read");
             silent("the ledger")
         })?;
         if let Some(record) = &row.record {
             let view = PaymentView::of_record(record);
-            let is_open = matches!(record.state, domain::facts::RecordState::Reserved(_));
+            let is_open = matches!(record.state, RecordState::Reserved(_));
             return Ok(Some(if is_open && row.dead.is_some() { view.dead() } else { view }));
         }
         if let Some(letter) = &row.dead {
             return Ok(Some(dead_view(key, letter)));
         }
-        let accepted = self.broker.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, key)).await.map_err(|error| outage(&error))?;
+        let accepted = self.streams.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, key)).await.map_err(|error| outage(&error))?;
         match accepted {
             None => Ok(None),
             Some(accepted) => self.pending(key, &accepted).await.map(Some),
@@ -54,9 +55,9 @@ impl StatusReader {
         };
         let shard = payment.source_key().shard(self.shards);
         let view = PaymentView::pending(&payment).at(Hop::Accepted, accepted.accepted_at());
-        for hop in [Hop::Reserved, Hop::Quoted, Hop::Screened] {
-            let stored = self.broker.last(Stream::of(hop, shard), &Subject::of(hop, shard, key)).await.map_err(|error| outage(&error))?;
-            if let Some(further) = stored.and_then(|stored| further(view.clone(), hop, &stored.payload)) {
+        for (hop, read) in Hop::ALL.into_iter().rev().filter_map(|hop| Some((hop, reader(hop)?))) {
+            let stored = self.streams.last(Stream::of(hop, shard), &Subject::of(hop, shard, key)).await.map_err(|error| outage(&error))?;
+            if let Some(further) = stored.and_then(|stored| read(&view, &stored.payload)) {
                 return Ok(further);
             }
         }
@@ -69,21 +70,25 @@ fn outage(error: &BrokerError) -> Problem {
     silent("the intake")
 }
 
-/// The view with what a derived message adds; nothing when it cannot be read.
-fn further(view: PaymentView, hop: Hop, payload: &[u8]) -> Option<PaymentView> {
+/// The view with what a derived message adds; nothing when the message cannot be read.
+type Reader = fn(&PaymentView, &[u8]) -> Option<PaymentView>;
+
+/// What reads the messages of a hop that a pending payment may have behind it.
+fn reader(hop: Hop) -> Option<Reader> {
     match hop {
-        Hop::Reserved => {
-            let message: PaymentReserved = envelope::decode(payload).ok()?;
-            Some(view.screened(&message.screening).quoted(&message.quote).at(Hop::Reserved, message.reserved_at))
-        }
-        Hop::Quoted => {
-            let message: PaymentQuoted = envelope::decode(payload).ok()?;
-            Some(view.screened(&message.screening).quoted(&message.quote))
-        }
-        Hop::Screened => {
+        Hop::Screened => Some(|view, payload| {
             let message: PaymentScreened = envelope::decode(payload).ok()?;
-            Some(view.screened(&message.screening))
-        }
+            Some(view.clone().screened(&message.screening))
+        }),
+        Hop::Quoted => Some(|view, payload| {
+            let message: PaymentQuoted = envelope::decode(payload).ok()?;
+            Some(view.clone().screened(&message.screening).quoted(&message.quote))
+        }),
+        Hop::Reserved => Some(|view, payload| {
+            let message: PaymentReserved = envelope::decode(payload).ok()?;
+            Some(view.clone().screened(&message.screening).quoted(&message.quote).at(Hop::Reserved, message.reserved_at))
+        }),
+        // Every pending payment has the first behind it, and how one has ended is for the ledger to tell.
         Hop::Accepted | Hop::Rejected | Hop::Finished => None,
     }
 }
@@ -95,3 +100,7 @@ fn dead_view(key: &PaymentKey, letter: &OpenDeadLetter) -> PaymentView {
         Err(_) => PaymentView::unreadable(key.id.as_str(), "dead"),
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -80,6 +80,11 @@ impl PaymentView {
         }
     }
 
+    /// Which payment.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// A payment that is in the ledger.
     pub(crate) fn of_record(record: &PaymentRecord) -> PaymentView {
         let view = PaymentView::pending(&record.facts.payment).at(Hop::Accepted, record.facts.accepted_at);

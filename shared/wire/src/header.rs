@@ -3,6 +3,8 @@
 use domain::Timestamp;
 use std::borrow::Cow;
 
+/// On a request to a service: the caller's tenant; absent for the default one.
+pub const TENANT: &str = "Kilat-Tenant";
 /// On a service's reply: `true` when the operation had been done before and this is its answer again.
 pub const REPLAYED: &str = "Kilat-Replayed";
 

@@ -4,6 +4,7 @@
 //! type exists for what is known *after* each hop, so no field of it is ever "not yet". The committed files in
 //! `tests/golden` are the wire format: a change of theirs is a change for everyone who reads the streams.
 
+pub mod caller;
 pub mod dead_letter;
 pub mod envelope;
 pub mod header;
@@ -20,6 +21,7 @@ pub mod subject;
 mod own_object;
 mod record;
 
+pub use caller::Caller;
 pub use domain::StageName;
 pub use message::{HopMessage, Message};
 pub use problem::{Code, Problem};

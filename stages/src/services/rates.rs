@@ -1,10 +1,9 @@
 //! `fx.rate` and `fx.convert`: the mid-market rate, and amounts at it. Nothing is quoted or kept.
 
 use crate::pipeline::rate_book::RateBooks;
-use bytes::Bytes;
 use domain::fx::{BookRate, convert};
 use domain::{Currency, Money, Refusal};
-use runtime::broker::{Reply, ServiceHandler};
+use runtime::broker::{Call, Reply, ServiceHandler};
 use std::sync::Arc;
 use wire::object::{RequestObject, amount, currency};
 use wire::service::{ConvertReply, Endpoint, RateReply};
@@ -17,13 +16,15 @@ pub(crate) struct RateService {
 }
 
 impl ServiceHandler for RateService {
-    async fn answer(&self, endpoint: Endpoint, bodies: Vec<Bytes>) -> Vec<Result<Reply, Problem>> {
-        let answer = |body: &Bytes| match endpoint {
-            Endpoint::Rate => self.rate(body),
-            Endpoint::Convert => self.convert(body),
-            _ => Err(Problem::new(Code::NotFound, "the fx service has no such endpoint")),
+    async fn answer(&self, endpoint: Endpoint, calls: Vec<Call>) -> Vec<Result<Reply, Problem>> {
+        let answer = |call: &Call| match endpoint {
+            Endpoint::Rate => self.rate(&call.body),
+            Endpoint::Convert => self.convert(&call.body),
+            Endpoint::Balance | Endpoint::Open | Endpoint::Deposit | Endpoint::Score => {
+                Err(Problem::new(Code::NotFound, "the fx service has no such endpoint"))
+            }
         };
-        bodies.iter().map(answer).collect()
+        calls.iter().map(answer).collect()
     }
 }
 

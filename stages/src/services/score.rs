@@ -2,10 +2,8 @@
 
 use crate::pipeline::velocities::Velocities;
 use crate::services::rates::reply;
-use bytes::Bytes;
 use domain::risk::{RiskLimits, assess};
-use domain::{AccountKey, Tenant};
-use runtime::broker::{Reply, ServiceHandler};
+use runtime::broker::{Call, Reply, ServiceHandler};
 use std::sync::Arc;
 use wire::object::{RequestObject, account, amount, currency};
 use wire::service::{Decision, Endpoint, ScoreReply};
@@ -20,23 +18,25 @@ pub(crate) struct ScoreService {
 }
 
 impl ServiceHandler for ScoreService {
-    async fn answer(&self, endpoint: Endpoint, bodies: Vec<Bytes>) -> Vec<Result<Reply, Problem>> {
-        let answer = |body: &Bytes| match endpoint {
-            Endpoint::Score => self.score(body),
-            _ => Err(Problem::new(Code::NotFound, "the risk service has no such endpoint")),
+    async fn answer(&self, endpoint: Endpoint, calls: Vec<Call>) -> Vec<Result<Reply, Problem>> {
+        let answer = |call: &Call| match endpoint {
+            Endpoint::Score => self.score(call),
+            Endpoint::Balance | Endpoint::Open | Endpoint::Deposit | Endpoint::Rate | Endpoint::Convert => {
+                Err(Problem::new(Code::NotFound, "the risk service has no such endpoint"))
+            }
         };
-        bodies.iter().map(answer).collect()
+        calls.iter().map(answer).collect()
     }
 }
 
 impl ScoreService {
-    fn score(&self, body: &[u8]) -> Result<Reply, Problem> {
-        let mut request = RequestObject::parse(body)?;
+    fn score(&self, call: &Call) -> Result<Reply, Problem> {
+        let mut request = RequestObject::parse(&call.body)?;
         let (id, code) = (request.require_text("account")?, request.require_text("currency")?);
         let digits = request.require_decimal("amount")?;
         request.finish()?;
         let currency = currency("currency", &code)?;
-        let account = AccountKey { tenant: Tenant::default(), id: account("account", id)? };
+        let account = call.caller.account(account("account", id)?);
         let amount = amount("amount", &digits, currency)?;
         let velocity = self.velocities.with_one_more(&account, amount, runtime::clock::now());
         let assessment = assess(amount, velocity, &self.limits);

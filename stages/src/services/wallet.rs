@@ -2,10 +2,9 @@
 
 use crate::faults::problem;
 use crate::services::rates::reply;
-use bytes::Bytes;
-use domain::{AccountKey, Currency, Money, OperationId, Tenant};
+use domain::{AccountKey, Currency, Money, OperationId};
 use futures::future::join_all;
-use runtime::broker::{Reply, ServiceHandler};
+use runtime::broker::{Call, Reply, ServiceHandler};
 use std::collections::{BTreeSet, HashMap};
 use store::{Account, Deposit, DepositOutcome, Opening, Store};
 use wire::object::{RequestObject, account, amount, currency};
@@ -26,12 +25,14 @@ struct DepositRequest {
 }
 
 impl ServiceHandler for Wallet {
-    async fn answer(&self, endpoint: Endpoint, bodies: Vec<Bytes>) -> Vec<Result<Reply, Problem>> {
+    async fn answer(&self, endpoint: Endpoint, calls: Vec<Call>) -> Vec<Result<Reply, Problem>> {
         match endpoint {
-            Endpoint::Balance => join_all(bodies.iter().map(|body| self.balance(body))).await,
-            Endpoint::Open => join_all(bodies.iter().map(|body| self.open(body))).await,
-            Endpoint::Deposit => self.deposit_all(&bodies).await,
-            _ => bodies.iter().map(|_| Err(Problem::new(Code::NotFound, "the wallet service has no such endpoint"))).collect(),
+            Endpoint::Balance => join_all(calls.iter().map(|call| self.balance(call))).await,
+            Endpoint::Open => join_all(calls.iter().map(|call| self.open(call))).await,
+            Endpoint::Deposit => self.deposit_all(&calls).await,
+            Endpoint::Rate | Endpoint::Convert | Endpoint::Score => {
+                calls.iter().map(|_| Err(Problem::new(Code::NotFound, "the wallet service has no such endpoint"))).collect()
+            }
         }
     }
 }
@@ -40,16 +41,13 @@ fn no_account() -> Problem {
     Problem::new(Code::NotFound, "there is no such account")
 }
 
-fn key(name: &str, id: String) -> Result<AccountKey, Problem> {
-    Ok(AccountKey { tenant: Tenant::default(), id: account(name, id)? })
-}
-
 impl Wallet {
-    async fn balance(&self, body: &[u8]) -> Result<Reply, Problem> {
-        let mut request = RequestObject::parse(body)?;
+    async fn balance(&self, call: &Call) -> Result<Reply, Problem> {
+        let mut request = RequestObject::parse(&call.body)?;
         let id = request.require_text("account_id")?;
         request.finish()?;
-        let found = self.store.account(&key("account_id", id)?).await.map_err(|error| problem(&error))?.ok_or_else(no_account)?;
+        let key = call.caller.account(account("account_id", id)?);
+        let found = self.store.account(&key).await.map_err(|error| problem(&error))?.ok_or_else(no_account)?;
         reply(&BalanceReply {
             currency: found.currency,
             balance: found.balance.to_decimal_string(),
@@ -59,11 +57,11 @@ impl Wallet {
         })
     }
 
-    async fn open(&self, body: &[u8]) -> Result<Reply, Problem> {
-        let mut request = RequestObject::parse(body)?;
+    async fn open(&self, call: &Call) -> Result<Reply, Problem> {
+        let mut request = RequestObject::parse(&call.body)?;
         let (id, code) = (request.require_text("id")?, request.require_text("currency")?);
         request.finish()?;
-        let (key, currency) = (key("id", id)?, currency("currency", &code)?);
+        let (key, currency) = (call.caller.account(account("id", id)?), currency("currency", &code)?);
         match self.store.open_account(&key, currency).await.map_err(|error| problem(&error))? {
             Opening::Opened(opened) => reply(&account_reply(opened)),
             Opening::Replayed(opened) => Ok(Reply { replayed: true, ..reply(&account_reply(opened))? }),
@@ -72,12 +70,12 @@ impl Wallet {
     }
 
     /// All waiting deposits in one transaction.
-    async fn deposit_all(&self, bodies: &[Bytes]) -> Vec<Result<Reply, Problem>> {
-        let requests: Vec<Result<DepositRequest, Problem>> = bodies.iter().map(|body| parse_deposit(body)).collect();
+    async fn deposit_all(&self, calls: &[Call]) -> Vec<Result<Reply, Problem>> {
+        let requests: Vec<Result<DepositRequest, Problem>> = calls.iter().map(parse_deposit).collect();
         let accounts: BTreeSet<AccountKey> = requests.iter().flatten().map(|request| request.account.clone()).collect();
         let currencies = match self.store.account_currencies(&accounts).await {
             Ok(currencies) => currencies,
-            Err(error) => return bodies.iter().map(|_| Err(problem(&error))).collect(),
+            Err(error) => return calls.iter().map(|_| Err(problem(&error))).collect(),
         };
         let checked: Vec<Result<Deposit, Problem>> = requests.into_iter().map(|request| check_deposit(request?, &currencies)).collect();
         let deposits: Vec<Deposit> = checked.iter().flatten().cloned().collect();
@@ -95,13 +93,13 @@ impl Wallet {
     }
 }
 
-fn parse_deposit(body: &[u8]) -> Result<DepositRequest, Problem> {
-    let mut request = RequestObject::parse(body)?;
+fn parse_deposit(call: &Call) -> Result<DepositRequest, Problem> {
+    let mut request = RequestObject::parse(&call.body)?;
     let (account_id, id) = (request.require_text("account_id")?, request.require_text("id")?);
     let digits = request.require_decimal("amount")?;
     request.finish()?;
     let id = OperationId::parse(id).map_err(|error| Problem::new(Code::InvalidId, format!("id {error}")))?;
-    Ok(DepositRequest { account: key("account_id", account_id)?, id, digits })
+    Ok(DepositRequest { account: call.caller.account(account("account_id", account_id)?), id, digits })
 }
 
 fn check_deposit(request: DepositRequest, currencies: &HashMap<AccountKey, Currency>) -> Result<Deposit, Problem> {
@@ -137,11 +135,13 @@ fn account_reply(account: Account) -> AccountReply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::AccountId;
+    use wire::Caller;
 
     #[test]
     fn a_deposit_that_did_not_come_in_says_why() {
         let amount = Money::new(100, Currency::EUR);
-        let account = key("account_id", "A".to_owned()).unwrap();
+        let account = Caller::default().account(AccountId::parse("A").unwrap());
         let rows = [
             (DepositOutcome::Locked, Code::Unavailable),
             (DepositOutcome::TooLarge, Code::AmountTooLarge),

@@ -27,4 +27,4 @@ pub use publish::Outgoing;
 pub use read::Stored;
 pub use scan::{AcceptedHead, Bounds, Progress};
 pub use seam::Streams;
-pub use services::{Reply, ServiceHandler};
+pub use services::{Call, Reply, ServiceHandler};

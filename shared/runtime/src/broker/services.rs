@@ -2,18 +2,46 @@
 
 use super::ready::ready;
 use super::{Broker, BrokerError};
-use async_nats::RequestErrorKind;
 use async_nats::header::HeaderMap;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt};
+use async_nats::{Message, RequestErrorKind};
 use bytes::Bytes;
+use domain::Tenant;
 use futures::StreamExt;
 use std::future::Future;
 use std::time::Duration;
 use wire::service::Endpoint;
-use wire::{Code, Problem, header};
+use wire::{Caller, Code, Problem, header};
 
 /// The most requests that a service answers together.
 const REQUESTS_MAX: usize = 256;
+
+/// A request to a service. The body travels as it is, everything else in headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Who asks.
+    pub caller: Caller,
+    /// JSON, equal to the HTTP body.
+    pub body: Bytes,
+}
+
+impl Call {
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::TENANT, self.caller.tenant.as_str());
+        headers
+    }
+
+    /// The call that a message is. A tenant that cannot be read is never taken for the default one.
+    fn received(message: &Message) -> Result<Call, Problem> {
+        let tenant = message.headers.as_ref().and_then(|headers| headers.get_last(header::TENANT));
+        let caller = match tenant.map(|tenant| Tenant::parse(tenant.as_str())).transpose() {
+            Ok(tenant) => tenant.map_or_else(Caller::default, |tenant| Caller { tenant }),
+            Err(invalid) => return Err(Problem::new(Code::MalformedJson, format!("{} {invalid}", header::TENANT))),
+        };
+        Ok(Call { caller, body: message.payload.clone() })
+    }
+}
 
 /// A service's good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +54,8 @@ pub struct Reply {
 
 /// Answers requests, as many at once as are waiting.
 pub trait ServiceHandler: Send + Sync + 'static {
-    /// One answer for each request body, in order.
-    fn answer(&self, endpoint: Endpoint, bodies: Vec<Bytes>) -> impl Future<Output = Vec<Result<Reply, Problem>>> + Send;
+    /// One answer for each call, in order.
+    fn answer(&self, endpoint: Endpoint, calls: Vec<Call>) -> impl Future<Output = Vec<Result<Reply, Problem>>> + Send;
 }
 
 impl Broker {
@@ -52,24 +80,40 @@ impl Broker {
                 {
                     waiting.push(request);
                 }
-                let bodies = waiting.iter().map(|request| request.message.payload.clone()).collect();
-                for (request, answer) in waiting.iter().zip(handler.answer(endpoint, bodies).await) {
-                    respond(self, request, answer).await;
-                }
+                self.answer(endpoint, waiting, handler).await;
             }
         });
         futures::future::join_all(serving).await;
         Ok(())
     }
 
+    async fn answer<H: ServiceHandler>(&self, endpoint: Endpoint, requests: Vec<Request>, handler: &H) {
+        let (mut asking, mut calls) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+        for request in requests {
+            match Call::received(&request.message) {
+                Ok(call) => {
+                    asking.push(request);
+                    calls.push(call);
+                }
+                Err(refused) => respond(self, &request, Err(refused)).await,
+            }
+        }
+        if calls.is_empty() {
+            return;
+        }
+        for (request, answer) in asking.iter().zip(handler.answer(endpoint, calls).await) {
+            respond(self, request, answer).await;
+        }
+    }
+
     /// Asks an endpoint. A problem is the service's own answer, or says that no answer came within `timeout`.
-    pub async fn ask(&self, endpoint: Endpoint, body: Bytes, timeout: Duration) -> Result<Reply, Problem> {
+    pub async fn ask(&self, endpoint: Endpoint, call: Call, timeout: Duration) -> Result<Reply, Problem> {
         let away = |detail: &str| Problem::new(Code::Unavailable, format!("the {} service {detail}", endpoint.service()));
         if self.require_connection().is_err() {
             return Err(away("cannot be reached"));
         }
         let client = self.reading.client();
-        let request = client.request(endpoint.subject(), body);
+        let request = client.request_with_headers(endpoint.subject(), call.headers(), call.body);
         let answer = match tokio::time::timeout(timeout, request).await {
             Err(_) => return Err(away("did not answer in time")),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => return Err(away("is not running")),
@@ -110,3 +154,7 @@ async fn respond(broker: &Broker, request: &Request, answer: Result<Reply, Probl
         tracing::debug!(error, "an answer could not be sent");
     }
 }
+
+#[cfg(test)]
+#[path = "services_tests.rs"]
+mod tests;

@@ -1,19 +1,19 @@
 //! The routes that every port has: health and metrics; and, on a role's own port, the routes of its service.
 
 use super::answer::{Answer, json, method_not_allowed, not_found, problem, text};
+use super::body::BodyLimit;
 use super::readiness::Check;
 use super::server::Handler;
 use super::service_routes::{Refused, service_request};
-use crate::broker::{Reply, ServiceHandler};
+use crate::broker::{Call, Reply, ServiceHandler};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
 use crate::telemetry::Metrics;
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use std::sync::Arc;
 use wire::service::Endpoint;
-use wire::{Code, Problem, Role};
+use wire::{Caller, Code, Problem, Role};
 
 /// What a process says of its own health.
 #[derive(Clone)]
@@ -67,8 +67,8 @@ impl Health {
 pub struct NoService;
 
 impl ServiceHandler for NoService {
-    async fn answer(&self, _: Endpoint, bodies: Vec<Bytes>) -> Vec<Result<Reply, Problem>> {
-        bodies.iter().map(|_| Err(Problem::new(Code::NotFound, "this role answers no requests"))).collect()
+    async fn answer(&self, _: Endpoint, calls: Vec<Call>) -> Vec<Result<Reply, Problem>> {
+        calls.iter().map(|_| Err(Problem::new(Code::NotFound, "this role answers no requests"))).collect()
     }
 }
 
@@ -95,12 +95,15 @@ impl<H: ServiceHandler> Handler for Admin<H> {
         if let Some(answer) = self.health.answer(request.method(), request.uri().path()).await {
             return answer;
         }
-        match service_request(request, &self.http).await {
-            Ok((endpoint, body)) if self.endpoints.contains(&endpoint) => match self.service.answer(endpoint, vec![body]).await.pop() {
-                Some(Ok(reply)) => text(200, "application/json", reply.body),
-                Some(Err(refused)) => problem(&refused),
-                None => problem(&Problem::new(Code::Internal, "the service gave no answer")),
-            },
+        match service_request(request, BodyLimit::of(&self.http)).await {
+            Ok((endpoint, body)) if self.endpoints.contains(&endpoint) => {
+                let call = Call { caller: Caller::default(), body };
+                match self.service.answer(endpoint, vec![call]).await.pop() {
+                    Some(Ok(reply)) => text(200, "application/json", reply.body),
+                    Some(Err(refused)) => problem(&refused),
+                    None => problem(&Problem::new(Code::Internal, "the service gave no answer")),
+                }
+            }
             Ok(_) | Err(Refused::Path) => not_found(),
             Err(Refused::Method(allow)) => method_not_allowed(allow),
             Err(Refused::Problem(refused)) => problem(&refused),

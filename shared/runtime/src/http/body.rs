@@ -9,20 +9,36 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use std::time::Duration;
 use wire::{Code, Problem};
 
-/// The bytes of a JSON body: of the right media type, within the size limit, and arrived within the time limit.
-pub async fn read_json(request: Request<Incoming>, config: &HttpConfig) -> Result<Bytes, Problem> {
+/// The largest body that a route reads, and how long it may take to arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimit {
+    /// In bytes.
+    pub bytes_max: usize,
+    /// From the head of the request to the body's end.
+    pub time_max: Duration,
+}
+
+impl BodyLimit {
+    /// The limit of every route that has none of its own.
+    pub fn of(config: &HttpConfig) -> BodyLimit {
+        BodyLimit { bytes_max: config.body_bytes_max, time_max: Duration::from_millis(config.body_timeout_ms) }
+    }
+}
+
+/// The bytes of a JSON body: of the right media type, and within the route's limit.
+pub async fn read_json(request: Request<Incoming>, limit: BodyLimit) -> Result<Bytes, Problem> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     if request.headers().contains_key(CONTENT_ENCODING) || !header(CONTENT_TYPE).is_some_and(is_json) {
         return Err(Problem::new(Code::UnsupportedMediaType, "send application/json in UTF-8, without content encoding"));
     }
-    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body may have at most {} bytes", config.body_bytes_max));
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body may have at most {} bytes", limit.bytes_max));
     // Said before a byte of it is read.
-    if request.body().size_hint().lower() > config.body_bytes_max as u64 {
+    if request.body().size_hint().lower() > limit.bytes_max as u64 {
         return Err(too_large());
     }
-    let read = Limited::new(request.into_body(), config.body_bytes_max).collect();
-    match tokio::time::timeout(Duration::from_millis(config.body_timeout_ms), read).await {
-        Err(_) => Err(Problem::new(Code::RequestTimeout, format!("the body did not arrive within {} ms", config.body_timeout_ms))),
+    let read = Limited::new(request.into_body(), limit.bytes_max).collect();
+    match tokio::time::timeout(limit.time_max, read).await {
+        Err(_) => Err(Problem::new(Code::RequestTimeout, format!("the body did not arrive within {} ms", limit.time_max.as_millis()))),
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(Code::MalformedJson, "the body ended early or was framed wrongly")),

@@ -10,7 +10,7 @@ mod service_routes;
 
 pub use admin::{Admin, Health, NoService};
 pub use answer::{Answer, json, method_not_allowed, not_found, problem, text};
-pub use body::read_json;
+pub use body::{BodyLimit, read_json};
 pub use readiness::{Check, server_checks};
 pub use server::{BindError, Handler, bind, serve};
 pub use service_routes::{Refused, query, service_request};

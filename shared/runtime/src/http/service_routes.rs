@@ -1,7 +1,6 @@
 //! The routes that micro services answer: the same request by HTTP and by NATS.
 
-use crate::config::HttpConfig;
-use crate::http::body::read_json;
+use crate::http::body::{BodyLimit, read_json};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
@@ -9,8 +8,8 @@ use serde_json::{Map, Value};
 use wire::service::Endpoint;
 use wire::{Code, Problem};
 
-/// The endpoint and its JSON request that an HTTP request stands for.
-pub async fn service_request(request: Request<Incoming>, config: &HttpConfig) -> Result<(Endpoint, Bytes), Refused> {
+/// The endpoint and its JSON request that an HTTP request stands for, its body within `limit` if it has one.
+pub async fn service_request(request: Request<Incoming>, limit: BodyLimit) -> Result<(Endpoint, Bytes), Refused> {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let get_only = |endpoint: Endpoint, body: Value| match method {
@@ -20,7 +19,7 @@ pub async fn service_request(request: Request<Incoming>, config: &HttpConfig) ->
     match path.as_str() {
         "/rate" => get_only(Endpoint::Rate, query(&request)?.into()),
         "/convert" => get_only(Endpoint::Convert, query(&request)?.into()),
-        "/score" if method == Method::POST => Ok((Endpoint::Score, read_json(request, config).await?)),
+        "/score" if method == Method::POST => Ok((Endpoint::Score, read_json(request, limit).await?)),
         "/score" => Err(Refused::Method("POST")),
         _ => match path.strip_prefix("/balance/") {
             Some(account) => get_only(Endpoint::Balance, serde_json::json!({ "account_id": account })),

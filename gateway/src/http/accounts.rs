@@ -1,32 +1,32 @@
 //! Accounts and deposits: asked of the wallet service; looked up in the ledger.
 
-use crate::payments::{IDEMPOTENCY_REPLAYED, TRUE};
-use crate::routes::Routes;
+use super::routes::Routes;
+use super::{IDEMPOTENCY_REPLAYED, TRUE};
 use bytes::Bytes;
-use domain::{AccountId, AccountKey, Tenant};
+use domain::AccountId;
 use hyper::Request;
 use hyper::body::Incoming;
 use runtime::broker::Reply;
 use runtime::http::{Answer, json, problem, text};
-use store::Store;
+use runtime::process::chain;
 use wire::object::RequestObject;
 use wire::service::{AccountReply, Endpoint};
-use wire::{Code, Problem};
+use wire::{Caller, Code, Problem};
 
 /// Opens an account.
-pub(crate) async fn open(request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
-    let (body, _place) = routes.admission.enter_with_json(request, &routes.http).await?;
-    routes.ask(Endpoint::Open, body).await.map(created)
+pub(super) async fn open(caller: &Caller, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+    let (body, _place) = routes.enter_with_json(request, routes.body_limit).await?;
+    routes.ask(caller, Endpoint::Open, body).await.map(created)
 }
 
 /// Deposits into the account that the path names.
-pub(crate) async fn deposit(account: &str, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
-    let (body, _place) = routes.admission.enter_with_json(request, &routes.http).await?;
+pub(super) async fn deposit(caller: &Caller, account: &str, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+    let (body, _place) = routes.enter_with_json(request, routes.body_limit).await?;
     let mut object = RequestObject::parse(&body)?;
     let (id, amount) = (object.require_text("id")?, object.require_decimal("amount")?);
     object.finish()?;
     let body = serde_json::json!({ "account_id": account, "id": id, "amount": amount });
-    routes.ask(Endpoint::Deposit, Bytes::from(body.to_string())).await.map(created)
+    routes.ask(caller, Endpoint::Deposit, Bytes::from(body.to_string())).await.map(created)
 }
 
 fn created(reply: Reply) -> Answer {
@@ -39,11 +39,12 @@ fn created(reply: Reply) -> Answer {
 }
 
 /// Shows an account.
-pub(crate) async fn show(account: &str, store: &Store) -> Result<Answer, Problem> {
+pub(super) async fn show(caller: &Caller, account: &str, routes: &Routes) -> Result<Answer, Problem> {
+    let _places = (routes.admission.enter_for_the_ledger()?, routes.admission.enter()?);
     let missing = || Problem::new(Code::NotFound, "there is no such account");
     let id = AccountId::parse(account).map_err(|_| missing())?;
-    let found = store.account(&AccountKey { tenant: Tenant::default(), id }).await.map_err(|error| {
-        tracing::warn!(%error, "an account cannot be read");
+    let found = routes.store.account(&caller.account(id)).await.map_err(|error| {
+        tracing::warn!(error = chain(&error), "an account cannot be read");
         Problem::new(Code::Unavailable, "the ledger is unavailable")
     })?;
     match found {

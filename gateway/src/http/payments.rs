@@ -1,0 +1,62 @@
+//! `POST /payments` and `GET /payments/{id}`.
+
+use super::routes::Routes;
+use super::{IDEMPOTENCY_REPLAYED, TRUE};
+use crate::payments::Submitted;
+use crate::request::PaymentRequest;
+use domain::PaymentId;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use runtime::http::{Answer, json, not_found, problem, read_json};
+use wire::{Caller, Code, Problem};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// When a client may ask for the status of a fresh payment, in seconds; the smallest that the header can say.
+const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Accepts a payment, or says why not.
+pub(super) async fn submit(caller: &Caller, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+    let key = idempotency_key(&request)?;
+    let body = read_json(request, routes.body_limit).await?;
+    let submitted = routes.payments.submit(caller, PaymentRequest::of_json(&body, key)?).await?;
+    Ok(accepted(&submitted))
+}
+
+fn accepted(submitted: &Submitted) -> Answer {
+    let mut answer = json(202, &submitted.view);
+    let headers = answer.headers_mut();
+    // An id is of an alphabet that needs no escaping.
+    if let Ok(location) = HeaderValue::try_from(format!("/payments/{}", submitted.view.id())) {
+        headers.insert(LOCATION, location);
+    }
+    headers.insert(RETRY_AFTER, POLL_AFTER_SECONDS);
+    if submitted.is_replayed {
+        headers.insert(IDEMPOTENCY_REPLAYED, TRUE);
+    }
+    answer
+}
+
+fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Problem> {
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY).iter();
+    let malformed = |detail| Problem::new(Code::MalformedJson, detail);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            value.to_str().map(|text| Some(text.to_owned())).map_err(|_| malformed("Idempotency-Key must be printable ASCII"))
+        }
+        (Some(_), Some(_)) => Err(malformed("Idempotency-Key may be given once")),
+    }
+}
+
+/// Tells a payment's status.
+pub(super) async fn show(caller: &Caller, id: &str, routes: &Routes) -> Result<Answer, Problem> {
+    let Ok(id) = PaymentId::parse(id) else {
+        return Ok(not_found());
+    };
+    match routes.payments.status(caller, id).await? {
+        Some(view) => Ok(json(200, &view)),
+        None => Ok(problem(&Problem::new(Code::NotFound, "there is no such payment"))),
+    }
+}

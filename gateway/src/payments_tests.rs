@@ -1,0 +1,67 @@
+use super::*;
+use crate::memory_ledger::MemoryLedger;
+use domain::Tenant;
+use runtime::broker::MemoryStreams;
+use runtime::config::{GatewayConfig, PipelineConfig};
+
+/// Payments on memory, with so many requests in flight at most.
+async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger> {
+    let (streams, ledger, pipeline) = (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
+    streams.declare_all(&pipeline).await.unwrap();
+    let config = GatewayConfig { ports: Vec::new(), requests_per_second_max: 1, in_flight_max, reply_timeout_ms: 1 };
+    let (acceptor, mut tasks) = Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max);
+    tasks.detach_all();
+    Payments {
+        admission: Arc::new(Admission::new(&config)),
+        acceptor,
+        status: StatusReader { ledger, streams, shards: pipeline.shards },
+        fresh_id: || "fresh".to_owned(),
+    }
+}
+
+fn caller(tenant: &str) -> Caller {
+    Caller { tenant: Tenant::parse(tenant).unwrap() }
+}
+
+fn request(id: Option<&str>, amount: &str) -> PaymentRequest {
+    let body = serde_json::json!({ "id": id, "source_account": "S", "destination_account": "D", "amount": amount, "currency": "USD" });
+    PaymentRequest::of_json(body.to_string().as_bytes(), None).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_is_accepted_once_for_its_caller() {
+    let payments = payments(8).await;
+    // Who asks, for which id and amount; the id that is told, and whether it was told before.
+    let rows = [
+        ("default", Some("P"), "1", Ok(("P", false))),
+        ("default", Some("P"), "1.00", Ok(("P", true))),
+        ("default", Some("P"), "2", Err(Code::IdempotencyMismatch)),
+        ("acme", Some("P"), "2", Ok(("P", false))),
+        ("acme", Some("P"), "2", Ok(("P", true))),
+        ("acme", Some("P"), "1", Err(Code::IdempotencyMismatch)),
+        ("default", Some("a b"), "1", Err(Code::InvalidId)),
+        ("default", None, "1", Ok(("fresh", false))),
+    ];
+    for (tenant, id, amount, expected) in rows {
+        let answer = payments.submit(&caller(tenant), request(id, amount)).await;
+        let found = answer.map(|submitted| (submitted.view.id().to_owned(), submitted.is_replayed)).map_err(|problem| problem.code);
+        assert_eq!(found, expected.map(|(id, is_replayed)| (id.to_owned(), is_replayed)), "{tenant}, {id:?}, {amount}");
+    }
+    for (tenant, is_there) in [("default", true), ("acme", true), ("other", false)] {
+        let found = payments.status(&caller(tenant), PaymentId::parse("P").unwrap()).await.unwrap();
+        assert_eq!(found.is_some(), is_there, "{tenant}");
+    }
+}
+
+/// Those whose ids must be looked up are turned away by name, and ids of ours still get in.
+#[tokio::test]
+async fn who_finds_no_room_is_told_which_payment_to_retry() {
+    let payments = payments(4).await;
+    let waiting: Vec<_> = std::iter::from_fn(|| payments.admission.enter_for_the_ledger().ok()).collect();
+    for (id, expected) in [(Some("P"), Err((Code::Overloaded, Some("P".to_owned())))), (None, Ok(false))] {
+        let answer = payments.submit(&Caller::default(), request(id, "1")).await;
+        assert_eq!(answer.map(|submitted| submitted.is_replayed).map_err(|problem| (problem.code, problem.id)), expected, "{id:?}");
+    }
+    drop(waiting);
+    assert_eq!(payments.submit(&Caller::default(), request(Some("P"), "1")).await.map(|submitted| submitted.is_replayed), Ok(false));
+}
