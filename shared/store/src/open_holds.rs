@@ -91,7 +91,7 @@ impl Store {
         decode_page(&rows)
     }
 
-    /// One step of the late scan: of the rows recorded after `after` and at least `age` and [`COMMIT_DELAY`] ago. The holds
+    /// One step of the late scan: of the rows recorded after `after` and at least `age` and `COMMIT_DELAY` (a minute) ago. The holds
     /// that it finds are written to `open_holds`, and the watermark moves past them. At most `rows_max` rows, and those of
     /// the last one's instant.
     pub async fn late_holds(&self, after: Timestamp, age: Duration, rows_max: u32) -> Result<HoldPage, StoreError> {

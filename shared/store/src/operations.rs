@@ -41,7 +41,7 @@ pub(crate) fn write(kind: OperationKind) -> LedgerWrite {
     LedgerWrite::new(kind, &insertion)
 }
 
-/// Binds what each operation of a [`write`] was, in their order.
+/// Binds what each operation of a [`write`](fn@write) was, in their order.
 pub(crate) fn bind<'q>(query: PgQuery<'q>, operations: &[Operation], recorded: &[Recorded]) -> PgQuery<'q> {
     OperationColumns::of(operations.iter().zip(recorded)).bind(query)
 }

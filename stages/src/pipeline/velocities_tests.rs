@@ -4,7 +4,8 @@ use runtime::broker::{MemoryStreams, Outgoing};
 use runtime::config::{Config, StackConfig};
 use std::collections::HashMap;
 use store::{Answer, HoldRequest, RecentPayment, SettleRequest, Settlement};
-use wire::{Hop, HopMessage, header};
+use wire::header::Headers;
+use wire::{Hop, HopMessage};
 
 /// The velocities are rebuilt in this second, over the minute before it.
 const NOW: i64 = 100;
@@ -75,7 +76,7 @@ async fn intake(messages: &[Accepted<'_>]) -> MemoryStreams {
         let subject = wire::Subject::of(Hop::Accepted, 0, &payment.key()).into_string();
         let payload = HopMessage::from(PaymentAccepted { payment, fingerprint }).encode().unwrap();
         let mut message = Outgoing::new(subject, payload);
-        message.headers.extend(first.map(|second| (header::ACCEPTED_AT, at(second).to_string())));
+        message.headers = first.map_or_else(Headers::default, |second| Headers::redriven(1, at(second)));
         streams.set_now(at(*stored));
         streams.publish(&message).await.unwrap();
     }

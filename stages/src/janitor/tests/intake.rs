@@ -2,7 +2,7 @@
 
 use super::memory_ledger::held;
 use super::*;
-use wire::{dead_letter, header};
+use wire::dead_letter;
 
 /// How far an accepted payment has come before the rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,10 +52,8 @@ impl World {
     }
 
     fn copies(&self) -> Vec<(String, u64)> {
-        let redrives =
-            |message: &Outgoing| message.headers.iter().find(|(name, _)| *name == header::REDRIVE).map(|(_, count)| count.parse());
-        let counts =
-            self.streams.messages(Stream::Accepted).iter().map(redrives).map(|count| count.map_or(0, Result::unwrap)).collect::<Vec<u64>>();
+        let messages = self.streams.messages(Stream::Accepted);
+        let counts = messages.iter().map(|message| message.headers.redrive.map_or(0, |redrive| u64::from(redrive.times)));
         self.tokens(Stream::Accepted).into_iter().zip(counts).collect()
     }
 }

@@ -2,7 +2,9 @@
 
 use super::memory_ledger::held;
 use super::*;
+use domain::StageName;
 use wire::HopMessage;
+use wire::header::Headers;
 
 /// What there is of a payment whose row says that its money is held.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,8 +52,8 @@ async fn check(holds: &[(&str, Hold)], second: i64, expected: &[&str]) {
     assert_eq!(world.tokens(RESERVED)[before..], *expected, "{holds:?} at {second} s");
     for message in &world.streams.messages(RESERVED)[before..] {
         let key = Subject::payment(&message.subject).unwrap();
-        let payload = HopMessage::of_record(&held(&key, at(BEGIN), 1)).encode().unwrap();
-        assert_eq!((message.payload.as_ref(), &message.headers), (payload.as_slice(), &Vec::new()), "as reserve would emit it");
+        let payload = HopMessage::of_record(held(&key, at(BEGIN), 1), StageName::Reserve).unwrap().encode().unwrap();
+        assert_eq!((message.payload.as_ref(), &message.headers), (payload.as_slice(), &Headers::default()), "as reserve would emit it");
     }
 }
 
