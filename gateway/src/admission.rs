@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wire::{Code, Problem};
 
-/// The gate.
+/// Decides which requests may come in at all.
 pub(crate) struct Admission {
     rate: DefaultDirectRateLimiter,
     in_flight: Semaphore,

@@ -31,7 +31,7 @@ pub enum StartError {
     /// The broker's URL is not one.
     #[error("nats.url: {0}")]
     Broker(#[from] BrokerError),
-    /// Metrics.
+    /// The metrics cannot be registered.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
 }

@@ -28,16 +28,10 @@ pub(crate) enum LoadtestError {
     },
     /// A file cannot be read or written.
     #[error("{}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// A file is not of the shape it must have.
     #[error("{}", path.display())]
     Csv {
-        /// Which.
         path: PathBuf,
         /// Where and why.
         source: csv::Error,
@@ -45,7 +39,6 @@ pub(crate) enum LoadtestError {
     /// A line of a file makes no sense.
     #[error("{}, line {line}: {problem}", path.display())]
     Line {
-        /// Which file.
         path: PathBuf,
         /// Which line, from 1.
         line: u64,
@@ -57,12 +50,7 @@ pub(crate) enum LoadtestError {
     NoGateway(Targets),
     /// No broker answers.
     #[error("no broker answers at {url}")]
-    NoBroker {
-        /// Where.
-        url: String,
-        /// Why.
-        source: Box<BrokerError>,
-    },
+    NoBroker { url: String, source: Box<BrokerError> },
     /// The ledger cannot be read.
     #[error("the ledger cannot be read")]
     Ledger(#[from] StoreError),

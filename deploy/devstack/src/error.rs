@@ -33,7 +33,7 @@ pub enum Error {
         "none of the folders {tried} can be entered by user `postgres`: set TMPDIR to one that can (mode a+x on every folder above it)"
     )]
     NoScratchFolder {
-        /// The candidates.
+        /// The folders that were looked at.
         tried: String,
     },
     /// The data folder belongs to another major version.
@@ -41,7 +41,7 @@ pub enum Error {
     DataVersion {
         /// The data folder.
         folder: PathBuf,
-        /// Its version.
+        /// The major version that its `PG_VERSION` names.
         found: String,
         /// The version of the server programs.
         program: u32,
@@ -54,7 +54,7 @@ pub enum Error {
     File {
         /// What was tried.
         action: &'static str,
-        /// On what.
+        /// The file or folder that it was tried on.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
@@ -62,7 +62,7 @@ pub enum Error {
     /// A program could not be started at all.
     #[error("cannot run {program}")]
     Spawn {
-        /// The program.
+        /// The program's path, as it was called.
         program: PathBuf,
         /// Why it failed.
         source: io::Error,
@@ -70,7 +70,7 @@ pub enum Error {
     /// A helper program ended with a failure.
     #[error("{program} failed ({status}): {output}")]
     Command {
-        /// The program.
+        /// The program's path, as it was called.
         program: PathBuf,
         /// How it ended.
         status: ExitStatus,
@@ -80,7 +80,7 @@ pub enum Error {
     /// A server ended while it was awaited.
     #[error("{name} ended before it was ready; the end of {log}:\n{tail}")]
     Ended {
-        /// The server.
+        /// Which server: `postgres` or `nats-server`.
         name: String,
         /// Its log file.
         log: PathBuf,
@@ -90,7 +90,7 @@ pub enum Error {
     /// A server did not become ready in time.
     #[error("{name} was not ready after {seconds} s; the end of {log}:\n{tail}")]
     NotReady {
-        /// The server.
+        /// Which server: `postgres` or `nats-server`.
         name: String,
         /// How long it was awaited.
         seconds: u64,
@@ -102,13 +102,13 @@ pub enum Error {
     /// A process is still there after SIGKILL.
     #[error("process {pid} does not end, not even by SIGKILL: it may belong to another user, or hang in the kernel")]
     WillNotEnd {
-        /// The process.
+        /// The pid that is still in `/proc`.
         pid: u32,
     },
     /// Somebody else listens on the port.
     #[error("port {port} on 127.0.0.1 is in use by another program")]
     PortTaken {
-        /// The port.
+        /// The port that the server was to listen on.
         port: u16,
     },
     /// All ports of the test range are in use.

@@ -47,7 +47,7 @@ impl Signal {
 /// One process: its pid, and when it started, since the kernel gives a pid out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProcessIdentity {
-    /// The number.
+    /// The number that signals go to.
     pub pid: u32,
     /// Clock ticks from boot to its start: field 22 of `/proc/PID/stat`.
     pub start_time: u64,

@@ -307,7 +307,7 @@ impl TestPort {
         Self(crate::port::PortLease::take().unwrap_or_else(|error| panic!("{error}")))
     }
 
-    /// Its number.
+    /// The number to listen on; it stays taken as long as this handle lives.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.0.port

@@ -21,7 +21,6 @@ pub(crate) struct Answer {
     pub(crate) replayed: bool,
     /// How long to wait before asking again, if it says so.
     pub(crate) retry_after: Option<Duration>,
-    /// The body.
     pub(crate) body: Bytes,
 }
 

@@ -31,12 +31,7 @@ pub(crate) struct Connection {
 pub(crate) enum Broken {
     /// There is no connection.
     #[error("cannot connect to {target}")]
-    Connect {
-        /// Where to.
-        target: Target,
-        /// Why.
-        source: io::Error,
-    },
+    Connect { target: Target, source: io::Error },
     /// The connection broke before the request was on its way.
     #[error("the connection was closed")]
     Closed(#[source] hyper::Error),
@@ -77,7 +72,7 @@ impl Connection {
         self.request(Method::GET, path, Bytes::new()).await
     }
 
-    /// Posts JSON.
+    /// Posts a body as JSON.
     pub(crate) async fn post(&mut self, path: &Uri, body: Bytes) -> Result<Answer, Broken> {
         self.request(Method::POST, path, body).await
     }

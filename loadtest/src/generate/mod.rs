@@ -29,7 +29,7 @@ pub(crate) enum Side {
 /// What to write.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Arguments {
-    /// Payments.
+    /// How many payments, one a row.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
     /// Accounts, half of them sources, half destinations.
@@ -93,7 +93,7 @@ fn check(arguments: &Arguments) -> Result<(), LoadtestError> {
     Ok(())
 }
 
-/// `FILE.accounts.csv`.
+/// The accounts stand beside the payments, in `FILE.accounts.csv`.
 fn accounts_path(out: &Path) -> PathBuf {
     let mut name = out.as_os_str().to_owned();
     name.push(".accounts.csv");

@@ -18,7 +18,6 @@ pub(crate) const CURRENCIES: [CurrencyRange; 6] = [
 /// A currency and the amounts paid in it, in minor units.
 #[derive(Debug)]
 pub(crate) struct CurrencyRange {
-    /// The code.
     pub(crate) code: &'static str,
     /// Whether payments convert from and to it.
     pub(crate) is_quoted: bool,

@@ -17,7 +17,6 @@ const CLOCK_DOUBT_US: i64 = 1_000_000;
 /// What the gateway owes us of a payment; the larger holds when several requests were about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Standing {
-    /// Nothing.
     #[default]
     Unowed,
     /// An end, if it was stored at all: the answer did not come.
@@ -33,11 +32,10 @@ pub(crate) enum Standing {
 pub(crate) struct End {
     /// Why it failed; nothing: it settled.
     pub(crate) reason: Option<Refusal>,
-    /// When.
     pub(crate) finished_at: Timestamp,
 }
 
-/// One payment.
+/// What is known of one payment, however many requests were about it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Track {
     /// What is owed of it.
@@ -73,7 +71,6 @@ pub(crate) enum Fate {
 /// Counts of requests, each by its final answer.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {
-    /// All.
     pub(crate) sent: u64,
     /// Answered with 202 for the first time.
     pub(crate) accepted: u64,
@@ -90,9 +87,8 @@ pub(crate) struct Counts {
 /// All that is known, behind one lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// By payment.
+    /// By the payment's number in the script.
     pub(crate) tracks: Vec<Track>,
-    /// By request.
     pub(crate) counts: Counts,
     /// From the planned send to the 202.
     pub(crate) accepts: Latencies,
@@ -111,7 +107,6 @@ pub(crate) struct State {
 /// What a progress bar shows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Glance {
-    /// Requests sent.
     pub(crate) sent: u64,
     /// Of them accepted.
     pub(crate) accepted: u64,

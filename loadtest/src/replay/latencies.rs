@@ -20,7 +20,6 @@ pub(crate) struct Quantiles {
     pub(crate) p95: Option<f64>,
     /// All but one in 100 are faster.
     pub(crate) p99: Option<f64>,
-    /// The slowest.
     pub(crate) max: Option<f64>,
 }
 
@@ -33,7 +32,6 @@ impl Quantiles {
 }
 
 impl Latencies {
-    /// None yet.
     pub(crate) fn new() -> Latencies {
         let histogram = Histogram::new_with_bounds(1, MICROSECONDS_MAX, SIGNIFICANT_DIGITS);
         Latencies(histogram.unwrap_or_else(|error| unreachable!("constant bounds: {error}")))

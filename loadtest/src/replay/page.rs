@@ -27,7 +27,7 @@ const BOTTOM: f64 = 300.0;
 const DECADES: u32 = 4;
 const STEPS: u32 = 20;
 
-/// The page.
+/// The page, whole: it loads nothing.
 pub(crate) fn render(title: &str, summary: &Summary, checks: &[Check]) -> String {
     let title = escape(title);
     let mut page = format!(

@@ -46,7 +46,6 @@ pub(crate) struct Report {
 /// The figures with what only people read.
 #[derive(Debug, Clone)]
 pub(crate) struct Summary {
-    /// The figures.
     pub(crate) report: Report,
     /// From the planned send to the 202.
     pub(crate) accepts: Latencies,

@@ -31,9 +31,7 @@ pub(crate) struct Schedule {
 /// A row to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
-    /// Which.
     pub(crate) row: usize,
-    /// When.
     pub(crate) planned: Instant,
 }
 

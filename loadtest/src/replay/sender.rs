@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) struct Sending {
     /// What to send.
     pub(crate) script: Arc<Script>,
-    /// When.
     pub(crate) schedule: Arc<Schedule>,
     /// What came of it.
     pub(crate) board: Arc<Board>,

@@ -19,9 +19,7 @@ pub(crate) struct Plan {
 /// An account to open and fund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlannedAccount {
-    /// Which one.
     pub(crate) id: AccountId,
-    /// Its currency.
     pub(crate) currency: Currency,
     /// What is to be deposited, in minor units.
     pub(crate) minor: i64,
@@ -35,7 +33,7 @@ impl PlannedAccount {
     }
 }
 
-/// Reads `id,currency,opening_balance`.
+/// Reads the accounts' file: `id,currency,opening_balance`.
 pub(crate) fn of_accounts(path: &Path) -> Result<Plan, LoadtestError> {
     let mut plan = Plan::default();
     rows::read(path, |line, row: AccountRow| {

@@ -5,18 +5,16 @@ const FILE: &str = include_str!("../../sql/invariants.sql");
 /// Whether rows mean that something is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// They do.
     Invariant,
     /// They are only told.
     Note,
 }
 
-/// One section.
+/// One section of `invariants.sql`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Invariant {
     /// What its rows mean.
     pub(crate) kind: Kind,
-    /// Its name.
     pub(crate) name: &'static str,
     /// A SELECT of the rows that break it.
     pub(crate) query: &'static str,

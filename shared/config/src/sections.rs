@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub struct Config {
     /// Ports of the private stack, from which the defaults of URLs and listeners follow.
     pub stack: StackConfig,
-    /// The broker.
+    /// The broker, and how long it is waited for.
     pub nats: NatsConfig,
     /// The ledger's database.
     pub postgres: PostgresConfig,
@@ -24,11 +24,11 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Limits of risk.
     pub risk: RiskConfig,
-    /// Conversion.
+    /// What a conversion costs, and which rates it may use.
     pub fx: FxConfig,
     /// Purge, re-drive and re-emission.
     pub janitor: JanitorConfig,
-    /// Logs.
+    /// Which log lines are written, and how they look.
     pub log: LogConfig,
 }
 
@@ -42,11 +42,11 @@ pub struct StackConfig {
     pub nats_port: u16,
     /// nats-server's monitoring port.
     pub nats_monitor_port: u16,
-    /// Postgres' port.
+    /// The port that Postgres listens on.
     pub postgres_port: u16,
 }
 
-/// The broker.
+/// The broker, and how long it is waited for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NatsConfig {
@@ -147,11 +147,11 @@ pub struct GatewayConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
-    /// `/rate` and `/convert` too.
+    /// Health and metrics, and `/rate` and `/convert`.
     pub fx: u16,
-    /// `/balance/{id}` too.
+    /// Health and metrics, and `/balance/{id}`.
     pub wallet: u16,
-    /// `/score` too.
+    /// Health and metrics, and `/score`.
     pub risk: u16,
     /// Health and metrics.
     pub reserve: u16,
@@ -178,7 +178,7 @@ pub struct RiskConfig {
     pub window_sum_max_multiple: i64,
 }
 
-/// Conversion.
+/// What a conversion costs, and which rates it may use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FxConfig {
@@ -211,13 +211,13 @@ pub struct JanitorConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// For people, one event a line.
     Text,
     /// For machines, one object a line.
     Json,
 }
 
-/// Logs.
+/// Which log lines are written, and how they look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {

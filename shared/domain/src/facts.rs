@@ -22,7 +22,7 @@ pub struct Facts {
 pub struct Screening {
     /// Percent of the tightest limit used.
     pub score: u8,
-    /// When.
+    /// When risk judged it.
     pub at: Timestamp,
 }
 
@@ -34,7 +34,7 @@ pub struct Quote {
     /// Absent within one currency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversion: Option<AppliedRate>,
-    /// When.
+    /// When fx quoted it.
     pub at: Timestamp,
 }
 
@@ -70,7 +70,7 @@ pub struct Rejection {
     /// The risk rules behind it, if any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
-    /// When.
+    /// When the stage refused.
     pub at: Timestamp,
 }
 
@@ -103,7 +103,7 @@ pub enum RecordState {
     Captured {
         /// The hold that it moved from.
         reserved: Reserved,
-        /// When.
+        /// When the postings were written.
         finished_at: Timestamp,
     },
     /// It was refused, and no money moved.

@@ -28,7 +28,7 @@ macro_rules! identifier {
                 check(&text).map(|()| $name(text))
             }
 
-            /// The text.
+            /// The text, as it was checked.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -81,9 +81,9 @@ impl Default for Tenant {
 /// A payment over all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PaymentKey {
-    /// Whose payment.
+    /// The tenant whose payment it is.
     pub tenant: Tenant,
-    /// Which one.
+    /// The payment's id, unique within the tenant.
     pub id: PaymentId,
 }
 
@@ -108,9 +108,9 @@ impl PaymentKey {
 /// A customer's account over all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountKey {
-    /// Whose account.
+    /// The tenant whose account it is.
     pub tenant: Tenant,
-    /// Which one.
+    /// The account's id, unique within the tenant.
     pub id: AccountId,
 }
 

@@ -96,9 +96,9 @@ impl Postings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AccountStatus {
-    /// It may.
+    /// Money may leave it.
     Active,
-    /// It may not.
+    /// No money may leave it: new holds are refused.
     Frozen,
 }
 
@@ -149,7 +149,7 @@ pub struct Balance {
 /// An entry with its place in the account's statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedEntry {
-    /// The entry.
+    /// Whose balance changes, and by how much.
     pub entry: Entry,
     /// Its number in the account's statement, from 1.
     pub number: i64,

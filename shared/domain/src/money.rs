@@ -29,7 +29,7 @@ pub enum AmountError {
     /// More decimals than the currency has; trailing zeros do not count.
     #[error("has more decimals than the currency")]
     Precision,
-    /// Above [`AMOUNT_MINOR_MAX`].
+    /// It is above [`AMOUNT_MINOR_MAX`].
     #[error("is larger than one operation may move")]
     TooLarge,
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 /// A request to move money, checked for form. Whether it can be done is for the stages to judge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
-    /// Whose payment.
+    /// The tenant whose payment it is.
     pub tenant: Tenant,
     /// Which one; unique per tenant for ever.
     pub id: PaymentId,

@@ -9,7 +9,7 @@ const BUCKETS: i64 = 12;
 /// What one account asked for within the window, the payment in hand included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Velocity {
-    /// Payments.
+    /// How many payments.
     pub count: u64,
     /// Their sum in minor units, saturating.
     pub sum_minor: i64,

@@ -13,7 +13,7 @@ use wire::header::Headers;
 pub struct Delivery<R> {
     /// The subject that it was stored under.
     pub subject: String,
-    /// Its content.
+    /// The message, encoded.
     pub payload: Bytes,
     /// Its sequence in the stream.
     pub seq: u64,

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 /// A customer's account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Which one.
+    /// The account over all tenants.
     pub key: AccountKey,
     /// Its one immutable currency.
     pub currency: Currency,

@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 /// A message that is buried. Tenant and id are as far as the subject gave them, well-formed or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Whose payment.
+    /// The tenant that the subject names.
     pub tenant: String,
-    /// Which one.
+    /// The payment that the subject names.
     pub id: String,
     /// The stage that could not judge it.
     pub stage: &'static str,
@@ -20,7 +20,7 @@ pub struct DeadLetter {
     pub stream: String,
     /// Its sequence there.
     pub seq: u64,
-    /// Why.
+    /// Why it was buried.
     pub reason: String,
     /// The message as it was delivered.
     pub payload: Vec<u8>,
@@ -31,7 +31,7 @@ pub struct DeadLetter {
 pub struct OpenDeadLetter {
     /// The stage that could not judge it.
     pub stage: String,
-    /// Why.
+    /// Why it was buried.
     pub reason: String,
     /// The message as it was delivered.
     pub payload: Vec<u8>,

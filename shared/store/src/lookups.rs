@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 /// What the ledger has of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StatusRow {
-    /// Its row.
+    /// What its row says, if it has one.
     pub record: Option<PaymentRecord>,
     /// Its newest open dead letter.
     pub dead: Option<OpenDeadLetter>,

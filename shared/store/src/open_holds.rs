@@ -19,9 +19,9 @@ const COMMIT_DELAY: Duration = Duration::from_secs(60);
 /// A payment whose money is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenHold {
-    /// Which payment.
+    /// The payment that is neither captured nor failed.
     pub key: PaymentKey,
-    /// Since when.
+    /// When its money was held.
     pub held_at: Timestamp,
 }
 

@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 /// A payment that is to be settled. The row alone decides what is posted; the rest says which rows that will need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettleRequest {
-    /// Which payment.
+    /// The payment whose row is read.
     pub payment: PaymentKey,
     /// Where its money leaves.
     pub source: AccountId,

@@ -36,7 +36,7 @@ pub(crate) enum Broken {
     RowLocked(sqlx::Error),
     /// Another transaction is inserting a key that this one inserts, and did not end within `lock_timeout`.
     KeyLocked(sqlx::Error),
-    /// Anything else.
+    /// What trying again does not mend.
     Failed(StoreError),
 }
 

@@ -23,7 +23,7 @@ pub struct PaymentAccepted {
     pub fingerprint: Fingerprint,
 }
 
-/// Passed risk.
+/// A payment that risk let pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaymentScreened {
     /// What is known since the payment was accepted.
@@ -104,7 +104,7 @@ read_flat!(PaymentRejected { screening: Option<Screening>, quote: Option<Quote>,
 /// Captured or failed, recorded in the ledger. May be repeated: readers go by payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentFinished {
-    /// Which payment.
+    /// The payment that has come to its end.
     #[serde(flatten)]
     pub key: PaymentKey,
     /// How it ended.

@@ -51,7 +51,7 @@ codes! {
     AmountNotPositive = 422 "amount_not_positive" "The amount must be positive",
     /// Too many decimals.
     AmountPrecision = 422 "amount_precision" "The amount has too many decimals",
-    /// Too large.
+    /// More than one operation may move.
     AmountTooLarge = 422 "amount_too_large" "The amount is too large",
     /// Source and destination are one account.
     SameAccount = 422 "same_account" "Source and destination are the same account",
@@ -61,7 +61,7 @@ codes! {
     FxRateUnavailable = 422 "fx_rate_unavailable" "There is no rate for this pair",
     /// The newest rate is too old.
     FxRateStale = 422 "fx_rate_stale" "The newest rate is too old",
-    /// Nothing there.
+    /// No such route, payment or account.
     NotFound = 404 "not_found" "Not found",
     /// The route has other methods.
     MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here",
@@ -69,7 +69,7 @@ codes! {
     RequestTimeout = 408 "request_timeout" "The request took too long",
     /// The body is above the limit.
     BodyTooLarge = 413 "body_too_large" "The body is too large",
-    /// Not `application/json`.
+    /// The body is not said to be `application/json`.
     UnsupportedMediaType = 415 "unsupported_media_type" "The media type is not supported",
     /// A key's own limit.
     RateLimited = 429 "rate_limited" "Too many requests",

@@ -9,7 +9,7 @@ pub enum Role {
     Risk,
     /// Quoting, `fx.rate` and `fx.convert`.
     Fx,
-    /// Holds.
+    /// Holds money on the source accounts.
     Reserve,
     /// Postings, and the record of refusals.
     Settle,

@@ -52,9 +52,9 @@ impl Endpoint {
 /// Reply of `wallet.balance`; amounts are decimal strings in the account's currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BalanceReply {
-    /// Which account.
+    /// The account that was asked for.
     pub account_id: AccountId,
-    /// Its currency.
+    /// The account's one currency.
     pub currency: Currency,
     /// The sum of its entries.
     pub balance: String,
@@ -67,7 +67,7 @@ pub struct BalanceReply {
 /// Reply of `wallet.open`, and the body of `/accounts/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountReply {
-    /// Which account.
+    /// The account that is there now.
     pub id: AccountId,
     /// Its one immutable currency.
     pub currency: Currency,

@@ -9,7 +9,7 @@ use domain::id::InvalidId;
 pub enum Hop {
     /// Durable at the intake.
     Accepted,
-    /// Passed risk.
+    /// Risk let it pass.
     Screened,
     /// Has its destination amount.
     Quoted,
@@ -84,7 +84,7 @@ impl Subject {
         PaymentKey::from_token(Subject::payment_token(subject))
     }
 
-    /// The text.
+    /// The subject as the broker knows it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -11,7 +11,6 @@ use runtime::stage::{Fault, Input, Stage, Verdict};
 use std::sync::Arc;
 use wire::message::{PaymentAccepted, PaymentRejected, PaymentScreened};
 
-/// The stage.
 pub(crate) struct Risk {
     /// What a payment may be at most.
     pub(crate) limits: Arc<RiskLimits>,

@@ -9,7 +9,6 @@ use wire::object::{RequestObject, amount, currency};
 use wire::service::{ConvertReply, Endpoint, RateReply};
 use wire::{Code, Problem};
 
-/// The service.
 pub(crate) struct RateService {
     /// The rates known now.
     pub(crate) rates: Arc<RateBooks>,

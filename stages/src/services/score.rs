@@ -9,7 +9,6 @@ use wire::object::{RequestObject, account, amount, currency};
 use wire::service::{Decision, Endpoint, ScoreReply};
 use wire::{Code, Problem};
 
-/// The service.
 pub(crate) struct ScoreService {
     /// What a payment may be at most.
     pub(crate) limits: Arc<RiskLimits>,

@@ -11,9 +11,7 @@ use wire::object::{RequestObject, account, amount, currency};
 use wire::service::{AccountReply, BalanceReply, DepositReply, Endpoint};
 use wire::{Code, Problem};
 
-/// The service.
 pub(crate) struct Wallet {
-    /// The ledger.
     pub(crate) store: Store,
 }
 

@@ -1,4 +1,4 @@
-//! Connections.
+//! The two connections of a process to the broker, and whether they stand.
 
 use super::BrokerError;
 use crate::config::NatsConfig;

@@ -18,9 +18,9 @@ const BATCH_HEADERS_BYTES_MAX: usize = 256;
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Where to.
+    /// The subject that it is to be stored under.
     pub subject: String,
-    /// What.
+    /// The message, encoded.
     pub payload: Bytes,
     /// What travels beside it.
     pub headers: Headers,

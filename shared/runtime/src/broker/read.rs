@@ -18,7 +18,7 @@ const SUBJECTS_MAX: usize = 1_000;
 pub struct Stored {
     /// The subject that it was stored under.
     pub subject: String,
-    /// Its content.
+    /// The message, encoded.
     pub payload: Bytes,
     /// Its sequence in the stream.
     pub seq: u64,

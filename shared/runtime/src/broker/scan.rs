@@ -11,9 +11,9 @@ use wire::Stream;
 /// An accepted message without its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedHead {
-    /// Its sequence.
+    /// The sequence of this copy in the intake.
     pub seq: u64,
-    /// Its subject.
+    /// The subject, which names the payment.
     pub subject: String,
     /// When this copy was stored.
     pub stored_at: Timestamp,
@@ -41,7 +41,7 @@ pub struct Bounds {
     pub first: u64,
     /// The last sequence, whether it is still stored or not.
     pub last: u64,
-    /// Messages.
+    /// How many messages it holds.
     pub messages: u64,
     /// What they take, headers included.
     pub bytes: u64,

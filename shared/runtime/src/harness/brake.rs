@@ -15,7 +15,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Whether a payment may be buried now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Permission {
-    /// Bury it.
+    /// It may be buried.
     Granted,
     /// Burials have just been halted by this one.
     Halting,

@@ -21,7 +21,7 @@ const LET_GO_AFTER: Duration = Duration::from_secs(30);
 pub(super) enum Wait {
     /// Deliver it again after this.
     Again(Duration),
-    /// Acknowledge it.
+    /// It is to be acknowledged, and so is not delivered again.
     LetGo,
 }
 

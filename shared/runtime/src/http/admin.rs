@@ -74,7 +74,7 @@ impl ServiceHandler for NoService {
 
 /// One role's admin port.
 pub struct Admin<H> {
-    /// The role.
+    /// The role whose port it is: its requests are counted under it.
     pub role: Role,
     /// What it says of its health.
     pub health: Health,

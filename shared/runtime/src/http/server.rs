@@ -29,12 +29,12 @@ const HEADERS_MAX: usize = 100;
 /// How long accepting pauses after the system refuses a connection, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers requests.
+/// What stands behind a listener: a role's own answer to each request.
 pub trait Handler: Send + Sync + 'static {
     /// The role that the requests are counted under.
     fn role(&self) -> Role;
 
-    /// Answers one.
+    /// Answers a request; what fails is an answer too.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 

@@ -58,7 +58,7 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct Selection {
-    /// Only these.
+    /// The members to act on; all of them when none is named.
     #[arg(value_enum)]
     names: Vec<Member>,
 }
