@@ -36,10 +36,9 @@ fn parse_role(text: &str) -> Result<Vec<Role>, String> {
     if text == "all" {
         return Ok(Role::STAGES.to_vec());
     }
-    let names = || Role::STAGES.map(Role::as_str).join(" ");
-    Role::STAGES
-        .into_iter()
-        .find(|role| role.as_str() == text)
+    let names = || Role::STAGES.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" ");
+    Role::named(text)
+        .filter(|role| Role::STAGES.contains(role))
         .map(|role| vec![role])
         .ok_or_else(|| format!("not a role: use {} or all", names()))
 }

@@ -49,7 +49,7 @@ async fn a_hundred_requests_with_one_id_move_money_once() {
     check("after the purge", &clients[0]).await;
     second.stop().await;
     system.stop().await;
-    system.start_roles(&wire::Role::STAGES).await;
+    system.start_roles(wire::Role::STAGES).await;
     system.start_gateway().await;
     check("after a restart", &system.client()).await;
     assert_eq!(system.client().get("/balance/D").await.unwrap().body["balance"], "10.00");
@@ -152,7 +152,7 @@ async fn an_outage_is_a_503_that_ends_by_itself() {
     let postgres: &'static devstack::testing::TestPostgres = Box::leak(Box::new(devstack::testing::TestPostgres::start().await));
     let nats = devstack::testing::TestNats::start().await;
     let mut system = System::prepare_on(nats, postgres, &["nats.timeout_ms=1000", "postgres.acquire_timeout_ms=500"]).await;
-    system.start_roles(&wire::Role::STAGES).await;
+    system.start_roles(wire::Role::STAGES).await;
     system.start_gateway().await;
     system.open(&[("S", "USD", "100"), ("D", "USD", "0")]).await;
     let client = system.client();

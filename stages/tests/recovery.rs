@@ -185,7 +185,7 @@ async fn stages_killed_in_the_middle_lose_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_killed_in_the_middle_loses_and_doubles_nothing() {
     let mut system = system_on(TestPostgres::shared().await).await;
-    system.start_roles(&Role::STAGES).await;
+    system.start_roles(Role::STAGES).await;
     fund(&system).await;
     let disturb = async {
         half_done(&system).await;
@@ -200,7 +200,7 @@ async fn a_broker_killed_in_the_middle_loses_and_doubles_nothing() {
 async fn a_database_killed_in_the_middle_loses_and_doubles_nothing() {
     let postgres: &'static TestPostgres = Box::leak(Box::new(TestPostgres::start().await));
     let mut system = system_on(postgres).await;
-    system.start_roles(&Role::STAGES).await;
+    system.start_roles(Role::STAGES).await;
     fund(&system).await;
     let disturb = async {
         half_done(&system).await;
@@ -214,7 +214,7 @@ async fn a_database_killed_in_the_middle_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn derived_streams_deleted_in_the_middle_lose_and_double_nothing() {
     let mut system = system_on(TestPostgres::shared().await).await;
-    system.start_roles(&Role::STAGES).await;
+    system.start_roles(Role::STAGES).await;
     fund(&system).await;
     let disturb = async {
         half_done(&system).await;

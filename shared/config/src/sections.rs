@@ -3,6 +3,7 @@
 use domain::Currency;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use wire::Role;
 
 /// The configuration of one process. Each process reads the sections that concern it; all are checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,22 +144,46 @@ pub struct GatewayConfig {
     pub reply_timeout_ms: u64,
 }
 
-/// The admin port of each role.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdminConfig {
-    /// Health and metrics, and `/rate` and `/convert`.
-    pub fx: u16,
-    /// Health and metrics, and `/balance/{id}`.
-    pub wallet: u16,
-    /// Health and metrics, and `/score`.
-    pub risk: u16,
+macro_rules! admin_ports {
+    ($($(#[$doc:meta])* $key:ident: $role:ident = $port:literal),+ $(,)?) => {
+        /// The admin port of each role.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct AdminConfig {
+            $($(#[$doc])* pub $key: u16,)+
+        }
+
+        impl AdminConfig {
+            fn on(stack: &StackConfig) -> AdminConfig {
+                AdminConfig { $($key: stack.shift($port)),+ }
+            }
+        }
+
+        impl Config {
+            /// Where a role listens: the key that says so, and the ports.
+            pub fn listeners(&self, role: Role) -> (&'static str, &[u16]) {
+                match role {
+                    Role::Gateway => ("gateway.ports", &self.gateway.ports),
+                    $(Role::$role => (concat!("admin.", stringify!($key)), std::slice::from_ref(&self.admin.$key)),)+
+                }
+            }
+        }
+    };
+}
+
+admin_ports! {
+    /// `/rate` and `/convert` too.
+    fx: Fx = 8082,
+    /// `/balance/{id}` too.
+    wallet: Wallet = 8083,
+    /// `/score` too.
+    risk: Risk = 8084,
     /// Health and metrics.
-    pub reserve: u16,
+    reserve: Reserve = 8085,
     /// Health and metrics.
-    pub settle: u16,
+    settle: Settle = 8086,
     /// Health and metrics.
-    pub janitor: u16,
+    janitor: Janitor = 8087,
 }
 
 /// Limits of risk.
@@ -281,19 +306,6 @@ impl GatewayConfig {
     fn on(stack: &StackConfig) -> GatewayConfig {
         let ports = [8080, 8081].map(|base| stack.shift(base)).to_vec();
         GatewayConfig { ports, requests_per_second_max: 100_000, in_flight_max: 4_096, reply_timeout_ms: 2_000 }
-    }
-}
-
-impl AdminConfig {
-    fn on(stack: &StackConfig) -> AdminConfig {
-        AdminConfig {
-            fx: stack.shift(8082),
-            wallet: stack.shift(8083),
-            risk: stack.shift(8084),
-            reserve: stack.shift(8085),
-            settle: stack.shift(8086),
-            janitor: stack.shift(8087),
-        }
     }
 }
 

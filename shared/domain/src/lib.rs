@@ -3,6 +3,7 @@
 //! Architecture invariants: nothing here does I/O, reads a clock, draws a random number or knows tokio. Time and
 //! identifiers are arguments. Amounts are `i64` minor units with checked arithmetic; there is no floating point.
 
+mod closed_set;
 pub mod currency;
 pub mod facts;
 pub mod fx;

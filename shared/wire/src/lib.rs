@@ -27,4 +27,4 @@ pub use message::{HopMessage, Message};
 pub use problem::{Code, Problem};
 pub use role::Role;
 pub use stream::Stream;
-pub use subject::{Hop, Subject};
+pub use subject::{Hop, Place, Subject};

@@ -1,46 +1,56 @@
 //! Request-reply: the micro services' subjects and bodies. Replies equal the HTTP bodies.
 
+use crate::Role;
 use domain::ledger::AccountStatus;
 use domain::{AccountId, Currency, Money, OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// An endpoint of a micro service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `wallet.balance`
-    Balance,
-    /// `wallet.open`
-    Open,
-    /// `wallet.deposit`
-    Deposit,
-    /// `fx.rate`
-    Rate,
-    /// `fx.convert`
-    Convert,
-    /// `risk.score`
-    Score,
+macro_rules! endpoints {
+    ($($endpoint:ident = $role:ident $name:literal),+ $(,)?) => {
+        /// An endpoint of a micro service.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Endpoint {
+            $(
+                #[doc = concat!("`", $name, "` of the role of its service.")]
+                $endpoint,
+            )+
+        }
+
+        impl Endpoint {
+            /// Every endpoint there is.
+            pub const ALL: &[Endpoint] = &[$(Endpoint::$endpoint),+];
+
+            /// The role that answers it.
+            pub const fn role(self) -> Role {
+                match self { $(Endpoint::$endpoint => Role::$role),+ }
+            }
+
+            /// The endpoint's name within its service.
+            pub const fn name(self) -> &'static str {
+                match self { $(Endpoint::$endpoint => $name),+ }
+            }
+        }
+    };
+}
+
+endpoints! {
+    Balance = Wallet "balance",
+    Open = Wallet "open",
+    Deposit = Wallet "deposit",
+    Rate = Fx "rate",
+    Convert = Fx "convert",
+    Score = Risk "score",
 }
 
 impl Endpoint {
-    /// The service that the endpoint belongs to, as `nats micro ls` shows it.
-    pub const fn service(self) -> &'static str {
-        match self {
-            Endpoint::Balance | Endpoint::Open | Endpoint::Deposit => "wallet",
-            Endpoint::Rate | Endpoint::Convert => "fx",
-            Endpoint::Score => "risk",
-        }
+    /// The endpoints that a role answers.
+    pub fn of(role: Role) -> Vec<Endpoint> {
+        Endpoint::ALL.iter().copied().filter(|endpoint| endpoint.role() == role).collect()
     }
 
-    /// The endpoint's name within its service.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Endpoint::Balance => "balance",
-            Endpoint::Open => "open",
-            Endpoint::Deposit => "deposit",
-            Endpoint::Rate => "rate",
-            Endpoint::Convert => "convert",
-            Endpoint::Score => "score",
-        }
+    /// The service that the endpoint belongs to, as `nats micro ls` shows it.
+    pub const fn service(self) -> &'static str {
+        self.role().as_str()
     }
 
     /// The subject that requests go to.

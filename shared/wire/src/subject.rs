@@ -4,42 +4,66 @@ use crate::StageName;
 use domain::PaymentKey;
 use domain::id::InvalidId;
 
-/// A step that a payment has behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Hop {
-    /// Durable at the intake.
-    Accepted,
-    /// Risk let it pass.
-    Screened,
-    /// Has its destination amount.
-    Quoted,
-    /// Its money is held.
-    Reserved,
-    /// Refused by a stage; to be recorded.
-    Rejected,
-    /// Captured or failed, recorded in the ledger.
-    Finished,
+domain::closed_set! {
+    /// A step that a payment has behind it, in the order of a payment's life. The name is the subject's token, and the `stage`
+    /// that a client is told.
+    Hop {
+        /// Durable at the intake.
+        Accepted = "accepted",
+        /// Passed risk.
+        Screened = "screened",
+        /// Has its destination amount.
+        Quoted = "quoted",
+        /// Its money is held.
+        Reserved = "reserved",
+        /// Refused by a stage; to be recorded.
+        Rejected = "rejected",
+        /// Captured or failed, recorded in the ledger.
+        Finished = "finished",
+    }
+}
+
+/// Where a hop stands in a payment's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At the intake: the truth that the others are derived from.
+    Intake,
+    /// On the way from one stage to the next.
+    OnTheWay,
+    /// On the way to the record of refusals.
+    Refused,
+    /// At the end: nothing of ours waits for it.
+    End,
 }
 
 impl Hop {
-    /// Every hop, in the order of a payment's life.
-    pub const ALL: [Hop; 6] = [Hop::Accepted, Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected, Hop::Finished];
-
-    /// The subject token, and the `stage` that a client is told.
-    pub const fn as_str(self) -> &'static str {
+    /// Where it stands.
+    pub const fn place(self) -> Place {
         match self {
-            Hop::Accepted => "accepted",
-            Hop::Screened => "screened",
-            Hop::Quoted => "quoted",
-            Hop::Reserved => "reserved",
-            Hop::Rejected => "rejected",
-            Hop::Finished => "finished",
+            Hop::Accepted => Place::Intake,
+            Hop::Screened | Hop::Quoted | Hop::Reserved => Place::OnTheWay,
+            Hop::Rejected => Place::Refused,
+            Hop::Finished => Place::End,
         }
     }
 
-    /// Whether messages of this hop are spread over shards by source account.
+    /// Whether a derived stream carries the payment to a stage that has not judged it yet. These hops are spread over shards
+    /// by source account.
     pub const fn is_sharded(self) -> bool {
-        !matches!(self, Hop::Accepted | Hop::Finished)
+        match self.place() {
+            Place::OnTheWay | Place::Refused => true,
+            Place::Intake | Place::End => false,
+        }
+    }
+
+    /// The hops whose streams carry payments: what is in none of them and not recorded is lost.
+    pub fn carrying() -> impl Iterator<Item = Hop> {
+        Hop::ALL.into_iter().filter(|hop| hop.is_sharded())
+    }
+
+    /// The hops between the stages, the furthest first.
+    pub fn furthest_first() -> impl Iterator<Item = Hop> {
+        Hop::ALL.into_iter().rev().filter(|hop| hop.place() == Place::OnTheWay)
     }
 }
 
@@ -122,5 +146,10 @@ mod tests {
         }
         assert_eq!(Subject::payment("pay.screened.3.acme~PAY-1"), Ok(other));
         assert!(Subject::payment("pay.screened.3.a b").is_err());
+    }
+    #[test]
+    fn hops_are_walked_as_payments_go() {
+        assert_eq!(Hop::carrying().collect::<Vec<_>>(), [Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected]);
+        assert_eq!(Hop::furthest_first().collect::<Vec<_>>(), [Hop::Reserved, Hop::Quoted, Hop::Screened]);
     }
 }

@@ -1,12 +1,12 @@
 //! The wire format, committed: each message is written exactly as its file says, and read back from it.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use domain::facts::{AppliedRate, Facts, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Metadata, Money, Payment, PaymentKey, Refusal, Timestamp};
 use wire::message::{FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened};
-use wire::{HopMessage, Message, StageName, envelope};
+use wire::{Hop, HopMessage, Message, StageName, envelope};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_795_309_323_000_000 + second * 1_000_000 + 456_789)
@@ -88,14 +88,16 @@ fn read_back(message: &HopMessage, payload: &[u8]) -> HopMessage {
 #[test]
 fn messages_are_written_as_committed() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    for message in messages(payment()) {
+    let messages = messages(payment());
+    assert_eq!(messages.iter().map(HopMessage::hop).collect::<Vec<_>>(), Hop::ALL, "each hop has its message here");
+    for message in messages {
         let file = folder.join(format!("{}.json", message.hop().as_str()));
         let mut written = String::from_utf8(message.encode().unwrap()).unwrap();
         written.push('\n');
         if std::env::var_os("GOLDEN_WRITE").is_some() {
             std::fs::write(&file, &written).unwrap();
         }
-        let committed = std::fs::read_to_string(&file).unwrap();
+        let committed = std::fs::read_to_string(&file).expect("each hop has its file: GOLDEN_WRITE=1 cargo test -p wire");
         assert_eq!(written, committed, "{}", file.display());
         assert_eq!(read_back(&message, committed.as_bytes()), message);
     }

@@ -120,7 +120,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     /// Those of these holds that are still open and not buried, and whose message is nowhere on its way to settle.
     async fn without_message(&mut self, due: Vec<PaymentKey>, now: Timestamp) -> Result<Vec<PaymentKey>, RoundError> {
         let tokens: Vec<String> = due.iter().map(PaymentKey::token).collect();
-        let carried = self.carried(&tokens, &[Hop::Reserved]).await?;
+        let carried = self.carried(&tokens, [Hop::Reserved].into_iter()).await?;
         let (waiting, missing): (Vec<_>, Vec<_>) = due.into_iter().zip(tokens).partition(|(_, token)| carried.contains(token));
         for (key, _) in waiting {
             self.late.open.wait(&key, now);

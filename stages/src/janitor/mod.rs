@@ -9,7 +9,6 @@ mod intake_window;
 mod open_holds;
 mod redrive;
 
-use crate::faults::chain;
 use domain::{PaymentKey, Timestamp};
 use emit_again::LateHolds;
 use intake_window::IntakeWindow;
@@ -17,6 +16,7 @@ use runtime::broker::{BrokerError, Streams};
 use runtime::clock::Clock;
 use runtime::config::{JanitorConfig, PipelineConfig};
 use runtime::drain::Drain;
+use runtime::process::chain;
 use runtime::telemetry::Metrics;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -134,17 +134,17 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// Those payments whose last message in one of these hops is still to be processed.
-    async fn carried(&self, tokens: &[String], hops: &[Hop]) -> Result<HashSet<String>, RoundError> {
+    async fn carried(&self, tokens: &[String], hops: impl Iterator<Item = Hop>) -> Result<HashSet<String>, RoundError> {
         let keys: Vec<PaymentKey> = tokens.iter().filter_map(|token| PaymentKey::from_token(token).ok()).collect();
         let mut carried = HashSet::new();
         for hop in hops {
             for shard in 0..self.pipeline.shards {
-                let stream = Stream::of(*hop, shard);
+                let stream = Stream::of(hop, shard);
                 let Some(progress) = self.streams.progress(stream).await? else { continue };
                 if progress.pending + progress.in_hand == 0 {
                     continue;
                 }
-                let subjects: Vec<Subject> = keys.iter().map(|key| Subject::of(*hop, shard, key)).collect();
+                let subjects: Vec<Subject> = keys.iter().map(|key| Subject::of(hop, shard, key)).collect();
                 let stored = self.streams.last_of_each(stream, &subjects).await?;
                 let waiting = stored.iter().filter(|message| message.seq > progress.floor);
                 carried.extend(waiting.map(|message| Subject::payment_token(&message.subject).to_owned()));

@@ -14,7 +14,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             return Ok(());
         }
         let tokens: Vec<String> = untraced.iter().filter_map(|seq| self.window.entry(*seq).map(|entry| entry.token.clone())).collect();
-        let carried = self.carried(&tokens, &[Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected]).await?;
+        let carried = self.carried(&tokens, Hop::carrying()).await?;
         let (waiting, candidates): (Vec<u64>, Vec<u64>) =
             untraced.into_iter().partition(|seq| self.window.entry(*seq).is_some_and(|entry| carried.contains(&entry.token)));
         for seq in waiting {

@@ -67,15 +67,14 @@ impl System {
         let owner_url = postgres.fresh_database().await;
         store::migrate(&owner_url).await.unwrap();
         let database = owner_url.rsplit('/').next().unwrap().to_owned();
-        let ports: Vec<TestPort> = (0..8).map(|_| TestPort::take()).collect();
-        let number = |place: usize| ports[place].number();
+        // Two of the gateway, and one of each role.
+        let ports: Vec<TestPort> = (0..Role::ALL.len() + 1).map(|_| TestPort::take()).collect();
+        let (gateway, admin) = ports.split_at(2);
         let mut overrides: Vec<String> = QUICK.iter().chain(settings).map(|text| (*text).to_owned()).collect();
         overrides.push(format!("nats.url={}", nats.url()));
         overrides.push(format!("postgres.url={}", owner_url.replace("kilat_owner", "kilat_app")));
-        overrides.push(format!("gateway.ports=[{}, {}]", number(0), number(1)));
-        for (place, role) in ["risk", "fx", "reserve", "settle", "wallet", "janitor"].iter().enumerate() {
-            overrides.push(format!("admin.{role}={}", number(place + 2)));
-        }
+        overrides.push(format!("gateway.ports=[{}, {}]", gateway[0].number(), gateway[1].number()));
+        overrides.extend(Role::STAGES.iter().zip(admin).map(|(role, port)| format!("admin.{role}={}", port.number())));
         let config = config::load(&Flags { config: None, overrides }).unwrap();
         System { nats, postgres, database, config, ports, parts: Vec::new() }
     }
@@ -83,7 +82,7 @@ impl System {
     /// Everything up and ready.
     pub async fn start(settings: &[&str]) -> System {
         let mut system = System::prepare(settings).await;
-        system.start_roles(&Role::STAGES).await;
+        system.start_roles(Role::STAGES).await;
         system.start_gateway().await;
         system
     }
@@ -99,7 +98,7 @@ impl System {
         let part = self.launch_roles(roles);
         self.parts.push(part);
         for role in roles {
-            self.ready(self.admin_port(*role)).await;
+            self.ready(self.config.listeners(*role).1[0]).await;
         }
     }
 
@@ -121,19 +120,6 @@ impl System {
     pub async fn stop(&mut self) {
         for part in self.parts.drain(..).rev() {
             part.stop().await;
-        }
-    }
-
-    fn admin_port(&self, role: Role) -> u16 {
-        let admin = &self.config.admin;
-        match role {
-            Role::Risk => admin.risk,
-            Role::Fx => admin.fx,
-            Role::Reserve => admin.reserve,
-            Role::Settle => admin.settle,
-            Role::Wallet => admin.wallet,
-            Role::Janitor => admin.janitor,
-            Role::Gateway => self.config.gateway.ports[0],
         }
     }
 

@@ -7,8 +7,8 @@ use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, consumer};
 use std::time::Duration;
-use wire::Stream;
 use wire::limits::MESSAGE_BYTES_MAX;
+use wire::{Place, Stream};
 
 /// What a dead letter needs beside the largest message that any stream lets through: its reason, and more.
 const DEAD_LETTER_BYTES: i32 = 16 << 10;
@@ -89,30 +89,24 @@ pub(super) fn stream_config(stream: Stream, pipeline: &PipelineConfig) -> Config
         num_replicas: 1,
         ..Default::default()
     };
-    match stream {
-        Stream::Accepted => Config {
+    let in_memory = Config {
+        storage: StorageType::Memory,
+        max_messages: pipeline.stream_messages_max,
+        max_bytes: pipeline.stream_bytes_max,
+        first_sequence: Some(first_sequence()),
+        ..base.clone()
+    };
+    match stream.place() {
+        Some(Place::Intake) => Config {
             storage: StorageType::File,
             max_bytes: pipeline.accepted_bytes_max,
             max_messages: pipeline.accepted_messages_max,
             max_messages_per_subject: 1,
             ..base
         },
-        Stream::Dead => Config { storage: StorageType::File, max_message_size: MESSAGE_BYTES_MAX + DEAD_LETTER_BYTES, ..base },
-        Stream::Finished => Config {
-            storage: StorageType::Memory,
-            discard: DiscardPolicy::Old,
-            max_messages: pipeline.stream_messages_max,
-            max_bytes: pipeline.stream_bytes_max,
-            first_sequence: Some(first_sequence()),
-            ..base
-        },
-        Stream::Screened(_) | Stream::Quoted(_) | Stream::Reserved(_) | Stream::Rejected(_) => Config {
-            storage: StorageType::Memory,
-            max_messages: pipeline.stream_messages_max,
-            max_bytes: pipeline.stream_bytes_max,
-            first_sequence: Some(first_sequence()),
-            ..base
-        },
+        Some(Place::OnTheWay | Place::Refused) => in_memory,
+        Some(Place::End) => Config { discard: DiscardPolicy::Old, ..in_memory },
+        None => Config { storage: StorageType::File, max_message_size: MESSAGE_BYTES_MAX + DEAD_LETTER_BYTES, ..base },
     }
 }
 

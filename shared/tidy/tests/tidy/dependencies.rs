@@ -3,16 +3,17 @@
 use crate::checkout::{Checkout, File, Finding};
 
 /// The arrows: a crate and those of ours that it may depend on. Tests may use more.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("wire", &["domain"]),
     ("store", &["domain"]),
     ("config", &["wire", "domain"]),
     ("runtime", &["config", "wire", "domain"]),
-    ("stages", &["runtime", "store", "config", "wire", "domain"]),
-    ("gateway", &["runtime", "store", "config", "wire", "domain"]),
+    ("host", &["runtime", "store", "config", "wire", "domain"]),
+    ("stages", &["host", "runtime", "store", "config", "wire", "domain"]),
+    ("gateway", &["host", "runtime", "store", "config", "wire", "domain"]),
     ("loadtest", &["runtime", "store", "config", "wire", "domain"]),
-    ("devstack", &["config"]),
+    ("devstack", &["config", "wire"]),
     ("tidy", &[]),
 ];
 

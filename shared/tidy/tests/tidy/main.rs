@@ -18,7 +18,7 @@ use checkout::{Checkout, Finding};
 type Rule = fn(&Checkout) -> Vec<Finding>;
 
 /// Every rule, by the name that its test row uses.
-const RULES: [(&str, Rule); 17] = [
+const RULES: [(&str, Rule); 16] = [
     ("arrows", dependencies::arrows),
     ("workspace dependencies", dependencies::workspace_dependencies),
     ("database client", dependencies::database_client),
@@ -34,7 +34,6 @@ const RULES: [(&str, Rule); 17] = [
     ("notes to self", hygiene::notes_to_self),
     ("sleeping tests", hygiene::sleeping_tests),
     ("migrations", papers::migrations),
-    ("golden files", papers::golden_files),
     ("code map", papers::code_map),
 ];
 

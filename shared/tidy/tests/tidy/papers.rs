@@ -2,8 +2,6 @@
 
 use crate::checkout::{Checkout, Finding};
 
-const HOPS: [&str; 6] = ["accepted", "screened", "quoted", "reserved", "rejected", "finished"];
-
 /// Each migration opens with what it does, why, which locks traffic meets, and how to undo it.
 pub(crate) fn migrations(checkout: &Checkout) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -20,15 +18,6 @@ pub(crate) fn migrations(checkout: &Checkout) -> Vec<Finding> {
     findings
 }
 
-/// The wire format of each hop is committed.
-pub(crate) fn golden_files(checkout: &Checkout) -> Vec<Finding> {
-    let path = |hop: &str| format!("shared/wire/tests/golden/{hop}.json");
-    let missing = HOPS.into_iter().map(path).filter(|path| checkout.file(path).is_none());
-    missing
-        .map(|path| Finding { path, line: 1, reason: "the golden file is missing: GOLDEN_WRITE=1 cargo test -p wire".to_owned() })
-        .collect()
-}
-
 /// The map in the README names every member's folder.
 pub(crate) fn code_map(checkout: &Checkout) -> Vec<Finding> {
     let (Some(readme), Some(manifest)) = (checkout.file("README.md"), checkout.file("Cargo.toml")) else { return Vec::new() };
@@ -43,12 +32,9 @@ fn what_is_missing_is_found() {
     let good = "-- What:  x.\n-- Why:   y\n--        z.\n-- Locks: none.\n-- Undo:  DROP.\nCREATE TABLE a ();\n";
     let bad = "-- What:  x.\n-- Locks: none.\n-- Undo:\nCREATE TABLE a ();\n-- Why: late\n";
     let workspace = ("Cargo.toml", "[workspace]\nmembers = [\n    \"shared/a\",\n    \"b\",\n]\nx = [\"c\"]\n");
-    let golden: Vec<(String, &str)> = HOPS[1..].iter().map(|hop| (format!("shared/wire/tests/golden/{hop}.json"), "{}")).collect();
-    let golden: Vec<(&str, &str)> = golden.iter().map(|(path, text)| (path.as_str(), *text)).collect();
     crate::check(&[
         ("migrations", &[("migrations/1.sql", good), ("other/1.sql", bad)], &[]),
         ("migrations", &[("migrations/2.sql", bad)], &["migrations/2.sql:2", "migrations/2.sql:3"]),
-        ("golden files", &golden, &["shared/wire/tests/golden/accepted.json:1"]),
         ("code map", &[workspace, ("README.md", "`shared/a` does this")], &["README.md:1"]),
         ("code map", &[workspace], &[]),
     ]);

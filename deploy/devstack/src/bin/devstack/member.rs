@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use config::Config;
+use wire::Role;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Member {
@@ -40,22 +41,19 @@ impl Member {
     /// Where it is to listen; the first listener speaks the member's own protocol.
     pub(crate) fn listeners(self, config: &Config) -> Vec<Listener> {
         let local = |port: u16, key| Listener { address: devstack::loopback(port), key };
-        let service = |port: u16, key| Listener { address: reachable(config.http.host, port), key };
-        let (stack, admin) = (&config.stack, &config.admin);
+        let stack = &config.stack;
+        let services = |roles: &[Role]| {
+            let listeners = roles.iter().map(|role| config.listeners(*role));
+            let listeners = listeners.flat_map(|(key, ports)| ports.iter().map(move |port| (reachable(config.http.host, *port), key)));
+            listeners.map(|(address, key)| Listener { address, key }).collect()
+        };
         match self {
             Self::Postgres => vec![local(stack.postgres_port, "stack.postgres_port")],
             Self::Nats => {
                 vec![local(stack.nats_port, "stack.nats_port"), local(stack.nats_monitor_port, "stack.nats_monitor_port")]
             }
-            Self::Stages => vec![
-                service(admin.fx, "admin.fx"),
-                service(admin.wallet, "admin.wallet"),
-                service(admin.risk, "admin.risk"),
-                service(admin.reserve, "admin.reserve"),
-                service(admin.settle, "admin.settle"),
-                service(admin.janitor, "admin.janitor"),
-            ],
-            Self::Gateway => config.gateway.ports.iter().map(|port| service(*port, "gateway.ports")).collect(),
+            Self::Stages => services(Role::STAGES),
+            Self::Gateway => services(&[Role::Gateway]),
         }
     }
 
