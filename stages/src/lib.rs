@@ -2,8 +2,7 @@
 
 pub mod roles;
 
-mod faults;
 mod janitor;
-mod ledger_letters;
+mod part;
 mod pipeline;
 mod services;

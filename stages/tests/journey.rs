@@ -4,8 +4,11 @@
 
 mod common;
 
+use common::client::Client;
 use common::{System, payment};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use wire::Role;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_are_captured_or_fail_with_their_reason() {
@@ -53,7 +56,30 @@ async fn payments_are_captured_or_fail_with_their_reason() {
     assert_eq!(system.ended("too-large").await["rules"], json!(["amount_cap"]));
     let balance = client.get("/balance/S").await.unwrap();
     assert_eq!(balance.body, json!({"account_id": "S", "currency": "USD", "balance": "9776.55", "held": "0.00", "available": "9776.55"}));
+    each_port_shows_its_own_role(&system).await;
     system.assert_ledger_is_clean().await;
+}
+
+/// Requests are counted by the role that answered them, and a stage's figures stand on its role's port alone.
+async fn each_port_shows_its_own_role(system: &System) {
+    for role in Role::ALL {
+        let (_, ports) = system.config.listeners(role);
+        let page = Client::new(ports[0]).get("/metrics").await.unwrap().text;
+        let labels = |name: &str| -> BTreeSet<String> {
+            let beginning = format!("{name}=\"");
+            let values = page.split(beginning.as_str()).skip(1);
+            values.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+        };
+        let stages: &[&str] = match role {
+            Role::Risk => &["risk"],
+            Role::Fx => &["fx"],
+            Role::Reserve => &["reserve"],
+            Role::Settle => &["settle", "settle_rejected"],
+            Role::Gateway | Role::Wallet | Role::Janitor => &[],
+        };
+        assert_eq!(labels("stage"), stages.iter().map(|name| (*name).to_owned()).collect(), "{role}: {page}");
+        assert_eq!(labels("service"), BTreeSet::from([role.to_string()]), "{role}: {page}");
+    }
 }
 
 /// Every currency's round trip is exact to its minor unit, whatever its exponent.

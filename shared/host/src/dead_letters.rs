@@ -1,8 +1,8 @@
 //! Dead letters in the ledger, as the harness sees them.
 
-use crate::faults::chain;
 use runtime::dead_letters::{BurialError, DeadLetter, DeadLetters};
 use runtime::drain::Drain;
+use runtime::process::chain;
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -11,19 +11,19 @@ use wire::dead_letter;
 
 /// The open dead letters that this process knows of, and the way to write more.
 #[derive(Clone)]
-pub(crate) struct LedgerLetters {
+pub struct LedgerLetters {
     store: Store,
     open: Arc<RwLock<HashSet<(String, String)>>>,
 }
 
 impl LedgerLetters {
     /// None is known yet.
-    pub(crate) fn new(store: Store) -> LedgerLetters {
+    pub fn new(store: Store) -> LedgerLetters {
         LedgerLetters { store, open: Arc::default() }
     }
 
     /// Reads the open dead letters anew every so often, until the drain begins: someone may have worked some off.
-    pub(crate) async fn refresh(self, every: Duration, drain: Drain) {
+    pub async fn refresh(self, every: Duration, drain: Drain) {
         loop {
             match self.store.open_dead_letters().await {
                 Ok(read) => *self.open.write().unwrap_or_else(std::sync::PoisonError::into_inner) = read,

@@ -1,17 +1,17 @@
-//! The store's errors as the harness and clients need them.
+//! The ledger's errors as the harness and clients need them.
 
-pub(crate) use runtime::process::chain;
+use runtime::process::chain;
 use runtime::stage::Fault;
 use store::StoreError;
 use wire::{Code, Problem};
 
 /// What a stage does about it.
-pub(crate) fn fault(error: &StoreError) -> Fault {
+pub fn fault(error: &StoreError) -> Fault {
     if error.is_outage() { Fault::Outage(chain(error)) } else { Fault::Unexpected(chain(error)) }
 }
 
 /// What a client is told of it.
-pub(crate) fn problem(error: &StoreError) -> Problem {
+pub fn problem(error: &StoreError) -> Problem {
     if error.is_outage() {
         tracing::warn!(error = chain(error), "the ledger is unavailable");
         Problem::new(Code::Unavailable, "the ledger is unavailable")

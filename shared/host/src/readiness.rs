@@ -1,29 +1,42 @@
 //! Whether what requests need is there. Asking costs a server something, so an answer holds for a moment, however many ask.
 
-use crate::broker::Broker;
-use futures::future::BoxFuture;
+use runtime::broker::Broker;
+use runtime::http::Check;
+use runtime::process::chain;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use store::Store;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// Whether something that requests need is there.
-pub type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+use wire::Role;
 
 /// How long an answer holds.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Whether both servers that everything needs are there: the broker by its connections, the ledger by a ping.
-pub fn server_checks<F>(broker: Broker, ping: impl Fn() -> F + Send + Sync + 'static) -> Vec<(&'static str, Check)>
-where
-    F: Future<Output = bool> + Send + 'static,
-{
+/// Whether both servers that a role needs are there: the broker by its connections, the ledger by a ping. The ledger is asked
+/// once now, so that the log says why it is away before anyone probes.
+pub(crate) fn server_checks(role: Role, broker: Broker, ledger: Store) -> Vec<(&'static str, Check)> {
     let nats: Check = Arc::new(move || {
         let is_connected = broker.is_connected();
         Box::pin(async move { is_connected })
     });
-    vec![("nats", nats), ("postgres", held_for_a_moment(ping))]
+    let was_there = Arc::new(AtomicBool::new(true));
+    let postgres = held_for_a_moment(move || ping(role, ledger.clone(), was_there.clone()));
+    drop(postgres());
+    vec![("nats", nats), ("postgres", postgres)]
+}
+
+/// Asks the ledger for a sign of life, and logs when the answer changes.
+async fn ping(role: Role, ledger: Store, was_there: Arc<AtomicBool>) -> bool {
+    let answer = ledger.ping().await;
+    match (&answer, was_there.swap(answer.is_ok(), Ordering::Relaxed)) {
+        (Err(error), true) => tracing::warn!(%role, error = chain(error), "the ledger is away"),
+        (Ok(()), false) => tracing::info!(%role, "the ledger is back"),
+        (Ok(()), true) | (Err(_), false) => {}
+    }
+    answer.is_ok()
 }
 
 /// A check that asks once a second at most, and never again before the last answer is there.

@@ -29,14 +29,48 @@ where
     }
 }
 
-/// An error with the causes behind it, for a log line or a dead letter.
+/// An error with the causes behind it, for a log line or a dead letter. Some errors say their cause themselves: it is not
+/// said again.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Nested {
+        #[error("away")]
+        Plain(#[source] Box<Nested>),
+        #[error("told: {0}")]
+        Telling(#[source] Box<Nested>),
+        #[error("refused")]
+        Last,
+    }
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let (plain, telling) = (|cause| Nested::Plain(Box::new(cause)), |cause| Nested::Telling(Box::new(cause)));
+        let rows = [
+            (Nested::Last, "refused"),
+            (plain(Nested::Last), "away: refused"),
+            (telling(Nested::Last), "told: refused"),
+            (plain(telling(Nested::Last)), "away: told: refused"),
+            (telling(plain(Nested::Last)), "told: away: refused"),
+        ];
+        for (error, text) in rows {
+            assert_eq!(chain(&error), text);
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! What can go wrong with the database, by what is to be done about it.
 
+use sqlx::postgres::PgConnectOptions;
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database is away, refuses us, or was too slow: nothing is wrong with the request. Try again.
-    #[error("the database is unavailable")]
+    #[error("the database is unavailable{}", sqlstate(.0))]
     Unavailable(#[source] sqlx::Error),
     /// The database neither answers nor refuses. What was asked may still be carried out.
     #[error("the database did not answer within {0:?}")]
@@ -13,7 +15,7 @@ pub enum StoreError {
     #[error("the transaction lost against others {0} times")]
     Contention(u32),
     /// The database or this code objects to the data itself. Trying again would not help.
-    #[error("the database objects to the data")]
+    #[error("the database objects to the data{}", sqlstate(.0))]
     Unexpected(#[source] sqlx::Error),
     /// A row does not make sense to this build.
     #[error("a row is not understood: {0}")]
@@ -24,13 +26,55 @@ pub enum StoreError {
     /// A transaction's task ended without an answer.
     #[error("a transaction panicked: {0}")]
     Panicked(String),
+    /// Any of these, of the database with this name and address.
+    #[error("{database}")]
+    Of {
+        /// Such as `kilat at 127.0.0.1:5432`.
+        database: String,
+        /// What is wrong with it.
+        source: Box<StoreError>,
+    },
 }
 
 impl StoreError {
     /// Whether the same request may succeed later as it stands.
     pub fn is_outage(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_) | StoreError::Silent(_) | StoreError::Contention(_))
+        match self {
+            StoreError::Unavailable(_) | StoreError::Silent(_) | StoreError::Contention(_) => true,
+            StoreError::Of { source, .. } => source.is_outage(),
+            StoreError::Unexpected(_) | StoreError::Corrupt(_) | StoreError::Migration(_) | StoreError::Panicked(_) => false,
+        }
     }
+
+    /// Says of which database, unless it is about the data.
+    pub(crate) fn of(self, options: &PgConnectOptions) -> StoreError {
+        match self {
+            StoreError::Unavailable(_) | StoreError::Silent(_) | StoreError::Migration(_) => {
+                StoreError::Of { database: place(options), source: Box::new(self) }
+            }
+            StoreError::Contention(_)
+            | StoreError::Unexpected(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Panicked(_)
+            | StoreError::Of { .. } => self,
+        }
+    }
+}
+
+/// The database's name and address; never its password, not even where one that was not escaped was taken for a name.
+fn place(options: &PgConnectOptions) -> String {
+    let name = options.get_database().unwrap_or(options.get_username());
+    let name = if name.contains('@') { "***" } else { name };
+    match options.get_socket() {
+        Some(folder) => format!("{name} at {}", folder.display()),
+        None => format!("{name} at {}:{}", options.get_host(), options.get_port()),
+    }
+}
+
+/// The server's own code, in brackets, where it said one.
+fn sqlstate(error: &sqlx::Error) -> String {
+    let code = error.as_database_error().and_then(|database| database.code());
+    code.map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default()
 }
 
 /// Whether the server ended the transaction in favour of another: serialization failure or deadlock.

@@ -4,10 +4,12 @@ use crate::StoreError;
 use crate::locked_rows::LockedRows;
 use crate::renewal::Renewal;
 use crate::system_accounts::KnownSystemAccounts;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How to reach the database.
 #[derive(Debug, Clone)]
@@ -120,8 +122,14 @@ impl Store {
 
     /// Asks the database for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.within(sqlx::query("SELECT 1").execute(&self.pool)).await?;
-        Ok(())
+        let asked = async {
+            match sqlx::query("SELECT 1").execute(&self.pool).await {
+                // The pool does not say why it has no connection; the server does, or whatever stands before it.
+                Err(sqlx::Error::PoolTimedOut) => PgConnection::connect_with(&self.pool.connect_options()).await?.ping().await,
+                answer => answer.map(drop),
+            }
+        };
+        self.within(asked).await
     }
 
     /// Closes the connections, or leaves them to their end when the database does not answer.
@@ -134,9 +142,10 @@ impl Store {
     /// connections open and says nothing: no limit of the server's own ends that.
     pub(crate) async fn within<T>(&self, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
         match tokio::time::timeout(self.patience, asked).await {
-            Ok(answer) => Ok(answer.inspect_err(|error| self.renewal.notice(error))?),
+            Ok(answer) => answer.inspect_err(|error| self.renewal.notice(error)).map_err(StoreError::from),
             Err(_) => Err(StoreError::Silent(self.patience)),
         }
+        .map_err(|error| error.of(&self.pool.connect_options()))
     }
 }
 
@@ -144,11 +153,44 @@ impl Store {
 pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+/// A server that is starting is waited for so long by a migration, and asked so often.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
+const MIGRATION_RETRY: Duration = Duration::from_millis(250);
 
 /// Brings the schema up to date, as its owner. Safe to run from several processes at once.
 pub async fn migrate(owner_url: &str) -> Result<(), StoreError> {
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(10)).connect(owner_url).await?;
-    let outcome = sqlx::migrate!("../../migrations").run(&pool).await;
-    pool.close().await;
-    Ok(outcome?)
+    let options: PgConnectOptions = owner_url.parse().map_err(StoreError::Unavailable)?;
+    let migrated = async {
+        await_admission(&options).await?;
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(MIGRATION_PATIENCE).connect_lazy_with(options.clone());
+        let outcome = sqlx::migrate!("../../migrations").run(&pool).await;
+        pool.close().await;
+        Ok(outcome?)
+    };
+    migrated.await.map_err(|error: StoreError| error.of(&options))
+}
+
+/// Waits until the server lets us in. Not through a pool, which would not say why it does not.
+async fn await_admission(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let deadline = Instant::now() + MIGRATION_PATIENCE;
+    loop {
+        let error = match tokio::time::timeout_at(deadline, PgConnection::connect_with(options)).await {
+            Ok(Ok(connection)) => return Ok(connection.close().await?),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(StoreError::Silent(MIGRATION_PATIENCE)),
+        };
+        if !is_starting(&error) || Instant::now() + MIGRATION_RETRY >= deadline {
+            return Err(error.into());
+        }
+        tokio::time::sleep(MIGRATION_RETRY).await;
+    }
+}
+
+/// Whether the server may let us in in a moment.
+fn is_starting(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
 }

@@ -219,9 +219,13 @@ impl Store {
             Err(StoreError::Contention(ATTEMPTS_MAX).into())
         });
         // Seven statements at most. When the wait ends the task goes on, never cancelled; whoever tries again meets its locks.
-        match tokio::time::timeout(self.patience * 2, task).await {
+        let ended = match tokio::time::timeout(self.patience * 2, task).await {
             Ok(ended) => ended.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string()).into())),
             Err(_) => Err(StoreError::Silent(self.patience * 2).into()),
-        }
+        };
+        ended.map_err(|broken| match broken {
+            Broken::Failed(error) => Broken::Failed(error.of(&self.pool.connect_options())),
+            locked @ (Broken::RowLocked(_) | Broken::KeyLocked(_)) => locked,
+        })
     }
 }

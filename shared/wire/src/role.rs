@@ -1,5 +1,7 @@
 //! The names of what runs.
 
+use crate::StageName;
+
 domain::closed_set! {
     /// What a process plays: the `service` label of its metrics, and for all but the gateway an argument of `stages`. The first
     /// is the border's, the others are the workers'.
@@ -24,6 +26,16 @@ domain::closed_set! {
 impl Role {
     /// The roles that the `stages` program plays.
     pub const STAGES: &[Role] = Role::ALL.split_at(1).1;
+
+    /// The role that plays a stage.
+    pub const fn playing(stage: StageName) -> Role {
+        match stage {
+            StageName::Risk => Role::Risk,
+            StageName::Fx => Role::Fx,
+            StageName::Reserve => Role::Reserve,
+            StageName::Settle | StageName::SettleRejected => Role::Settle,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! `fx_rate_unavailable`, `fx_rate_stale`, `amount_too_small` or `amount_too_large`. Asked again it may quote another rate;
 //! the ledger keeps the first quote that reserve saw.
 
-use crate::faults::fault;
 use crate::pipeline::rate_book::RateBooks;
 use domain::facts::{AppliedRate, Quote, Rejection};
 use domain::{AccountKey, Currency, Money, Refusal, StageName, Timestamp, fx};
+use host::fault;
 use lru::LruCache;
 use runtime::stage::{Fault, Input, Stage, Verdict};
 use std::collections::{BTreeSet, HashMap};

@@ -4,8 +4,8 @@
 //! batch; a payment that has a row is answered from it, whatever the message says, so asking twice changes nothing. One
 //! whose account another transaction has locked waits, and the others do not.
 
-use crate::faults::fault;
 use domain::{StageName, Timestamp};
+use host::fault;
 use runtime::stage::{Fault, Input, Stage, Verdict};
 use store::{Answer, HoldRequest, StageLedger};
 use wire::message::{PaymentQuoted, PaymentReserved};

@@ -5,8 +5,8 @@
 //! payment that had ended before is told again from its row. One that needs what another transaction has locked waits, and
 //! the others do not. One without a row was in a ledger that has been set back since: it is accepted again.
 
-use crate::faults::fault;
 use domain::{StageName, Timestamp};
+use host::fault;
 use runtime::stage::{Fault, Input, PutBack, Stage, Verdict};
 use store::{SettleRequest, Settlement, StageLedger};
 use wire::message::{PaymentAccepted, PaymentFinished, PaymentReserved};

@@ -3,9 +3,9 @@
 //! Records what risk and fx refused as FAILED. A payment that has a row is told from it: refusals of reserve have one
 //! already, and one that was reserved meanwhile goes on to settle. One that another transaction is recording just now waits.
 
-use crate::faults::fault;
 use domain::facts::RecordState;
 use domain::{PaymentRecord, StageName, Timestamp};
+use host::fault;
 use runtime::stage::{Fault, Input, Stage, Verdict};
 use store::{Answer, StageLedger};
 use wire::message::{PaymentFinished, PaymentRejected};

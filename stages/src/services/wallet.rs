@@ -1,9 +1,9 @@
 //! `wallet.balance`, `wallet.open` and `wallet.deposit`: accounts by request-reply.
 
-use crate::faults::problem;
 use crate::services::rates::reply;
 use domain::{AccountKey, Currency, Money, OperationId};
 use futures::future::join_all;
+use host::problem;
 use runtime::broker::{Call, Reply, ServiceHandler};
 use std::collections::{BTreeSet, HashMap};
 use store::{Account, Deposit, DepositOutcome, Opening, Store};

@@ -6,8 +6,17 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, connection::State};
 use bytes::Bytes;
 use futures::StreamExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use url::Url;
+
+/// The port of an address that names none.
+const DEFAULT_PORT: u16 = 4222;
+
+/// The connection whose reconnects are counted.
+const CONSUMING: &str = "consuming";
 
 /// Both connections to the broker; clones share them.
 #[derive(Debug, Clone)]
@@ -15,6 +24,7 @@ pub struct Broker {
     pub(super) publishing: jetstream::Context,
     pub(super) reading: jetstream::Context,
     pub(super) timeout: Duration,
+    addresses: Arc<str>,
     reconnects: watch::Receiver<u64>,
 }
 
@@ -36,23 +46,28 @@ impl Broker {
         let (changed, reconnects) = watch::channel(0_u64);
         let timeout = Duration::from_millis(config.timeout_ms);
         let addresses: Vec<&str> = config.url.split(',').collect();
-        let options = |role: &str| {
+        let shown: Arc<str> = addresses.iter().map(|address| place(address)).collect::<Vec<_>>().join(",").into();
+        let is_told = Arc::new(AtomicBool::new(false));
+        let options = |part: &str| {
+            let (changed, name, shown, is_told) = (changed.clone(), format!("{name} {part}"), shown.clone(), is_told.clone());
+            let is_counted = part == CONSUMING;
             ConnectOptions::new()
-                .name(format!("{name} {role}"))
+                .name(&name)
                 .retry_on_initial_connect()
                 .request_timeout(Some(timeout))
                 .ping_interval(Duration::from_secs(10))
+                .event_callback(move |event| {
+                    if is_counted && matches!(event, Event::Connected) {
+                        changed.send_modify(|count| *count += 1);
+                    }
+                    tell(&name, &event, &shown, &is_told);
+                    std::future::ready(())
+                })
         };
         let publishing = options("publishing").connect(addresses.clone()).await.map_err(BrokerError::unavailable)?;
-        let consuming = options("consuming").event_callback(move |event| {
-            if matches!(event, Event::Connected) {
-                changed.send_modify(|count| *count += 1);
-            }
-            async move { tracing::debug!(%event, "broker connection") }
-        });
-        let consuming = consuming.connect(addresses).await.map_err(BrokerError::unavailable)?;
+        let consuming = options(CONSUMING).connect(addresses).await.map_err(BrokerError::unavailable)?;
         let context = |client: Client| ContextBuilder::new().timeout(timeout).build(client);
-        Ok(Broker { publishing: context(publishing), reading: context(consuming), timeout, reconnects })
+        Ok(Broker { publishing: context(publishing), reading: context(consuming), timeout, addresses: shown, reconnects })
     }
 
     /// Whether both connections are up.
@@ -74,6 +89,48 @@ impl Broker {
 
     /// Fails at once when there is no connection, before anything is sent that might be delivered later.
     pub(super) fn require_connection(&self) -> Result<(), BrokerError> {
-        if self.is_connected() { Ok(()) } else { Err(BrokerError::Unavailable("not connected".to_owned())) }
+        if self.is_connected() { Ok(()) } else { Err(BrokerError::Unavailable(format!("not connected to {}", self.addresses))) }
+    }
+}
+
+/// Says once that a connection is gone or cannot be made, and why, and once that there is one again.
+fn tell(connection: &str, event: &Event, addresses: &str, is_told: &AtomicBool) {
+    match event {
+        Event::Disconnected | Event::ClientError(_) if !is_told.swap(true, Ordering::Relaxed) => {
+            tracing::warn!(connection, broker = addresses, %event, "the broker is away");
+        }
+        Event::Connected if is_told.swap(false, Ordering::Relaxed) => {
+            tracing::info!(connection, broker = addresses, "the broker is back");
+        }
+        _ => tracing::debug!(connection, broker = addresses, %event, "broker connection"),
+    }
+}
+
+/// Host and port of an address. What stands before them is a secret, and may have been taken for them where it was not escaped.
+fn place(address: &str) -> String {
+    match Url::parse(address) {
+        Ok(url) if !url.path().contains('@') && url.fragment().is_none() => {
+            format!("{}:{}", url.host_str().unwrap_or(""), url.port().unwrap_or(DEFAULT_PORT))
+        }
+        Ok(_) | Err(_) => "***".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        let rows = [
+            ("nats://127.0.0.1:14222", "127.0.0.1:14222"),
+            ("tls://user:SECRET@broker", "broker:4222"),
+            ("nats://SECRET@[::1]:4333", "[::1]:4333"),
+            ("nats://SEC/RET@h", "***"),
+            ("nats://h#SECRET", "***"),
+        ];
+        for (address, shown) in rows {
+            assert_eq!(place(address), shown);
+        }
     }
 }

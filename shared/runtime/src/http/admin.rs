@@ -2,27 +2,30 @@
 
 use super::answer::{Answer, json, method_not_allowed, not_found, problem, text};
 use super::body::BodyLimit;
-use super::readiness::Check;
 use super::server::Handler;
 use super::service_routes::{Refused, service_request};
 use crate::broker::{Call, Reply, ServiceHandler};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
 use crate::telemetry::Metrics;
+use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use std::sync::Arc;
 use wire::service::Endpoint;
 use wire::{Caller, Code, Problem, Role};
 
-/// What a process says of its own health.
+/// Whether something that requests need is there.
+pub type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// What a role says of its own health.
 #[derive(Clone)]
 pub struct Health {
     /// Named checks that readiness asks.
     pub checks: Vec<(&'static str, Check)>,
-    /// A draining process is alive and not ready.
+    /// A draining role is alive and not ready.
     pub drain: Drain,
-    /// The process' metrics.
+    /// The role's metrics.
     pub metrics: Metrics,
 }
 
@@ -78,8 +81,6 @@ pub struct Admin<H> {
     pub role: Role,
     /// What it says of its health.
     pub health: Health,
-    /// The endpoints of its service.
-    pub endpoints: &'static [Endpoint],
     /// What answers them.
     pub service: Arc<H>,
     /// Bounds of bodies.
@@ -96,7 +97,7 @@ impl<H: ServiceHandler> Handler for Admin<H> {
             return answer;
         }
         match service_request(request, BodyLimit::of(&self.http)).await {
-            Ok((endpoint, body)) if self.endpoints.contains(&endpoint) => {
+            Ok((endpoint, body)) if endpoint.role() == self.role => {
                 let call = Call { caller: Caller::default(), body };
                 match self.service.answer(endpoint, vec![call]).await.pop() {
                     Some(Ok(reply)) => text(200, "application/json", reply.body),

@@ -4,13 +4,11 @@ mod admin;
 mod answer;
 mod body;
 mod peers;
-mod readiness;
 mod server;
 mod service_routes;
 
-pub use admin::{Admin, Health, NoService};
+pub use admin::{Admin, Check, Health, NoService};
 pub use answer::{Answer, json, method_not_allowed, not_found, problem, text};
 pub use body::{BodyLimit, read_json};
-pub use readiness::{Check, server_checks};
 pub use server::{BindError, Handler, bind, serve};
 pub use service_routes::{Refused, query, service_request};

@@ -1,0 +1,99 @@
+//! Opening what a role works with, and closing it.
+
+use crate::connections;
+use crate::readiness::server_checks;
+use runtime::broker::{Broker, BrokerError};
+use runtime::config::{Config, PostgresConfig};
+use runtime::drain::Drain;
+use runtime::http::{BindError, Check, Health, bind};
+use runtime::telemetry::{Metrics, TelemetryError};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Store, StoreError, StoreOptions};
+use tokio::net::TcpListener;
+use wire::Role;
+
+/// Why a role cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The database's URL is not one.
+    #[error("postgres.url")]
+    Store(#[from] StoreError),
+    /// The broker's URL is not one.
+    #[error("nats.url")]
+    Broker(#[from] BrokerError),
+    /// Metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// What one role of a process works with. Nothing but the configuration and the drain is shared with the other roles: what
+/// one does to its connections is nothing to the others, and its figures are its own.
+#[derive(Clone)]
+pub struct Host {
+    /// The role.
+    pub role: Role,
+    /// The process' settings.
+    pub config: Arc<Config>,
+    /// The role's connections to the broker.
+    pub broker: Broker,
+    /// The role's metrics.
+    pub metrics: Metrics,
+    /// The process' drain.
+    pub drain: Drain,
+    checks: Vec<(&'static str, Check)>,
+    ledgers: Vec<Store>,
+}
+
+impl Host {
+    /// Opens what the role needs. Servers that are away are an outage to be waited for, and told of.
+    pub async fn open(role: Role, config: Arc<Config>, drain: Drain) -> Result<Host, StartError> {
+        // Readiness has a connection of its own: a role that is busy is not away, and probes take nothing from it.
+        let readiness = connect(&config.postgres, &format!("{role} readiness"), 1)?;
+        let broker = Broker::connect(&config.nats, &format!("kilat {role}")).await?;
+        let checks = server_checks(role, broker.clone(), readiness.clone());
+        Ok(Host { role, config, broker, metrics: Metrics::new()?, drain, checks, ledgers: vec![readiness] })
+    }
+
+    /// How many connections to the ledger the role may open, beside the one that readiness has.
+    pub fn connections_max(&self) -> u32 {
+        connections::of(self.role, self.config.postgres.connections_max, self.config.pipeline.shards)
+    }
+
+    /// Opens a part of the role's connections to the ledger, called by the role and `name`.
+    pub fn open_ledger(&mut self, name: &str, connections_max: u32) -> Result<Store, StartError> {
+        let store = connect(&self.config.postgres, format!("{} {name}", self.role).trim_end(), connections_max)?;
+        self.ledgers.push(store.clone());
+        Ok(store)
+    }
+
+    /// Opens the role's ports.
+    pub async fn listen(&self) -> Result<Vec<TcpListener>, StartError> {
+        let (key, ports) = self.config.listeners(self.role);
+        let mut listeners = Vec::with_capacity(ports.len());
+        for port in ports {
+            listeners.push(bind(self.config.http.host, *port, key).await?);
+        }
+        Ok(listeners)
+    }
+
+    /// The role's health: both servers, and what else it needs to be ready.
+    pub fn health(&self, further: impl IntoIterator<Item = (&'static str, Check)>) -> Health {
+        let checks = self.checks.iter().cloned().chain(further).collect();
+        Health { checks, drain: self.drain.clone(), metrics: self.metrics.clone() }
+    }
+
+    /// Closes the connections to the ledger.
+    pub async fn close(&self) {
+        futures::future::join_all(self.ledgers.iter().map(Store::close)).await;
+    }
+}
+
+fn connect(config: &PostgresConfig, name: &str, connections_max: u32) -> Result<Store, StoreError> {
+    let [acquire_timeout, statement_timeout, lock_timeout] =
+        [config.acquire_timeout_ms, config.statement_timeout_ms, config.lock_timeout_ms].map(Duration::from_millis);
+    Store::connect_lazily(&StoreOptions::for_service(&config.url, name, connections_max, acquire_timeout, statement_timeout, lock_timeout))
+}

@@ -1,0 +1,95 @@
+//! What every role is put together from: a port with health and metrics, a service, stages.
+
+use crate::pipeline::trimming;
+use host::{Host, LedgerLetters, StartError};
+use runtime::broker::{Broker, JetStreamTransport, ServiceHandler};
+use runtime::clock::Clock;
+use runtime::drain::Drain;
+use runtime::harness::Harness;
+use runtime::http::{Admin, Check, serve};
+use runtime::process::chain;
+use runtime::stage::Stage;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::task::JoinSet;
+use wire::Role;
+use wire::service::Endpoint;
+
+/// Between two attempts to serve requests.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// One role of this process.
+pub(crate) struct Part {
+    /// What it works with.
+    pub(crate) host: Host,
+    /// Its connections to the ledger.
+    pub(crate) store: Store,
+    dead_letters: LedgerLetters,
+}
+
+impl Part {
+    /// The role of this host; nothing of it runs yet.
+    pub(crate) fn open(mut host: Host) -> Result<Part, StartError> {
+        let store = host.open_ledger("", host.connections_max())?;
+        Ok(Part { dead_letters: LedgerLetters::new(store.clone()), host, store })
+    }
+
+    /// The shards of the derived streams.
+    pub(crate) fn shards(&self) -> Range<u16> {
+        0..self.host.config.pipeline.shards
+    }
+
+    /// Opens the role's port, and answers its endpoints there and by NATS. `check` is what else it needs to be ready.
+    pub(crate) async fn serve<H: ServiceHandler>(
+        &self,
+        service: Arc<H>,
+        check: Option<(&'static str, Check)>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), StartError> {
+        let Host { role, config, broker, metrics, drain, .. } = &self.host;
+        let admin = Arc::new(Admin { role: *role, health: self.host.health(check), service: service.clone(), http: config.http.clone() });
+        for listener in self.host.listen().await? {
+            tasks.spawn(serve(listener, admin.clone(), config.http.clone(), metrics.clone(), drain.clone()));
+        }
+        tasks.spawn(answer(*role, broker.clone(), service, drain.clone()));
+        Ok(())
+    }
+
+    /// Starts a stage on its input of one shard, and the upkeep of that stream.
+    pub(crate) fn stage<S: Stage>(&self, stage: S, shard: u16, tasks: &mut JoinSet<()>) {
+        let Host { config, broker, drain, .. } = &self.host;
+        let pipeline = config.pipeline.clone();
+        let metrics = self.host.metrics.stage(S::NAME, shard);
+        let transport = JetStreamTransport::new::<S>(broker.clone(), shard, pipeline.clone());
+        tasks.spawn(trimming::follow(broker.clone(), S::input(shard), pipeline.clone(), metrics.clone(), drain.clone()));
+        tasks.spawn(Harness::new(stage, transport, self.dead_letters.clone(), pipeline, metrics, Clock::wall(), drain.clone()).run());
+    }
+
+    /// Keeps in mind which payments are dead: for roles with stages.
+    pub(crate) fn refresh_dead_letters(&self, tasks: &mut JoinSet<()>) {
+        let every = Duration::from_millis(self.host.config.pipeline.dead_refresh_ms);
+        tasks.spawn(self.dead_letters.clone().refresh(every, self.host.drain.clone()));
+    }
+}
+
+/// Answers the role's endpoints by NATS until the drain begins.
+async fn answer<H: ServiceHandler>(role: Role, broker: Broker, service: Arc<H>, drain: Drain) {
+    let endpoints = Endpoint::of(role);
+    if endpoints.is_empty() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.begun() => return,
+            served = broker.serve(&endpoints, &*service) => if let Err(error) = served {
+                tracing::warn!(%role, error = chain(&error), "requests cannot be served");
+            },
+        }
+        if !drain.sleep(RETRY).await {
+            return;
+        }
+    }
+}
