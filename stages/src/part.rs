@@ -9,13 +9,12 @@ use runtime::harness::Harness;
 use runtime::http::{Admin, Check, serve};
 use runtime::process::chain;
 use runtime::stage::Stage;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tokio::task::JoinSet;
-use wire::Role;
 use wire::service::Endpoint;
+use wire::{Message, Role};
 
 /// Between two attempts to serve requests.
 const RETRY: Duration = Duration::from_millis(500);
@@ -36,11 +35,6 @@ impl Part {
         Ok(Part { dead_letters: LedgerLetters::new(store.clone()), host, store })
     }
 
-    /// The shards of the derived streams.
-    pub(crate) fn shards(&self) -> Range<u16> {
-        0..self.host.config.pipeline.shards
-    }
-
     /// Opens the role's port, and answers its endpoints there and by NATS. `check` is what else it needs to be ready.
     pub(crate) async fn serve<H: ServiceHandler>(
         &self,
@@ -57,17 +51,21 @@ impl Part {
         Ok(())
     }
 
-    /// Starts a stage on its input of one shard, and the upkeep of that stream.
-    pub(crate) fn stage<S: Stage>(&self, stage: S, shard: u16, tasks: &mut JoinSet<()>) {
+    /// Starts a stage on its input, once a shard, and the upkeep of those streams.
+    pub(crate) fn stage<S: Stage>(&self, of_shard: impl Fn(u16) -> S, tasks: &mut JoinSet<()>) {
         let Host { config, broker, drain, .. } = &self.host;
-        let pipeline = config.pipeline.clone();
-        let metrics = self.host.metrics.stage(S::NAME, shard);
-        let transport = JetStreamTransport::new::<S>(broker.clone(), shard, pipeline.clone());
-        tasks.spawn(trimming::follow(broker.clone(), S::input(shard), pipeline.clone(), metrics.clone(), drain.clone()));
-        tasks.spawn(Harness::new(stage, transport, self.dead_letters.clone(), pipeline, metrics, Clock::wall(), drain.clone()).run());
+        let shards = if S::In::HOP.is_sharded() { config.pipeline.shards } else { 1 };
+        for shard in 0..shards {
+            let pipeline = config.pipeline.clone();
+            let metrics = self.host.metrics.stage(S::NAME, shard);
+            let transport = JetStreamTransport::new::<S>(broker.clone(), shard, pipeline.clone());
+            tasks.spawn(trimming::follow(broker.clone(), S::input(shard), pipeline.clone(), metrics.clone(), drain.clone()));
+            let (stage, letters) = (of_shard(shard), self.dead_letters.clone());
+            tasks.spawn(Harness::new(stage, transport, letters, pipeline, metrics, Clock::wall(), drain.clone()).run());
+        }
     }
 
-    /// Keeps in mind which payments are dead: for roles with stages.
+    /// Keeps in mind which payments are dead.
     pub(crate) fn refresh_dead_letters(&self, tasks: &mut JoinSet<()>) {
         let every = Duration::from_millis(self.host.config.pipeline.dead_refresh_ms);
         tasks.spawn(self.dead_letters.clone().refresh(every, self.host.drain.clone()));

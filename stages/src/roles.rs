@@ -20,11 +20,10 @@ use runtime::config::{Config, RiskConfig};
 use runtime::drain::Drain;
 use runtime::http::{Check, NoService};
 use runtime::process::chain;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use wire::Role;
+use wire::{Role, StageName};
 
 /// Between two attempts to read what accounts have sent lately.
 const RETRY: Duration = Duration::from_millis(500);
@@ -51,38 +50,72 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
 }
 
 async fn start(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
+    let known = Known::new(&part.host.config);
     match part.host.role {
-        Role::Risk => risk(part, tasks).await,
-        Role::Fx => fx(part, tasks).await,
-        Role::Reserve => reserve(part, tasks).await,
-        Role::Settle => settle(part, tasks).await,
-        Role::Wallet => wallet(part, tasks).await,
+        Role::Risk => risk(part, known, tasks).await,
+        Role::Fx => fx(part, known, tasks).await,
+        Role::Reserve | Role::Settle => {
+            part.serve(Arc::new(NoService), None, tasks).await?;
+            start_stages(&part, &known, tasks);
+            Ok(())
+        }
+        Role::Wallet => part.serve(Arc::new(Wallet { store: part.store.clone() }), None, tasks).await,
         Role::Janitor => janitor(part, tasks).await,
         // A program of its own.
         Role::Gateway => Ok(()),
     }
 }
 
-async fn risk(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
-    let config = &part.host.config.risk;
-    let (limits, velocities) = (Arc::new(risk_limits(config)), Arc::new(Velocities::new(config.window_seconds)));
-    let service = Arc::new(ScoreService { limits: limits.clone(), velocities: velocities.clone() });
-    part.serve(service, None, tasks).await?;
+/// What the stages of a role know beside the ledger; its service answers from the same.
+struct Known {
+    limits: Arc<RiskLimits>,
+    velocities: Arc<Velocities>,
+    rates: Arc<RateBooks>,
+}
+
+impl Known {
+    /// Nothing but the configuration.
+    fn new(config: &Config) -> Known {
+        Known {
+            limits: Arc::new(risk_limits(&config.risk)),
+            velocities: Arc::new(Velocities::new(config.risk.window_seconds)),
+            rates: Arc::new(RateBooks::new(config.fx.rate_age_seconds_max)),
+        }
+    }
+}
+
+/// Starts every stage that the part's role plays.
+fn start_stages(part: &Part, known: &Known, tasks: &mut JoinSet<()>) {
     part.refresh_dead_letters(tasks);
-    tasks.spawn(screen(part, limits, velocities));
+    let (config, store) = (&part.host.config, &part.store);
+    for stage in StageName::ALL.into_iter().filter(|stage| Role::playing(*stage) == part.host.role) {
+        match stage {
+            StageName::Risk => part.stage(|_| Risk { limits: known.limits.clone(), velocities: known.velocities.clone() }, tasks),
+            StageName::Fx => part.stage(|_| Fx::new(known.rates.clone(), store.clone(), &config.fx), tasks),
+            StageName::Reserve => part.stage(|_| Reserve { ledger: store.apart() }, tasks),
+            StageName::Settle => part.stage(|shard| Settle { ledger: store.apart(), shard }, tasks),
+            StageName::SettleRejected => part.stage(|_| SettleRejected { ledger: store.apart() }, tasks),
+        }
+    }
+}
+
+async fn risk(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
+    let service = ScoreService { limits: known.limits.clone(), velocities: known.velocities.clone() };
+    part.serve(Arc::new(service), None, tasks).await?;
+    tasks.spawn(screen(part, known));
     Ok(())
 }
 
 /// Risk judges nothing before it knows what accounts have sent lately.
-async fn screen(part: Part, limits: Arc<RiskLimits>, velocities: Arc<Velocities>) {
-    while let Err(error) = rebuild(&part, &velocities).await {
+async fn screen(part: Part, known: Known) {
+    while let Err(error) = rebuild(&part, &known.velocities).await {
         tracing::warn!(error, "velocities cannot be rebuilt yet");
         if !part.host.drain.sleep(RETRY).await {
             return;
         }
     }
     let mut tasks = JoinSet::new();
-    part.stage(Risk { limits, velocities }, 0, &mut tasks);
+    start_stages(&part, &known, &mut tasks);
     while let Some(ended) = tasks.join_next().await {
         // The process ends with it, as with every other stage, rather than stand still without risk.
         if let Err(failure) = ended {
@@ -97,42 +130,13 @@ async fn rebuild(part: &Part, velocities: &Velocities) -> Result<(), String> {
     velocities.rebuild(broker, &part.store, runtime::clock::now()).await.map_err(|error| chain(&error))
 }
 
-async fn fx(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
-    let config = &part.host.config.fx;
-    let rates = Arc::new(RateBooks::new(config.rate_age_seconds_max));
-    part.serve(Arc::new(RateService { rates: rates.clone() }), Some(("rates", loaded(rates.clone()))), tasks).await?;
-    part.refresh_dead_letters(tasks);
-    let (book, host) = (rates.clone(), part.host.clone());
-    tasks.spawn(async move { book.follow(&host.broker, &host.drain).await });
-    let cache = NonZeroUsize::new(config.account_cache_size).unwrap_or(NonZeroUsize::MIN);
-    for shard in part.shards() {
-        let stage = Fx::new(rates.clone(), part.store.clone(), config.spread_bps, cache);
-        part.stage(stage, shard, tasks);
-    }
+async fn fx(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
+    let service = Arc::new(RateService { rates: known.rates.clone() });
+    part.serve(service, Some(("rates", loaded(known.rates.clone()))), tasks).await?;
+    start_stages(&part, &known, tasks);
+    let (broker, drain) = (part.host.broker, part.host.drain);
+    tasks.spawn(async move { known.rates.follow(&broker, &drain).await });
     Ok(())
-}
-
-async fn reserve(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
-    part.serve(Arc::new(NoService), None, tasks).await?;
-    part.refresh_dead_letters(tasks);
-    for shard in part.shards() {
-        part.stage(Reserve { ledger: part.store.apart() }, shard, tasks);
-    }
-    Ok(())
-}
-
-async fn settle(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
-    part.serve(Arc::new(NoService), None, tasks).await?;
-    part.refresh_dead_letters(tasks);
-    for shard in part.shards() {
-        part.stage(Settle { ledger: part.store.apart(), shard }, shard, tasks);
-        part.stage(SettleRejected { ledger: part.store.apart() }, shard, tasks);
-    }
-    Ok(())
-}
-
-async fn wallet(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
-    part.serve(Arc::new(Wallet { store: part.store.clone() }), None, tasks).await
 }
 
 async fn janitor(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {

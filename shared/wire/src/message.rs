@@ -171,6 +171,9 @@ macro_rules! hop_messages {
             }
         )+
 
+        /// Each hop has its message.
+        const _: fn(Hop) = |hop| match hop { $(Hop::$name => {}),+ };
+
         impl HopMessage {
             /// The hop that the payment has behind it.
             pub const fn hop(&self) -> Hop {

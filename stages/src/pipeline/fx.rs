@@ -9,6 +9,7 @@ use domain::facts::{AppliedRate, Quote, Rejection};
 use domain::{AccountKey, Currency, Money, Refusal, StageName, Timestamp, fx};
 use host::fault;
 use lru::LruCache;
+use runtime::config::FxConfig;
 use runtime::stage::{Fault, Input, Stage, Verdict};
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -26,9 +27,10 @@ pub(crate) struct Fx<L> {
 }
 
 impl<L: StageLedger> Fx<L> {
-    /// The stage with room for so many accounts' currencies.
-    pub(crate) fn new(rates: Arc<RateBooks>, ledger: L, spread_bps: u32, cache_size: NonZeroUsize) -> Fx<L> {
-        Fx { rates, ledger, spread_bps, currencies: Mutex::new(LruCache::new(cache_size)) }
+    /// The stage as it is configured; it remembers no account yet.
+    pub(crate) fn new(rates: Arc<RateBooks>, ledger: L, config: &FxConfig) -> Fx<L> {
+        let cache_size = NonZeroUsize::new(config.account_cache_size).unwrap_or(NonZeroUsize::MIN);
+        Fx { rates, ledger, spread_bps: config.spread_bps, currencies: Mutex::new(LruCache::new(cache_size)) }
     }
 
     /// The currencies of the batch's destinations, those that exist: remembered, or read at once.

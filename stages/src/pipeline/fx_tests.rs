@@ -7,7 +7,8 @@ fn books() -> Arc<RateBooks> {
 }
 
 fn stage(rates: Arc<RateBooks>, ledger: ScriptedLedger) -> Fx<ScriptedLedger> {
-    Fx::new(rates, ledger, 100, NonZeroUsize::MIN)
+    let config = FxConfig { spread_bps: 100, rate_age_seconds_max: 3_600, account_cache_size: 1 };
+    Fx::new(rates, ledger, &config)
 }
 
 fn ledger() -> ScriptedLedger {
