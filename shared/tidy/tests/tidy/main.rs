@@ -18,9 +18,10 @@ use checkout::{Checkout, Finding};
 type Rule = fn(&Checkout) -> Vec<Finding>;
 
 /// Every rule, by the name that its test row uses.
-const RULES: [(&str, Rule); 16] = [
+const RULES: [(&str, Rule); 17] = [
     ("arrows", dependencies::arrows),
     ("workspace dependencies", dependencies::workspace_dependencies),
+    ("unused dependencies", dependencies::unused_dependencies),
     ("database client", dependencies::database_client),
     ("broker client", dependencies::broker_client),
     ("file length", shape::file_length),
