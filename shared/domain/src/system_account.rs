@@ -2,7 +2,7 @@
 //!
 //! No sequence of requests can overflow one. Every operation moves at most `AMOUNT_MINOR_MAX` (10^15) over a system
 //! account, once: a deposit and the two sides of a conversion are bounded by it, a fee by the gross amount. A batch has at most
-//! [`OPERATIONS_MAX`] (1,000) operations and posts to a row only if its balance was nearer to zero than [`FULL_AT`] before
+//! [`OPERATIONS_MAX`] (1,000) operations and posts to a row only if its balance was nearer to zero than `FULL_AT` before
 //! the batch, so after it it is nearer than 5 x 10^18, and an `i64` ends beyond 9.2 x 10^18.
 
 use crate::Currency;
