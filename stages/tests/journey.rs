@@ -18,6 +18,8 @@ async fn payments_are_captured_or_fail_with_their_reason() {
         .open(&[("S", "USD", "10000"), ("D", "USD", "0"), ("E", "EUR", "0"), ("J", "JPY", "0"), ("K", "KWD", "0"), ("F", "USD", "10")])
         .await;
     system.sql("UPDATE accounts SET status = 'FROZEN' WHERE id = 'F'").await;
+    let mut wrong_wish = payment("wrong-wish", "S", "E", "USD", "1");
+    wrong_wish["destination_currency"] = json!("JPY");
     let rows = [
         ("same-currency", payment("same-currency", "S", "D", "USD", "123.45"), "CAPTURED", Value::Null),
         ("conversion", payment("conversion", "S", "E", "USD", "100"), "CAPTURED", Value::Null),
@@ -29,16 +31,7 @@ async fn payments_are_captured_or_fail_with_their_reason() {
         ("too-small", payment("too-small", "J", "E", "JPY", "1"), "FAILED", json!("amount_too_small")),
         ("no-money", payment("no-money", "D", "S", "USD", "4999"), "FAILED", json!("insufficient_funds")),
         ("frozen", payment("frozen", "F", "D", "USD", "1"), "FAILED", json!("account_frozen")),
-        (
-            "wrong-wish",
-            {
-                let mut body = payment("wrong-wish", "S", "E", "USD", "1");
-                body["destination_currency"] = json!("JPY");
-                body
-            },
-            "FAILED",
-            json!("currency_mismatch"),
-        ),
+        ("wrong-wish", wrong_wish, "FAILED", json!("currency_mismatch")),
     ];
     for (id, body, status, reason) in &rows {
         let answer = client.post("/payments", body).await;
@@ -50,14 +43,18 @@ async fn payments_are_captured_or_fail_with_their_reason() {
         let ended = system.ended(id).await;
         assert_eq!((&ended["status"], &ended["reason"], &ended["stage"]), (&json!(status), reason, &json!("finished")), "{ended}");
     }
+    conversions_and_balances_are_exact(&system).await;
+    each_port_shows_its_own_role(&system).await;
+    system.assert_ledger_is_clean().await;
+}
+
+async fn conversions_and_balances_are_exact(system: &System) {
     // 100 USD at 1/1.1172 less 25 basis points, rounded down.
     let conversion = system.ended("conversion").await;
     assert_eq!((&conversion["destination_amount"], &conversion["destination_currency"]), (&json!("89.28"), &json!("EUR")));
     assert_eq!(system.ended("too-large").await["rules"], json!(["amount_cap"]));
-    let balance = client.get("/balance/S").await.unwrap();
+    let balance = system.client().get("/balance/S").await.unwrap();
     assert_eq!(balance.body, json!({"account_id": "S", "currency": "USD", "balance": "9776.55", "held": "0.00", "available": "9776.55"}));
-    each_port_shows_its_own_role(&system).await;
-    system.assert_ledger_is_clean().await;
 }
 
 /// Requests are counted by the role that answered them, and a stage's figures stand on its role's port alone.

@@ -5,6 +5,8 @@
 
 mod sections;
 
+mod defaults;
+
 mod load;
 
 mod error;

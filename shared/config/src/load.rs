@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn flags_go_over_variables_and_those_over_the_file() {
         let file = "[fx]\nspread_bps = 1\nrate_age_seconds_max = 1\naccount_cache_size = 1\n[risk.amount_max]\nUSD = 5\n";
-        let variables = [("KILAT_FX__SPREAD_BPS", "2"), ("kilat_fx__rate_age_seconds_max", "2"), ("KILAT_", "x"), ("KILAT_DEEP", "1"), ("LANG", "C")];
+        let variables =
+            [("KILAT_FX__SPREAD_BPS", "2"), ("kilat_fx__rate_age_seconds_max", "2"), ("KILAT_", "x"), ("KILAT_DEEP", "1"), ("LANG", "C")];
         let config = load_with(file, &variables, &["fx.spread_bps=3", "log.filter=info,runtime=debug"]).unwrap();
         assert_eq!((config.fx.spread_bps, config.fx.rate_age_seconds_max, config.fx.account_cache_size), (3, 2, 1));
         assert_eq!((config.risk.amount_max.len(), config.log.filter.as_str()), (6, "info,runtime=debug"));
