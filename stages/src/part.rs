@@ -51,7 +51,7 @@ impl Part {
         Ok(())
     }
 
-    /// Starts a stage on its input, once a shard, and the upkeep of those streams.
+    /// Starts a stage on its input, once a shard, and the trimming of those streams.
     pub(crate) fn stage<S: Stage>(&self, of_shard: impl Fn(u16) -> S, tasks: &mut JoinSet<()>) {
         let Host { config, broker, drain, .. } = &self.host;
         let shards = if S::In::HOP.is_sharded() { config.pipeline.shards } else { 1 };

@@ -1,4 +1,4 @@
-//! What upkeep reads of payments that have ended, counted by the server: each row a few times in its life, however long
+//! What the janitor reads of payments that have ended, counted by the server: each row a few times in its life, however long
 //! the janitor runs.
 
 #![allow(clippy::print_stdout, reason = "the count is what the test is asked for")]
