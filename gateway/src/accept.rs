@@ -1,13 +1,16 @@
-//! Acceptance: the honest 202. It is given only after the intake has the payment on disk, and promises exactly one effect.
+//! Acceptance: the honest 202. It is given only after the intake has the payment on disk, and promises
+//! exactly one effect.
 //!
-//! There are two lanes. Ids that clients chose may have been used before: they are looked up in the ledger, and then stored.
-//! Ids that we made are new by construction: they are stored, and never wait for the ledger nor behind those that do.
+//! There are two lanes. Ids that clients chose may have been used before: they are looked up in the ledger,
+//! and then stored. Ids that we made are new by construction: they are stored, and never wait for the ledger
+//! nor behind those that do.
 //!
-//! In a lane requests are gathered while the batch before them is stored, so the batch grows with the load and nobody waits
-//! for one to fill. A batch: coalesce equal ids; look them up, in the lane that does; store the rest, each only if its subject
-//! is empty; when some are stored already, read them all at once, answer them, and store the rest again. Each round answers at
-//! least one request, so the rounds end. A look-up and its store follow each other at once: what the ledger has said must not
-//! grow old, since the intake forgets a payment a minute after its row.
+//! In a lane requests are gathered while the batch before them is stored, so the batch grows with the load
+//! and nobody waits for one to fill. A batch: coalesce equal ids; look them up, in the lane that does; store
+//! the rest, each only if its subject is empty; when some are stored already, read them all at once, answer
+//! them, and store the rest again. Each round answers at least one request, so the rounds end. A look-up and
+//! its store follow each other at once: what the ledger has said must not grow old, since the intake forgets
+//! a payment a minute after its row.
 
 use crate::request::IdOrigin;
 use domain::{Fingerprint, Payment, PaymentKey};
@@ -35,7 +38,8 @@ pub(crate) enum Acceptance {
     Replayed,
     /// Another request had been accepted under this id.
     Mismatch,
-    /// Not accepted, or not known to be; the code says which, and that trying again with the same id is right.
+    /// Not accepted, or not known to be; the code says which, and that trying again with the same id is
+    /// right.
     Failed(Code),
 }
 
@@ -60,8 +64,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts the tasks that store payments; they end when the last acceptor is gone. `waiting_max` is the number of requests
-    /// in flight at most, so that admission and not a lane's queue turns requests away.
+    /// Starts the tasks that store payments; they end when the last acceptor is gone. `waiting_max` is the
+    /// number of requests in flight at most, so that admission and not a lane's queue turns requests away.
     pub(crate) fn start<B: Streams, L: BorderLedger>(
         streams: B,
         ledger: L,
@@ -131,7 +135,9 @@ impl Batch {
             for (place, submission) in same.into_iter().enumerate() {
                 let acceptance = match fate {
                     Fate::Failed(code) => Acceptance::Failed(code),
-                    Fate::Stored { fingerprint, .. } if fingerprint != submission.fingerprint => Acceptance::Mismatch,
+                    Fate::Stored { fingerprint, .. } if fingerprint != submission.fingerprint => {
+                        Acceptance::Mismatch
+                    }
                     Fate::Stored { by_us: true, .. } if place == 0 => Acceptance::Accepted,
                     Fate::Stored { .. } => Acceptance::Replayed,
                 };
@@ -176,13 +182,19 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         let mut may_declare = true;
         loop {
             let open = batch.open();
-            let Ok(messages) = open.iter().map(|submission| message(submission)).collect::<Result<Vec<_>, _>>() else {
+            let Ok(messages) =
+                open.iter().map(|submission| message(submission)).collect::<Result<Vec<_>, _>>()
+            else {
                 return batch.fail_open(Code::Internal);
             };
             match self.streams.publish_batch(&messages).await {
                 Ok(()) => {
-                    let stored: Vec<(PaymentKey, Fate)> =
-                        open.iter().map(|one| (one.payment.key(), Fate::Stored { fingerprint: one.fingerprint, by_us: true })).collect();
+                    let stored: Vec<(PaymentKey, Fate)> = open
+                        .iter()
+                        .map(|one| {
+                            (one.payment.key(), Fate::Stored { fingerprint: one.fingerprint, by_us: true })
+                        })
+                        .collect();
                     return batch.fates.extend(stored);
                 }
                 Err(BrokerError::Conflict) => match self.find_stored(batch).await {
@@ -210,26 +222,35 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
 
     /// Decides those that the intake holds already; how many that were.
     async fn find_stored(&self, batch: &mut Batch) -> usize {
-        let subjects: Vec<Subject> =
-            batch.open().iter().map(|submission| Subject::of(Hop::Accepted, 0, &submission.payment.key())).collect();
+        let subjects: Vec<Subject> = batch
+            .open()
+            .iter()
+            .map(|submission| Subject::of(Hop::Accepted, 0, &submission.payment.key()))
+            .collect();
         let Ok(stored) = self.streams.last_of_each(Stream::Accepted, &subjects).await else {
             return 0;
         };
-        let found = stored.iter().filter_map(|message| Some((Subject::payment(&message.subject).ok()?, fate_of_payload(&message.payload))));
+        let found = stored.iter().filter_map(|message| {
+            Some((Subject::payment(&message.subject).ok()?, fate_of_payload(&message.payload)))
+        });
         let found: Vec<(PaymentKey, Fate)> = found.collect();
         let count = found.len();
         batch.fates.extend(found);
         count
     }
 
-    /// No answer came: whether the batch was stored can only be read from the stream's leader, one by one. What is not found may
-    /// yet arrive, so it is neither accepted nor refused.
+    /// No answer came: whether the batch was stored can only be read from the stream's leader, one by one.
+    /// What is not found may yet arrive, so it is neither accepted nor refused.
     async fn read_back(&self, batch: &mut Batch) {
         let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
         let reading = async {
             for key in keys {
                 // Without an answer for one there is none for the rest either: do not wait for each.
-                let Ok(found) = self.streams.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, &key)).await else { return };
+                let Ok(found) =
+                    self.streams.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, &key)).await
+                else {
+                    return;
+                };
                 let fate = match found.map(|stored| fate_of_payload(&stored.payload)) {
                     Some(Fate::Stored { fingerprint, .. }) => Fate::Stored { fingerprint, by_us: true },
                     Some(Fate::Failed(_)) | None => Fate::Failed(Code::AcceptanceUnknown),
@@ -244,7 +265,10 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
 }
 
 fn message(submission: &Submission) -> Result<Outgoing, serde_json::Error> {
-    let accepted = HopMessage::Accepted(PaymentAccepted { payment: submission.payment.clone(), fingerprint: submission.fingerprint });
+    let accepted = HopMessage::Accepted(PaymentAccepted {
+        payment: submission.payment.clone(),
+        fingerprint: submission.fingerprint,
+    });
     let subject = Subject::of(Hop::Accepted, 0, &submission.payment.key());
     Ok(Outgoing { only_if_absent: true, ..Outgoing::new(subject.into_string(), accepted.encode()?) })
 }
@@ -256,9 +280,11 @@ fn fate_of(known: &Known) -> Fate {
     }
 }
 
-/// Every message on the way carries what was accepted. Something else under the subject is at any rate not this request.
+/// Every message on the way carries what was accepted. Something else under the subject is at any rate not
+/// this request.
 fn fate_of_payload(payload: &[u8]) -> Fate {
-    let fingerprint = envelope::decode::<PaymentAccepted>(payload).map_or(Fingerprint([0; 32]), |accepted| accepted.fingerprint);
+    let fingerprint = envelope::decode::<PaymentAccepted>(payload)
+        .map_or(Fingerprint([0; 32]), |accepted| accepted.fingerprint);
     Fate::Stored { fingerprint, by_us: false }
 }
 

@@ -36,11 +36,18 @@ fn payment(id: &str, amount: &str) -> Payment {
 }
 
 /// Accepts these payments as one batch, and answers in their order.
-async fn accept<B: Streams, L: BorderLedger>(worker: &Worker<B, L>, payments: &[(&str, &str)]) -> Vec<Acceptance> {
+async fn accept<B: Streams, L: BorderLedger>(
+    worker: &Worker<B, L>,
+    payments: &[(&str, &str)],
+) -> Vec<Acceptance> {
     accept_of(worker, IdOrigin::Client, payments).await
 }
 
-async fn accept_of<B: Streams, L: BorderLedger>(worker: &Worker<B, L>, origin: IdOrigin, payments: &[(&str, &str)]) -> Vec<Acceptance> {
+async fn accept_of<B: Streams, L: BorderLedger>(
+    worker: &Worker<B, L>,
+    origin: IdOrigin,
+    payments: &[(&str, &str)],
+) -> Vec<Acceptance> {
     let (submissions, answers): (Vec<Submission>, Vec<_>) = payments
         .iter()
         .map(|(id, amount)| {
@@ -69,13 +76,15 @@ async fn received(nats: &TestNats) -> u64 {
     varz["in_msgs"].as_u64().unwrap()
 }
 
-/// A batch half of which is stored already costs at most two publishes: the refused one, and that of the rest.
+/// A batch half of which is stored already costs at most two publishes: the refused one, and that of the
+/// rest.
 #[tokio::test]
 async fn a_batch_with_duplicates_costs_two_publishes() {
     let nats = TestNats::start().await;
     let worker = worker(&nats).await;
     let ids: Vec<String> = (0..512).map(|number| format!("P{number}")).collect();
-    let rows = |range: std::ops::Range<usize>| ids[range].iter().map(|id| (id.as_str(), "1.00")).collect::<Vec<_>>();
+    let rows =
+        |range: std::ops::Range<usize>| ids[range].iter().map(|id| (id.as_str(), "1.00")).collect::<Vec<_>>();
     assert!(accept(&worker, &rows(0..256)).await.iter().all(|answer| *answer == Acceptance::Accepted));
     let before = received(&nats).await;
     let answers = accept(&worker, &rows(0..512)).await;
@@ -84,10 +93,14 @@ async fn a_batch_with_duplicates_costs_two_publishes() {
     assert!(answers.iter().enumerate().all(|(place, answer)| *answer == expected(place)), "{answers:?}");
     // 512 that are refused together, one read of what is stored, 256 that are stored.
     assert_eq!(sent, 512 + 1 + 256);
-    assert_eq!(worker.streams.bounds(Stream::Accepted).await.unwrap().map(|bounds| bounds.messages), Some(512));
+    assert_eq!(
+        worker.streams.bounds(Stream::Accepted).await.unwrap().map(|bounds| bounds.messages),
+        Some(512)
+    );
 }
 
-/// Within one batch and over batches: the first content under an id stands, and each request is told how it compares.
+/// Within one batch and over batches: the first content under an id stands, and each request is told how it
+/// compares.
 #[tokio::test]
 async fn the_first_content_under_an_id_stands() {
     use Acceptance::{Accepted, Mismatch, Replayed};
@@ -144,7 +157,11 @@ async fn a_lost_answer_is_read_back() {
         assert_eq!(accept(&worker, &[("A", "1")]).await, [Accepted]);
         worker.streams.lose_next_answer(is_stored);
         worker.streams.begin_outage_after(calls);
-        assert_eq!(accept(&worker, payments).await, expected, "{payments:?}, stored: {is_stored}, away after {calls}");
+        assert_eq!(
+            accept(&worker, payments).await,
+            expected,
+            "{payments:?}, stored: {is_stored}, away after {calls}"
+        );
     }
 }
 
@@ -157,10 +174,17 @@ async fn the_ledger_is_asked_first_about_ids_of_clients() {
     let dead = PaymentAccepted { payment: payment("A", "1"), fingerprint: payment("A", "1").fingerprint() };
     worker.ledger.bury(dead.payment.key(), &HopMessage::from(dead).encode().unwrap());
     worker.ledger.bury(payment("B", "1").key(), b"not a message");
-    assert_eq!(accept(&worker, &[("A", "1"), ("A", "2"), ("B", "1"), ("C", "1")]).await, [Replayed, Mismatch, Mismatch, Accepted]);
+    assert_eq!(
+        accept(&worker, &[("A", "1"), ("A", "2"), ("B", "1"), ("C", "1")]).await,
+        [Replayed, Mismatch, Mismatch, Accepted]
+    );
 
     worker.ledger.fall_silent();
-    let rows = [(IdOrigin::Client, "C", UNAVAILABLE), (IdOrigin::Client, "D", UNAVAILABLE), (IdOrigin::Gateway, "E", Accepted)];
+    let rows = [
+        (IdOrigin::Client, "C", UNAVAILABLE),
+        (IdOrigin::Client, "D", UNAVAILABLE),
+        (IdOrigin::Gateway, "E", Accepted),
+    ];
     for (origin, id, expected) in rows {
         assert_eq!(accept_of(&worker, origin, &[(id, "1")]).await, [expected], "{id}");
     }
@@ -175,5 +199,8 @@ async fn an_intake_that_is_missing_is_declared_and_one_that_is_away_is_not_waite
     worker.streams.begin_outage_after(0);
     assert_eq!(accept(&worker, &[("B", "1")]).await, [Acceptance::Failed(Code::Unavailable)]);
     worker.streams.end_outage();
-    assert_eq!(accept(&worker, &[("A", "1"), ("B", "1")]).await, [Acceptance::Replayed, Acceptance::Accepted]);
+    assert_eq!(
+        accept(&worker, &[("A", "1"), ("B", "1")]).await,
+        [Acceptance::Replayed, Acceptance::Accepted]
+    );
 }

@@ -1,6 +1,7 @@
 //! Who may come in: a rate over all clients, and bounds on requests in flight. None of them waits.
 //!
-//! A body is read before its request takes a place: whoever sends slowly, or never, keeps nobody out but himself.
+//! A body is read before its request takes a place: whoever sends slowly, or never, keeps nobody out but
+//! himself.
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use runtime::config::GatewayConfig;
@@ -45,9 +46,9 @@ impl Admission {
 
     /// A further place, for a request that waits for the ledger.
     pub(crate) fn enter_for_the_ledger(&self) -> Result<Place<'_>, Problem> {
-        self.at_the_ledger
-            .try_acquire()
-            .map_err(|_| Problem::new(Code::Overloaded, "more requests wait for the ledger than the gateway lets"))
+        self.at_the_ledger.try_acquire().map_err(|_| {
+            Problem::new(Code::Overloaded, "more requests wait for the ledger than the gateway lets")
+        })
     }
 }
 
@@ -60,7 +61,12 @@ mod tests {
     use super::*;
 
     fn gate(requests_per_second_max: u32, in_flight_max: usize) -> Admission {
-        Admission::new(&GatewayConfig { ports: Vec::new(), requests_per_second_max, in_flight_max, reply_timeout_ms: 1 })
+        Admission::new(&GatewayConfig {
+            ports: Vec::new(),
+            requests_per_second_max,
+            in_flight_max,
+            reply_timeout_ms: 1,
+        })
     }
 
     #[test]

@@ -32,7 +32,10 @@ impl Ledgers {
         // One look-up runs at a time, for a whole batch; the second connection is for when the first is lost.
         let look_ups = 2.min(connections_max.saturating_sub(1)).max(1);
         let reads = connections_max.saturating_sub(look_ups).max(1);
-        Ok(Ledgers { look_ups: host.open_ledger("look-ups", look_ups)?, reads: host.open_ledger("reads", reads)? })
+        Ok(Ledgers {
+            look_ups: host.open_ledger("look-ups", look_ups)?,
+            reads: host.open_ledger("reads", reads)?,
+        })
     }
 }
 
@@ -42,10 +45,19 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let ledgers = Ledgers::open(&mut host)?;
     let Host { config, broker, metrics, drain, .. } = &host;
     let is_declared = Arc::new(AtomicBool::new(false));
-    let (acceptor, accepting) = Acceptor::start(broker.clone(), ledgers.look_ups, config.pipeline.clone(), config.gateway.in_flight_max);
+    let (acceptor, accepting) = Acceptor::start(
+        broker.clone(),
+        ledgers.look_ups,
+        config.pipeline.clone(),
+        config.gateway.in_flight_max,
+    );
     tokio::spawn(supervise(accepting, drain.clone()));
     let admission = Arc::new(Admission::new(&config.gateway));
-    let status = StatusReader { ledger: ledgers.reads.clone(), streams: broker.clone(), shards: config.pipeline.shards };
+    let status = StatusReader {
+        ledger: ledgers.reads.clone(),
+        streams: broker.clone(),
+        shards: config.pipeline.shards,
+    };
     let routes = Arc::new(Routes {
         health: host.health([("intake", flag(is_declared.clone()))]),
         admission: admission.clone(),
@@ -71,7 +83,8 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     Ok(())
 }
 
-/// A gateway whose acceptance has panicked must end, to be started again, rather than turn everyone away for ever.
+/// A gateway whose acceptance has panicked must end, to be started again, rather than turn everyone away for
+/// ever.
 async fn supervise(mut accepting: JoinSet<()>, drain: Drain) {
     while let Some(ended) = accepting.join_next().await {
         if let Err(failure) = ended {

@@ -45,7 +45,9 @@ impl BorderLedger for MemoryLedger {
             (Some(record), _) => Some(Known::Recorded(record.facts.fingerprint)),
             (None, letter) => letter.as_ref().map(|letter| Known::Dead(letter.payload.clone())),
         };
-        self.ask(|state| keys.iter().filter_map(|key| Some((key.clone(), known(state.rows.get(key)?)?))).collect())
+        self.ask(|state| {
+            keys.iter().filter_map(|key| Some((key.clone(), known(state.rows.get(key)?)?))).collect()
+        })
     }
 
     async fn status(&self, key: &PaymentKey) -> Result<StatusRow, StoreError> {

@@ -31,7 +31,11 @@ pub(crate) struct Payments<B, L> {
 
 impl<B: Streams, L: BorderLedger> Payments<B, L> {
     /// Accepts a payment, or says why not.
-    pub(crate) async fn submit(&self, caller: &Caller, request: PaymentRequest) -> Result<Submitted, Problem> {
+    pub(crate) async fn submit(
+        &self,
+        caller: &Caller,
+        request: PaymentRequest,
+    ) -> Result<Submitted, Problem> {
         let _place = self.admission.enter()?;
         let (payment, origin) = request.check(caller, self.fresh_id)?;
         let (key, view) = (payment.key(), PaymentView::pending(&payment));
@@ -42,10 +46,13 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
         };
         match self.acceptor.accept(payment, origin).await {
             Acceptance::Accepted => Ok(Submitted { view, is_replayed: false }),
-            Acceptance::Replayed => Ok(Submitted { view: self.status.read(&key).await?.unwrap_or(view), is_replayed: true }),
-            Acceptance::Mismatch => {
-                Err(Problem::new(Code::IdempotencyMismatch, "a payment with this id and other content was accepted before"))
+            Acceptance::Replayed => {
+                Ok(Submitted { view: self.status.read(&key).await?.unwrap_or(view), is_replayed: true })
             }
+            Acceptance::Mismatch => Err(Problem::new(
+                Code::IdempotencyMismatch,
+                "a payment with this id and other content was accepted before",
+            )),
             Acceptance::Failed(code) => {
                 let detail = match code {
                     Code::AcceptanceUnknown => "the intake did not answer: retry with the same id",
@@ -58,7 +65,11 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
     }
 
     /// A payment's status; nothing when there is none of this id.
-    pub(crate) async fn status(&self, caller: &Caller, id: PaymentId) -> Result<Option<PaymentView>, Problem> {
+    pub(crate) async fn status(
+        &self,
+        caller: &Caller,
+        id: PaymentId,
+    ) -> Result<Option<PaymentView>, Problem> {
         let _places = (self.admission.enter_for_the_ledger()?, self.admission.enter()?);
         self.status.read(&caller.payment(id)).await
     }

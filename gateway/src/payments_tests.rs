@@ -6,10 +6,13 @@ use runtime::config::{GatewayConfig, PipelineConfig};
 
 /// Payments on memory, with so many requests in flight at most.
 async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger> {
-    let (streams, ledger, pipeline) = (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
+    let (streams, ledger, pipeline) =
+        (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
     streams.declare_all(&pipeline).await.unwrap();
-    let config = GatewayConfig { ports: Vec::new(), requests_per_second_max: 1, in_flight_max, reply_timeout_ms: 1 };
-    let (acceptor, mut tasks) = Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max);
+    let config =
+        GatewayConfig { ports: Vec::new(), requests_per_second_max: 1, in_flight_max, reply_timeout_ms: 1 };
+    let (acceptor, mut tasks) =
+        Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max);
     tasks.detach_all();
     Payments {
         admission: Arc::new(Admission::new(&config)),
@@ -44,8 +47,14 @@ async fn a_request_is_accepted_once_for_its_caller() {
     ];
     for (tenant, id, amount, expected) in rows {
         let answer = payments.submit(&caller(tenant), request(id, amount)).await;
-        let found = answer.map(|submitted| (submitted.view.id().to_owned(), submitted.is_replayed)).map_err(|problem| problem.code);
-        assert_eq!(found, expected.map(|(id, is_replayed)| (id.to_owned(), is_replayed)), "{tenant}, {id:?}, {amount}");
+        let found = answer
+            .map(|submitted| (submitted.view.id().to_owned(), submitted.is_replayed))
+            .map_err(|problem| problem.code);
+        assert_eq!(
+            found,
+            expected.map(|(id, is_replayed)| (id.to_owned(), is_replayed)),
+            "{tenant}, {id:?}, {amount}"
+        );
     }
     for (tenant, is_there) in [("default", true), ("acme", true), ("other", false)] {
         let found = payments.status(&caller(tenant), PaymentId::parse("P").unwrap()).await.unwrap();
@@ -60,8 +69,18 @@ async fn who_finds_no_room_is_told_which_payment_to_retry() {
     let waiting: Vec<_> = std::iter::from_fn(|| payments.admission.enter_for_the_ledger().ok()).collect();
     for (id, expected) in [(Some("P"), Err((Code::Overloaded, Some("P".to_owned())))), (None, Ok(false))] {
         let answer = payments.submit(&Caller::default(), request(id, "1")).await;
-        assert_eq!(answer.map(|submitted| submitted.is_replayed).map_err(|problem| (problem.code, problem.id)), expected, "{id:?}");
+        assert_eq!(
+            answer.map(|submitted| submitted.is_replayed).map_err(|problem| (problem.code, problem.id)),
+            expected,
+            "{id:?}"
+        );
     }
     drop(waiting);
-    assert_eq!(payments.submit(&Caller::default(), request(Some("P"), "1")).await.map(|submitted| submitted.is_replayed), Ok(false));
+    assert_eq!(
+        payments
+            .submit(&Caller::default(), request(Some("P"), "1"))
+            .await
+            .map(|submitted| submitted.is_replayed),
+        Ok(false)
+    );
 }

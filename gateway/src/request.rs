@@ -38,41 +38,77 @@ impl PaymentRequest {
     pub(crate) fn of_json(body: &[u8], key: Option<String>) -> Result<PaymentRequest, Problem> {
         let mut object = RequestObject::parse(body)?;
         let id = object.take_text("id")?;
-        let (source_account, destination_account) = (object.require_text("source_account")?, object.require_text("destination_account")?);
+        let (source_account, destination_account) =
+            (object.require_text("source_account")?, object.require_text("destination_account")?);
         let (amount, currency) = (object.require_decimal("amount")?, object.require_text("currency")?);
         let destination_currency = object.take_text("destination_currency")?;
         let description = object.take_text("description")?;
         let metadata = object.take_object("metadata")?;
         object.finish()?;
-        Ok(PaymentRequest { key, id, source_account, destination_account, amount, currency, destination_currency, description, metadata })
+        Ok(PaymentRequest {
+            key,
+            id,
+            source_account,
+            destination_account,
+            amount,
+            currency,
+            destination_currency,
+            description,
+            metadata,
+        })
     }
 
-    /// The payment that the caller asks for, if the request is right in form. `fresh_id` names one that the client has not.
-    pub(crate) fn check(self, caller: &Caller, fresh_id: impl FnOnce() -> String) -> Result<(Payment, IdOrigin), Problem> {
+    /// The payment that the caller asks for, if the request is right in form. `fresh_id` names one that the
+    /// client has not.
+    pub(crate) fn check(
+        self,
+        caller: &Caller,
+        fresh_id: impl FnOnce() -> String,
+    ) -> Result<(Payment, IdOrigin), Problem> {
         if self.description.as_ref().is_some_and(|text| text.contains('\0')) {
-            return Err(Problem::new(Code::MalformedJson, "description must not contain the character U+0000"));
+            return Err(Problem::new(
+                Code::MalformedJson,
+                "description must not contain the character U+0000",
+            ));
         }
         let key = self.key.as_deref().map(unquote).transpose()?;
         if let (Some(id), Some(key)) = (&self.id, key)
             && id != key
         {
-            return Err(Problem::new(Code::IdKeyConflict, "id and Idempotency-Key must be equal when both are given"));
+            return Err(Problem::new(
+                Code::IdKeyConflict,
+                "id and Idempotency-Key must be equal when both are given",
+            ));
         }
         let tenant = caller.tenant.clone();
         let (id, origin) = match self.id.or_else(|| key.map(|key| id_of_key(&tenant, key))) {
             Some(id) => (id, IdOrigin::Client),
             None => (fresh_id(), IdOrigin::Gateway),
         };
-        let id = PaymentId::parse(id).map_err(|error| Problem::new(Code::InvalidId, format!("id {error}")))?;
+        let id =
+            PaymentId::parse(id).map_err(|error| Problem::new(Code::InvalidId, format!("id {error}")))?;
         let source_account = account("source_account", self.source_account)?;
         let destination_account = account("destination_account", self.destination_account)?;
         let amount = amount("amount", &self.amount, currency("currency", &self.currency)?)?;
-        let destination_currency = self.destination_currency.map(|code| currency("destination_currency", &code)).transpose()?;
+        let destination_currency =
+            self.destination_currency.map(|code| currency("destination_currency", &code)).transpose()?;
         if source_account == destination_account {
-            return Err(Problem::new(Code::SameAccount, "source_account and destination_account must differ"));
+            return Err(Problem::new(
+                Code::SameAccount,
+                "source_account and destination_account must differ",
+            ));
         }
         let (description, metadata) = (self.description, self.metadata);
-        let payment = Payment { tenant, id, source_account, destination_account, amount, destination_currency, description, metadata };
+        let payment = Payment {
+            tenant,
+            id,
+            source_account,
+            destination_account,
+            amount,
+            destination_currency,
+            description,
+            metadata,
+        };
         Ok((payment, origin))
     }
 }
@@ -84,11 +120,15 @@ fn unquote(header: &str) -> Result<&str, Problem> {
     if (1..=KEY_LENGTH_MAX).contains(&bare.len()) && printable {
         Ok(bare)
     } else {
-        Err(Problem::new(Code::MalformedJson, format!("Idempotency-Key must be 1 to {KEY_LENGTH_MAX} printable ASCII characters")))
+        Err(Problem::new(
+            Code::MalformedJson,
+            format!("Idempotency-Key must be 1 to {KEY_LENGTH_MAX} printable ASCII characters"),
+        ))
     }
 }
 
-/// The id of a payment that has only a key: the first 32 hexadecimal digits of SHA-256 over `tenant 0x00 key`.
+/// The id of a payment that has only a key: the first 32 hexadecimal digits of SHA-256 over `tenant 0x00
+/// key`.
 fn id_of_key(tenant: &Tenant, key: &str) -> String {
     let mut hasher = Sha256::new();
     hasher.update(tenant.as_str().as_bytes());
@@ -101,12 +141,13 @@ fn id_of_key(tenant: &Tenant, key: &str) -> String {
 mod tests {
     use super::*;
 
-    const GOOD: &str =
-        r#"{"id":"PAY-001","currency":"USD","amount":123.45,"source_account":"ACC_SRC_ABC","destination_account":"ACC_DST_DEF"}"#;
+    const GOOD: &str = r#"{"id":"PAY-001","currency":"USD","amount":123.45,"source_account":"ACC_SRC_ABC","destination_account":"ACC_DST_DEF"}"#;
 
     fn read(body: &str, key: Option<&str>) -> Result<(Payment, IdOrigin), Code> {
         let request = PaymentRequest::of_json(body.as_bytes(), key.map(str::to_owned));
-        request.and_then(|request| request.check(&Caller::default(), || "fresh".to_owned())).map_err(|problem| problem.code)
+        request
+            .and_then(|request| request.check(&Caller::default(), || "fresh".to_owned()))
+            .map_err(|problem| problem.code)
     }
 
     /// The good request with one field changed; `null` takes it out.

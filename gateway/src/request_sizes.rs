@@ -1,11 +1,14 @@
-//! Sizes are bounded by construction: whatever a client sends, an accepted message is at most 2 KiB longer than the body, and
-//! each message after it at most 2 KiB longer than the one before.
+//! Sizes are bounded by construction: whatever a client sends, an accepted message is at most 2 KiB longer
+//! than the body, and each message after it at most 2 KiB longer than the one before.
 
 use crate::request::PaymentRequest;
 use domain::facts::{AppliedRate, Facts, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Money, Payment, Refusal, StageName, Tenant, Timestamp};
-use wire::message::{FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened};
+use wire::message::{
+    FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved,
+    PaymentScreened,
+};
 use wire::{Caller, HopMessage};
 
 /// The longest body that the border reads by default.
@@ -14,10 +17,13 @@ const BODY_BYTES: usize = 16 << 10;
 /// What each step may add.
 const STEP_BYTES_MAX: usize = 2 << 10;
 
-/// A legal request of exactly so many bytes: `unit` as often as it fits between `open` and `close`, then white space.
+/// A legal request of exactly so many bytes: `unit` as often as it fits between `open` and `close`, then
+/// white space.
 fn body(fields: &str, open: &str, unit: &str, close: &str) -> Vec<u8> {
-    let mut body =
-        format!(r#"{{"currency":"KWD","amount":1000000000000,"source_account":"{}","destination_account":"B"{fields}"#, "A".repeat(64));
+    let mut body = format!(
+        r#"{{"currency":"KWD","amount":1000000000000,"source_account":"{}","destination_account":"B"{fields}"#,
+        "A".repeat(64)
+    );
     body.push_str(open);
     while body.len() + unit.len() + close.len() < BODY_BYTES {
         body.push_str(unit);
@@ -35,7 +41,8 @@ fn journeys(payment: Payment) -> [Vec<HopMessage>; 3] {
     let (key, amount, accepted_seq, accepted_at) = (payment.key(), payment.amount, u64::MAX, latest);
     let screening = Screening { score: u8::MAX, at: latest };
     let rate = Rate { numerator: i64::MAX, denominator: i64::MAX };
-    let conversion = AppliedRate { rate, spread_bps: u32::MAX, gross_minor: i64::MIN, residue: i64::MIN, as_of: latest };
+    let conversion =
+        AppliedRate { rate, spread_bps: u32::MAX, gross_minor: i64::MIN, residue: i64::MIN, as_of: latest };
     let arrives = Money::new(i64::MIN, Currency::parse("BHD").unwrap());
     let quote = Quote { destination_amount: arrives, conversion: Some(conversion), at: latest };
     let longest_reason = *Refusal::ALL.iter().max_by_key(|reason| reason.code().len()).unwrap();
@@ -54,9 +61,15 @@ fn journeys(payment: Payment) -> [Vec<HopMessage>; 3] {
     });
     let rejected = |screening: Option<Screening>, quote: Option<Quote>| {
         let (payment, rejection) = (payment.clone(), rejection.clone());
-        HopMessage::from(PaymentRejected { facts: Facts { payment, fingerprint, accepted_seq, accepted_at }, screening, quote, rejection })
+        HopMessage::from(PaymentRejected {
+            facts: Facts { payment, fingerprint, accepted_seq, accepted_at },
+            screening,
+            quote,
+            rejection,
+        })
     };
-    let (by_risk, by_reserve) = (rejected(None, None), rejected(Some(screening.clone()), Some(quote.clone())));
+    let (by_risk, by_reserve) =
+        (rejected(None, None), rejected(Some(screening.clone()), Some(quote.clone())));
     let reserved = HopMessage::from(PaymentReserved {
         facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
         screening,
@@ -84,7 +97,13 @@ fn journeys(payment: Payment) -> [Vec<HopMessage>; 3] {
 fn no_message_outgrows_its_request() {
     let named = format!(r#","id":"{}","destination_currency":"BHD""#, "P".repeat(64));
     let rows = [
-        ("a number that other forms of it are five times as long as", "", r#","metadata":{"a":["#, "9e15,", "9e15]}"),
+        (
+            "a number that other forms of it are five times as long as",
+            "",
+            r#","metadata":{"a":["#,
+            "9e15,",
+            "9e15]}",
+        ),
         ("numbers with every digit", "", r#","metadata":{"a":["#, "0.1,-0,1e2,1.0,", "1]}"),
         ("escapes in metadata", &named, r#","metadata":{"a":""#, r"\u0001\u00e9", r#""}"#),
         ("nesting", "", r#","metadata":{"a":["#, "{},[],", "{}]}"),
@@ -99,7 +118,8 @@ fn no_message_outgrows_its_request() {
         assert_eq!(body.len(), BODY_BYTES, "{about}");
         // The longest id that we make ourselves, and a tenant as long as one can be.
         let caller = Caller { tenant: Tenant::parse("t".repeat(64)).unwrap() };
-        let checked = PaymentRequest::of_json(&body, None).and_then(|request| request.check(&caller, || "f".repeat(64)));
+        let checked = PaymentRequest::of_json(&body, None)
+            .and_then(|request| request.check(&caller, || "f".repeat(64)));
         let (payment, _) = checked.unwrap_or_else(|problem| panic!("{about}: {problem:?}"));
         for journey in journeys(payment) {
             let mut before = BODY_BYTES;

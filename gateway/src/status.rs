@@ -1,7 +1,8 @@
 //! Status is always true: the ledger first, then the intake, each asked itself and never remembered.
 //!
-//! A payment exists if the ledger or the intake has it. The janitor purges the intake at the earliest a minute after the
-//! ledger has the payment, longer than any request lives, so reading in this order never misses one.
+//! A payment exists if the ledger or the intake has it. The janitor purges the intake at the earliest a
+//! minute after the ledger has the payment, longer than any request lives, so reading in this order never
+//! misses one.
 
 use crate::view::PaymentView;
 use domain::PaymentKey;
@@ -41,7 +42,11 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
         if let Some(letter) = &row.dead {
             return Ok(Some(dead_view(key, letter)));
         }
-        let accepted = self.streams.last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, key)).await.map_err(|error| outage(&error))?;
+        let accepted = self
+            .streams
+            .last(Stream::Accepted, &Subject::of(Hop::Accepted, 0, key))
+            .await
+            .map_err(|error| outage(&error))?;
         match accepted {
             None => Ok(None),
             Some(accepted) => self.pending(key, &accepted).await.map(Some),
@@ -56,7 +61,11 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
         let shard = payment.source_key().shard(self.shards);
         let view = PaymentView::pending(&payment).at(Hop::Accepted, accepted.accepted_at());
         for (hop, read) in Hop::ALL.into_iter().rev().filter_map(|hop| Some((hop, reader(hop)?))) {
-            let stored = self.streams.last(Stream::of(hop, shard), &Subject::of(hop, shard, key)).await.map_err(|error| outage(&error))?;
+            let stored = self
+                .streams
+                .last(Stream::of(hop, shard), &Subject::of(hop, shard, key))
+                .await
+                .map_err(|error| outage(&error))?;
             if let Some(further) = stored.and_then(|stored| read(&view, &stored.payload)) {
                 return Ok(further);
             }
@@ -86,14 +95,20 @@ fn reader(hop: Hop) -> Option<Reader> {
         }),
         Hop::Reserved => Some(|view, payload| {
             let message: PaymentReserved = envelope::decode(payload).ok()?;
-            Some(view.clone().screened(&message.screening).quoted(&message.quote).at(Hop::Reserved, message.reserved_at))
+            Some(
+                view.clone()
+                    .screened(&message.screening)
+                    .quoted(&message.quote)
+                    .at(Hop::Reserved, message.reserved_at),
+            )
         }),
         // Every pending payment has the first behind it, and how one has ended is for the ledger to tell.
         Hop::Accepted | Hop::Rejected | Hop::Finished => None,
     }
 }
 
-/// A payment without a row that was buried. The letter keeps the message, whichever it was; all carry the payment.
+/// A payment without a row that was buried. The letter keeps the message, whichever it was; all carry the
+/// payment.
 fn dead_view(key: &PaymentKey, letter: &OpenDeadLetter) -> PaymentView {
     match envelope::decode::<PaymentAccepted>(&letter.payload) {
         Ok(accepted) => PaymentView::pending(&accepted.payment).dead(),

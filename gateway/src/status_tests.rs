@@ -52,21 +52,28 @@ fn message(hop: Hop) -> HopMessage {
 }
 
 async fn reader_of(given: &[Given]) -> StatusReader<MemoryStreams, MemoryLedger> {
-    let (streams, ledger, pipeline) = (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
+    let (streams, ledger, pipeline) =
+        (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
     streams.declare_all(&pipeline).await.unwrap();
     streams.set_now(at(1));
     let key = facts().payment.key();
     let subject = |hop| Subject::of(hop, 0, &key).into_string();
     for one in given {
         match one {
-            Given::Message(hop) => streams.publish(&Outgoing::new(subject(*hop), message(*hop).encode().unwrap())).await.unwrap(),
+            Given::Message(hop) => {
+                streams.publish(&Outgoing::new(subject(*hop), message(*hop).encode().unwrap())).await.unwrap()
+            }
             Given::Junk => streams.publish(&Outgoing::new(subject(Hop::Accepted), "{}")).await.unwrap(),
-            Given::Row { is_captured: false } => ledger.record(PaymentRecord { facts: facts(), state: RecordState::Reserved(reserved()) }),
+            Given::Row { is_captured: false } => {
+                ledger.record(PaymentRecord { facts: facts(), state: RecordState::Reserved(reserved()) })
+            }
             Given::Row { is_captured: true } => {
                 let state = RecordState::Captured { reserved: reserved(), finished_at: at(5) };
                 ledger.record(PaymentRecord { facts: facts(), state });
             }
-            Given::DeadLetter { is_readable: true } => ledger.bury(key.clone(), &message(Hop::Screened).encode().unwrap()),
+            Given::DeadLetter { is_readable: true } => {
+                ledger.bury(key.clone(), &message(Hop::Screened).encode().unwrap())
+            }
             Given::DeadLetter { is_readable: false } => ledger.bury(key.clone(), b"{}"),
             Given::LedgerSilent => ledger.fall_silent(),
             Given::BrokerAway => streams.begin_outage_after(0),
@@ -94,12 +101,21 @@ async fn a_status_is_true_or_not_told() {
         (&[Message(Accepted)], Ok(Some("PENDING: accepted: accepted"))),
         (&[Message(Accepted), Message(Screened)], Ok(Some("PENDING: screened: accepted screened"))),
         (&[Message(Accepted), Message(Quoted)], Ok(Some("PENDING: quoted: accepted screened quoted"))),
-        (&[Message(Accepted), Message(Screened), Message(Quoted)], Ok(Some("PENDING: quoted: accepted screened quoted"))),
-        (&[Message(Accepted), Message(Reserved)], Ok(Some("PENDING: reserved: accepted screened quoted reserved"))),
+        (
+            &[Message(Accepted), Message(Screened), Message(Quoted)],
+            Ok(Some("PENDING: quoted: accepted screened quoted")),
+        ),
+        (
+            &[Message(Accepted), Message(Reserved)],
+            Ok(Some("PENDING: reserved: accepted screened quoted reserved")),
+        ),
         (&[Junk], Ok(Some("PENDING: accepted: "))),
         // The ledger's word comes first.
         (&[held], Ok(Some("PENDING: reserved: accepted screened quoted reserved"))),
-        (&[captured, Message(Accepted)], Ok(Some("CAPTURED: finished: accepted screened quoted reserved finished"))),
+        (
+            &[captured, Message(Accepted)],
+            Ok(Some("CAPTURED: finished: accepted screened quoted reserved finished")),
+        ),
         (&[dead, Message(Accepted)], Ok(Some("PENDING: dead: "))),
         (&[unreadable], Ok(Some("PENDING: dead: "))),
         (&[held, dead], Ok(Some("PENDING: dead: accepted screened quoted reserved"))),
@@ -123,12 +139,23 @@ async fn a_status_is_true_or_not_told() {
 /// An intake that is lost is an outage and no answer; a derived stream that is lost held nothing that counts.
 #[tokio::test]
 async fn a_lost_stream_is_not_an_absent_payment() {
-    let rows =
-        [(Stream::Accepted, Err(Code::Unavailable)), (Stream::Quoted(0), Ok(Some("PENDING: screened: accepted screened".to_owned())))];
+    let rows = [
+        (Stream::Accepted, Err(Code::Unavailable)),
+        (Stream::Quoted(0), Ok(Some("PENDING: screened: accepted screened".to_owned()))),
+    ];
     for (lost, expected) in rows {
-        let reader = reader_of(&[Given::Message(Hop::Accepted), Given::Message(Hop::Screened), Given::Message(Hop::Quoted)]).await;
+        let reader = reader_of(&[
+            Given::Message(Hop::Accepted),
+            Given::Message(Hop::Screened),
+            Given::Message(Hop::Quoted),
+        ])
+        .await;
         reader.streams.lose(lost);
         let read = reader.read(&facts().payment.key()).await;
-        assert_eq!(read.map(|view| view.as_ref().map(line)).map_err(|problem| problem.code), expected, "{lost}");
+        assert_eq!(
+            read.map(|view| view.as_ref().map(line)).map_err(|problem| problem.code),
+            expected,
+            "{lost}"
+        );
     }
 }

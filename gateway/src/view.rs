@@ -61,7 +61,10 @@ impl PaymentView {
             description: payment.description.clone(),
             metadata: payment.metadata.clone(),
         };
-        PaymentView { asked: Some(asked), ..PaymentView::unreadable(payment.id.as_str(), Hop::Accepted.as_str()) }
+        PaymentView {
+            asked: Some(asked),
+            ..PaymentView::unreadable(payment.id.as_str(), Hop::Accepted.as_str())
+        }
     }
 
     /// A payment whose message cannot be read.
@@ -89,9 +92,12 @@ impl PaymentView {
     pub(crate) fn of_record(record: &PaymentRecord) -> PaymentView {
         let view = PaymentView::pending(&record.facts.payment).at(Hop::Accepted, record.facts.accepted_at);
         match &record.state {
-            RecordState::Reserved(reserved) => view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at),
+            RecordState::Reserved(reserved) => {
+                view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at)
+            }
             RecordState::Captured { reserved, finished_at } => {
-                let view = view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at);
+                let view =
+                    view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at);
                 PaymentView { status: "CAPTURED", ..view.at(Hop::Finished, *finished_at) }
             }
             RecordState::Failed { screening, quote, reserved_at, rejection, finished_at } => {
@@ -156,7 +162,12 @@ mod tests {
         };
         let rows = [
             (StageName::Reserve, Refusal::InsufficientFunds, None, "accepted screened quoted finished"),
-            (StageName::Settle, Refusal::DestinationLimit, Some(at(4)), "accepted screened quoted reserved finished"),
+            (
+                StageName::Settle,
+                Refusal::DestinationLimit,
+                Some(at(4)),
+                "accepted screened quoted reserved finished",
+            ),
         ];
         for (stage, reason, reserved_at, expected) in rows {
             let state = RecordState::Failed {
@@ -167,12 +178,20 @@ mod tests {
                 finished_at: at(5),
             };
             let record = PaymentRecord {
-                facts: Facts { fingerprint: payment.fingerprint(), payment: payment.clone(), accepted_seq: 1, accepted_at: at(1) },
+                facts: Facts {
+                    fingerprint: payment.fingerprint(),
+                    payment: payment.clone(),
+                    accepted_seq: 1,
+                    accepted_at: at(1),
+                },
                 state,
             };
             let view = PaymentView::of_record(&record);
             let stages: Vec<&str> = view.timeline.iter().map(|moment| moment.stage).collect();
-            assert_eq!((view.status, view.stage, view.reason, stages.join(" ").as_str()), ("FAILED", "finished", Some(reason), expected));
+            assert_eq!(
+                (view.status, view.stage, view.reason, stages.join(" ").as_str()),
+                ("FAILED", "finished", Some(reason), expected)
+            );
         }
     }
 }

@@ -32,7 +32,11 @@ impl Gateway {
 #[test]
 fn a_signal_ends_a_gateway_whose_output_nobody_reads() {
     // Nothing is logged before the signal, then what is usual, then all there is.
-    for (signal, filter) in [(Signal::Terminate, "runtime::drain=info"), (Signal::Interrupt, "info"), (Signal::Terminate, "trace")] {
+    for (signal, filter) in [
+        (Signal::Terminate, "runtime::drain=info"),
+        (Signal::Interrupt, "info"),
+        (Signal::Terminate, "trace"),
+    ] {
         let mut gateway = Gateway::start(&[&format!("log.filter={filter}")]);
         gateway.program.signal(signal).unwrap();
         assert_eq!(gateway.program.exit_code(), Some(0), "{signal:?}, {filter}");
@@ -42,7 +46,8 @@ fn a_signal_ends_a_gateway_whose_output_nobody_reads() {
 /// A request whose body never comes keeps the drain waiting for minutes; whoever asks twice does not wait.
 #[test]
 fn a_second_signal_ends_a_draining_gateway_at_once() {
-    let mut gateway = Gateway::start(&["http.body_timeout_ms=600000", "http.drain_ms=600000", "log.filter=error"]);
+    let mut gateway =
+        Gateway::start(&["http.body_timeout_ms=600000", "http.drain_ms=600000", "log.filter=error"]);
     let mut request = TcpStream::connect(("127.0.0.1", gateway.port.number())).unwrap();
     let head = "POST /payments HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
     request.write_all(head.as_bytes()).unwrap();
@@ -50,7 +55,10 @@ fn a_second_signal_ends_a_draining_gateway_at_once() {
     request.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 100", "the body is waited for");
     gateway.program.signal(Signal::Terminate).unwrap();
-    assert!(gateway.program.await_listening(gateway.port.number(), false), "the drain has begun and waits for the request");
+    assert!(
+        gateway.program.await_listening(gateway.port.number(), false),
+        "the drain has begun and waits for the request"
+    );
     gateway.program.signal(Signal::Terminate).unwrap();
     assert_eq!(gateway.program.exit_code(), Some(1));
 }

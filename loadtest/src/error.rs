@@ -73,8 +73,13 @@ impl LoadtestError {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            LoadtestError::Flag { .. } | LoadtestError::File { .. } | LoadtestError::Csv { .. } | LoadtestError::Line { .. } => EXIT_USAGE,
-            LoadtestError::NoGateway(_) | LoadtestError::NoBroker { .. } | LoadtestError::Ledger(_) => EXIT_UNREACHABLE,
+            LoadtestError::Flag { .. }
+            | LoadtestError::File { .. }
+            | LoadtestError::Csv { .. }
+            | LoadtestError::Line { .. } => EXIT_USAGE,
+            LoadtestError::NoGateway(_) | LoadtestError::NoBroker { .. } | LoadtestError::Ledger(_) => {
+                EXIT_UNREACHABLE
+            }
             LoadtestError::Runtime(_) => EXIT_BROKEN,
         })
     }

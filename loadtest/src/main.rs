@@ -1,7 +1,8 @@
-//! The load generator and outside auditor: writes payments, funds accounts, replays a CSV against a gateway, and asks the
-//! ledger whether every rule still holds.
+//! The load generator and outside auditor: writes payments, funds accounts, replays a CSV against a gateway,
+//! and asks the ledger whether every rule still holds.
 //!
-//! It runs on the machine that it measures, so it works on one thread and leaves the other cores to the system.
+//! It runs on the machine that it measures, so it works on one thread and leaves the other cores to the
+//! system.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod generate;
@@ -62,6 +63,7 @@ where
     F: AsyncFnOnce(&Config) -> Result<ExitCode, LoadtestError>,
 {
     let config = load_or_exit(flags);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadtestError::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadtestError::Runtime)?;
     runtime.block_on(action(&config))
 }

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::io::Write;
 
-/// Prints one line, or several. A reader that has left, as `head` does, is no reason to panic as `println` would.
+/// Prints one line, or several. A reader that has left, as `head` does, is no reason to panic as `println`
+/// would.
 pub(crate) fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }

@@ -1,4 +1,5 @@
-//! The two CSV shapes: payments, and accounts with their opening balance. Columns are found by name, in any order.
+//! The two CSV shapes: payments, and accounts with their opening balance. Columns are found by name, in any
+//! order.
 
 use crate::error::LoadtestError;
 use serde::de::DeserializeOwned;
@@ -6,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::Path;
 
-/// One payment, as text: whether the gateway takes it is what a replay finds out. Serialised it is the body of a request.
+/// One payment, as text: whether the gateway takes it is what a replay finds out. Serialised it is the body
+/// of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PaymentRow {
     /// The payment's id.
@@ -19,7 +21,8 @@ pub(crate) struct PaymentRow {
     pub(crate) source_account: String,
     /// Where it arrives.
     pub(crate) destination_account: String,
-    /// The currency that must arrive; an absent column or an empty field: whatever the destination account has.
+    /// The currency that must arrive; an absent column or an empty field: whatever the destination account
+    /// has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) destination_currency: Option<String>,
 }
@@ -66,8 +69,16 @@ mod tests {
     #[test]
     fn payments_are_read_by_column_name() {
         let rows = [
-            ("the five columns", "id,currency,amount,source_account,destination_account\nP1,IDR,188.52,A,B\n", Ok(None)),
-            ("crlf and spaces", "id, currency,amount,source_account,destination_account\r\nP1,IDR, 188.52,A,B\r\n", Ok(None)),
+            (
+                "the five columns",
+                "id,currency,amount,source_account,destination_account\nP1,IDR,188.52,A,B\n",
+                Ok(None),
+            ),
+            (
+                "crlf and spaces",
+                "id, currency,amount,source_account,destination_account\r\nP1,IDR, 188.52,A,B\r\n",
+                Ok(None),
+            ),
             (
                 "six columns",
                 "id,currency,amount,source_account,destination_account,destination_currency\nP1,IDR,188.52,A,B,USD\n",
@@ -78,9 +89,21 @@ mod tests {
                 "id,currency,amount,source_account,destination_account,destination_currency\nP1,IDR,188.52,A,B,\n",
                 Ok(None),
             ),
-            ("another order, a column more", "at,destination_account,source_account,amount,currency,id\n9,B,A,188.52,IDR,P1\n", Ok(None)),
-            ("a column less", "id,currency,amount,source_account\nP1,IDR,188.52,A\n", Err("missing field `destination_account`")),
-            ("a short row", "id,currency,amount,source_account,destination_account\nP1,IDR,188.52,A\n", Err("4 fields")),
+            (
+                "another order, a column more",
+                "at,destination_account,source_account,amount,currency,id\n9,B,A,188.52,IDR,P1\n",
+                Ok(None),
+            ),
+            (
+                "a column less",
+                "id,currency,amount,source_account\nP1,IDR,188.52,A\n",
+                Err("missing field `destination_account`"),
+            ),
+            (
+                "a short row",
+                "id,currency,amount,source_account,destination_account\nP1,IDR,188.52,A\n",
+                Err("4 fields"),
+            ),
         ];
         for (number, (name, content, expected)) in rows.into_iter().enumerate() {
             let path = file_of(&number.to_string(), content);

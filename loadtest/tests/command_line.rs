@@ -1,6 +1,10 @@
 //! The program from outside: what it writes, and what it exits with.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -26,7 +30,11 @@ impl Drop for Folder {
 fn loadtest(folder: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     command.current_dir(folder).env_clear().args(line.split_whitespace());
-    for key in ["nats.url=nats://127.0.0.1:1", "postgres.url=postgres://nobody@127.0.0.1:1/none", "gateway.ports=[1]"] {
+    for key in [
+        "nats.url=nats://127.0.0.1:1",
+        "postgres.url=postgres://nobody@127.0.0.1:1/none",
+        "gateway.ports=[1]",
+    ] {
         command.args(["--set", key]);
     }
     command.output().unwrap()
@@ -36,8 +44,16 @@ fn loadtest(folder: &Path, line: &str) -> Output {
 fn bad_flags_and_files_exit_with_64_and_say_which() {
     let folder = Folder::new("usage");
     std::fs::write(folder.0.join("short.csv"), "id,currency\nP1,USD\n").unwrap();
-    std::fs::write(folder.0.join("ok.csv"), "id,currency,amount,source_account,destination_account\nP1,USD,1,A,B\n").unwrap();
-    std::fs::write(folder.0.join("no_id.csv"), "id,currency,amount,source_account,destination_account\n,USD,1,A,B\n").unwrap();
+    std::fs::write(
+        folder.0.join("ok.csv"),
+        "id,currency,amount,source_account,destination_account\nP1,USD,1,A,B\n",
+    )
+    .unwrap();
+    std::fs::write(
+        folder.0.join("no_id.csv"),
+        "id,currency,amount,source_account,destination_account\n,USD,1,A,B\n",
+    )
+    .unwrap();
     let rows = [
         ("gen", "--out"),
         ("gen --out x.csv --rows 0", "--rows"),
@@ -73,13 +89,20 @@ fn bad_flags_and_files_exit_with_64_and_say_which() {
 #[test]
 fn an_absent_system_exits_with_69() {
     let folder = Folder::new("absent");
-    std::fs::write(folder.0.join("ok.csv"), "id,currency,amount,source_account,destination_account\nP1,USD,1,A,B\n").unwrap();
+    std::fs::write(
+        folder.0.join("ok.csv"),
+        "id,currency,amount,source_account,destination_account\nP1,USD,1,A,B\n",
+    )
+    .unwrap();
     std::fs::write(folder.0.join("accounts.csv"), "id,currency,opening_balance\nA,USD,1\n").unwrap();
     let rows = [
         ("seed --accounts accounts.csv", "no gateway answers at http://127.0.0.1:1"),
         ("seed --from-csv ok.csv", "no gateway answers"),
         ("replay --csv ok.csv", "no gateway answers"),
-        ("replay --csv ok.csv --target http://127.0.0.1:2 --target http://127.0.0.1:3", "http://127.0.0.1:2, http://127.0.0.1:3"),
+        (
+            "replay --csv ok.csv --target http://127.0.0.1:2 --target http://127.0.0.1:3",
+            "http://127.0.0.1:2, http://127.0.0.1:3",
+        ),
         ("verify", "the ledger cannot be read"),
     ];
     for (line, named) in rows {

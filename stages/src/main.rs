@@ -52,7 +52,9 @@ async fn main() -> ExitCode {
     }
     let log = config.log.clone();
     match command_line.command {
-        Some(Command::Migrate) => process::run(&log, |_| async move { store::migrate(&config.postgres.owner_url).await }).await,
+        Some(Command::Migrate) => {
+            process::run(&log, |_| async move { store::migrate(&config.postgres.owner_url).await }).await
+        }
         None => {
             let mut roles: Vec<Role> = command_line.roles.concat();
             roles.sort_unstable();

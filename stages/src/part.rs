@@ -35,7 +35,8 @@ impl Part {
         Ok(Part { dead_letters: LedgerLetters::new(store.clone()), host, store })
     }
 
-    /// Opens the role's port, and answers its endpoints there and by NATS. `check` is what else it needs to be ready.
+    /// Opens the role's port, and answers its endpoints there and by NATS. `check` is what else it needs to
+    /// be ready.
     pub(crate) async fn serve<H: ServiceHandler>(
         &self,
         service: Arc<H>,
@@ -43,7 +44,12 @@ impl Part {
         tasks: &mut JoinSet<()>,
     ) -> Result<(), StartError> {
         let Host { role, config, broker, metrics, drain, .. } = &self.host;
-        let admin = Arc::new(Admin { role: *role, health: self.host.health(check), service: service.clone(), http: config.http.clone() });
+        let admin = Arc::new(Admin {
+            role: *role,
+            health: self.host.health(check),
+            service: service.clone(),
+            http: config.http.clone(),
+        });
         for listener in self.host.listen().await? {
             tasks.spawn(serve(listener, admin.clone(), config.http.clone(), metrics.clone(), drain.clone()));
         }
@@ -59,9 +65,18 @@ impl Part {
             let pipeline = config.pipeline.clone();
             let metrics = self.host.metrics.stage(S::NAME, shard);
             let transport = JetStreamTransport::new::<S>(broker.clone(), shard, pipeline.clone());
-            tasks.spawn(trimming::follow(broker.clone(), S::input(shard), pipeline.clone(), metrics.clone(), drain.clone()));
+            tasks.spawn(trimming::follow(
+                broker.clone(),
+                S::input(shard),
+                pipeline.clone(),
+                metrics.clone(),
+                drain.clone(),
+            ));
             let (stage, letters) = (of_shard(shard), self.dead_letters.clone());
-            tasks.spawn(Harness::new(stage, transport, letters, pipeline, metrics, Clock::wall(), drain.clone()).run());
+            tasks.spawn(
+                Harness::new(stage, transport, letters, pipeline, metrics, Clock::wall(), drain.clone())
+                    .run(),
+            );
         }
     }
 

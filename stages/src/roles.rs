@@ -90,7 +90,10 @@ fn start_stages(part: &Part, known: &Known, tasks: &mut JoinSet<()>) {
     let (config, store) = (&part.host.config, &part.store);
     for stage in StageName::ALL.into_iter().filter(|stage| Role::playing(*stage) == part.host.role) {
         match stage {
-            StageName::Risk => part.stage(|_| Risk { limits: known.limits.clone(), velocities: known.velocities.clone() }, tasks),
+            StageName::Risk => part.stage(
+                |_| Risk { limits: known.limits.clone(), velocities: known.velocities.clone() },
+                tasks,
+            ),
             StageName::Fx => part.stage(|_| Fx::new(known.rates.clone(), store.clone(), &config.fx), tasks),
             StageName::Reserve => part.stage(|_| Reserve { ledger: store.apart() }, tasks),
             StageName::Settle => part.stage(|shard| Settle { ledger: store.apart(), shard }, tasks),
@@ -142,7 +145,13 @@ async fn fx(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), Sta
 async fn janitor(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
     part.serve(Arc::new(NoService), None, tasks).await?;
     let Part { host, store, .. } = part;
-    let janitor = Janitor::new(host.broker, store, host.config.janitor.clone(), host.config.pipeline.clone(), host.metrics);
+    let janitor = Janitor::new(
+        host.broker,
+        store,
+        host.config.janitor.clone(),
+        host.config.pipeline.clone(),
+        host.metrics,
+    );
     tasks.spawn(janitor.run(Clock::wall(), host.drain));
     Ok(())
 }
@@ -157,7 +166,10 @@ fn loaded(rates: Arc<RateBooks>) -> Check {
 
 /// The limits in minor units. The configuration was checked when it was loaded.
 fn risk_limits(config: &RiskConfig) -> RiskLimits {
-    let caps = config.amount_max.iter().filter_map(|(currency, cap)| Some((*currency, Money::parse_payable(cap, *currency).ok()?.minor)));
+    let caps = config
+        .amount_max
+        .iter()
+        .filter_map(|(currency, cap)| Some((*currency, Money::parse_payable(cap, *currency).ok()?.minor)));
     RiskLimits {
         amount_max: caps.collect(),
         amount_max_default: config.amount_minor_max_default,

@@ -1,4 +1,5 @@
-//! The honest 202: one effect per id, over gateways, purges and restarts; and a distinct refusal for each wrong form.
+//! The honest 202: one effect per id, over gateways, purges and restarts; and a distinct refusal for each
+//! wrong form.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
@@ -9,8 +10,8 @@ use common::{System, payment, until};
 use futures::future::join_all;
 use serde_json::json;
 
-/// Posted a hundred times at once to two gateways, a payment moves money once; other content under its id is refused,
-/// also when only the ledger remembers it, and by a gateway that has never seen it.
+/// Posted a hundred times at once to two gateways, a payment moves money once; other content under its id is
+/// refused, also when only the ledger remembers it, and by a gateway that has never seen it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_requests_with_one_id_move_money_once() {
     let mut system = System::start(&["janitor.purge_after_ms=100", "janitor.redrive_after_ms=100"]).await;
@@ -19,12 +20,19 @@ async fn a_hundred_requests_with_one_id_move_money_once() {
     let second_port = devstack::testing::TestPort::take();
     let second = system.launch_gateway(vec![second_port.number()]);
     let clients = [system.client(), Client::new(second_port.number())];
-    until("the second gateway is ready", || async { clients[1].get("/readyz").await.is_some_and(|answer| answer.status == 200) }).await;
+    until("the second gateway is ready", || async {
+        clients[1].get("/readyz").await.is_some_and(|answer| answer.status == 200)
+    })
+    .await;
 
     let body = payment("ONCE", "S", "D", "USD", "10.00");
     let answers = join_all((0..100).map(|number| clients[number % 2].post("/payments", &body))).await;
     let fresh = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count();
-    assert!(answers.iter().all(|answer| answer.status == 202), "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+    assert!(
+        answers.iter().all(|answer| answer.status == 202),
+        "{:?}",
+        answers.iter().map(|answer| answer.status).collect::<Vec<_>>()
+    );
     assert_eq!(fresh, 1, "one answer is the first");
     assert_eq!(system.ended("ONCE").await["status"], "CAPTURED");
 
@@ -39,13 +47,20 @@ async fn a_hundred_requests_with_one_id_move_money_once() {
             let answer = client.post("/payments", body).await;
             assert_eq!((answer.status, answer.code()), (*status, *code), "{when}: {body}");
             if *status == 202 {
-                assert_eq!((answer.header("idempotency-replayed"), &answer.body["status"]), (Some("true"), &json!("CAPTURED")), "{when}");
+                assert_eq!(
+                    (answer.header("idempotency-replayed"), &answer.body["status"]),
+                    (Some("true"), &json!("CAPTURED")),
+                    "{when}"
+                );
             }
         }
     };
     check("right after", &clients[1]).await;
     let jetstream = system.jetstream().await;
-    until("the intake is purged", || async { jetstream.get_stream("PAY_ACCEPTED").await.unwrap().cached_info().state.messages == 0 }).await;
+    until("the intake is purged", || async {
+        jetstream.get_stream("PAY_ACCEPTED").await.unwrap().cached_info().state.messages == 0
+    })
+    .await;
     check("after the purge", &clients[0]).await;
     second.stop().await;
     system.stop().await;
@@ -64,12 +79,19 @@ async fn an_accepted_payment_is_found_at_once_by_any_gateway() {
     let second_port = devstack::testing::TestPort::take();
     let second = system.launch_gateway(vec![second_port.number()]);
     let (first, other) = (system.client(), Client::new(second_port.number()));
-    until("the second gateway is ready", || async { other.get("/readyz").await.is_some_and(|answer| answer.status == 200) }).await;
+    until("the second gateway is ready", || async {
+        other.get("/readyz").await.is_some_and(|answer| answer.status == 200)
+    })
+    .await;
     for number in 0..50 {
         let id = format!("P{number}");
         assert_eq!(first.post("/payments", &payment(&id, "S", "D", "USD", "1")).await.status, 202);
         let found = other.get(&format!("/payments/{id}")).await.unwrap();
-        assert_eq!((found.status, &found.body["status"], &found.body["stage"]), (200, &json!("PENDING"), &json!("accepted")), "{id}");
+        assert_eq!(
+            (found.status, &found.body["status"], &found.body["stage"]),
+            (200, &json!("PENDING"), &json!("accepted")),
+            "{id}"
+        );
         assert_eq!(found.body["timeline"].as_array().map(Vec::len), Some(1));
     }
     assert_eq!(other.get("/payments/absent").await.unwrap().status, 404);
@@ -93,7 +115,14 @@ async fn wrong_forms_are_refused_at_the_border_and_nothing_is_stored() {
         ("POST", "/payments", json_type, with("amount", json!(10.001)), 422, "amount_precision"),
         ("POST", "/payments", json_type, with("amount", json!("-1")), 422, "amount_not_positive"),
         ("POST", "/payments", json_type, with("amount", json!("0")), 422, "amount_not_positive"),
-        ("POST", "/payments", json_type, with("amount", json!("99999999999999999999")), 422, "amount_too_large"),
+        (
+            "POST",
+            "/payments",
+            json_type,
+            with("amount", json!("99999999999999999999")),
+            422,
+            "amount_too_large",
+        ),
         ("POST", "/payments", json_type, with("currency", json!("XXX")), 422, "unknown_currency"),
         ("POST", "/payments", json_type, with("destination_account", json!("S")), 422, "same_account"),
         ("POST", "/payments", json_type, with("source_account", json!("a b")), 422, "invalid_account"),
@@ -103,7 +132,14 @@ async fn wrong_forms_are_refused_at_the_border_and_nothing_is_stored() {
         ("POST", "/payments", json_type, "{".to_owned(), 400, "malformed_json"),
         ("POST", "/payments", json_type, String::new(), 400, "malformed_json"),
         ("POST", "/payments", json_type, with("description", json!(long)), 413, "body_too_large"),
-        ("POST", "/payments", &[("content-type", "text/plain")], with("id", json!("P")), 415, "unsupported_media_type"),
+        (
+            "POST",
+            "/payments",
+            &[("content-type", "text/plain")],
+            with("id", json!("P")),
+            415,
+            "unsupported_media_type",
+        ),
         ("POST", "/payments", &[], with("id", json!("P")), 415, "unsupported_media_type"),
         (
             "POST",
@@ -126,7 +162,10 @@ async fn wrong_forms_are_refused_at_the_border_and_nothing_is_stored() {
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         assert_eq!(answer.header("retry-after").is_some(), status == 503);
     }
-    assert_eq!(system.jetstream().await.get_stream("PAY_ACCEPTED").await.unwrap().cached_info().state.messages, 0);
+    assert_eq!(
+        system.jetstream().await.get_stream("PAY_ACCEPTED").await.unwrap().cached_info().state.messages,
+        0
+    );
 }
 
 /// A key alone names the payment: the same key is the same payment, on any gateway.
@@ -141,7 +180,10 @@ async fn a_key_alone_names_the_payment() {
     let quoted = client.post_with("/payments", &[("idempotency-key", "\"order-42\"")], &body).await;
     let (anonymous, another) = (client.post("/payments", &body).await, client.post("/payments", &body).await);
     assert_eq!(first.body["id"].as_str().map(str::len), Some(32));
-    assert_eq!((quoted.status, &quoted.body["id"], quoted.header("idempotency-replayed")), (202, &first.body["id"], Some("true")));
+    assert_eq!(
+        (quoted.status, &quoted.body["id"], quoted.header("idempotency-replayed")),
+        (202, &first.body["id"], Some("true"))
+    );
     assert_eq!((anonymous.status, another.status), (202, 202));
     assert_ne!(anonymous.body["id"], another.body["id"]);
 }
@@ -149,33 +191,49 @@ async fn a_key_alone_names_the_payment() {
 /// While a server is away the border says 503 with Retry-After, and goes on by itself when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_a_503_that_ends_by_itself() {
-    let postgres: &'static devstack::testing::TestPostgres = Box::leak(Box::new(devstack::testing::TestPostgres::start().await));
+    let postgres: &'static devstack::testing::TestPostgres =
+        Box::leak(Box::new(devstack::testing::TestPostgres::start().await));
     let nats = devstack::testing::TestNats::start().await;
-    let mut system = System::prepare_on(nats, postgres, &["nats.timeout_ms=1000", "postgres.acquire_timeout_ms=500"]).await;
+    let mut system =
+        System::prepare_on(nats, postgres, &["nats.timeout_ms=1000", "postgres.acquire_timeout_ms=500"])
+            .await;
     system.start_roles(wire::Role::STAGES).await;
     system.start_gateway().await;
     system.open(&[("S", "USD", "100"), ("D", "USD", "0")]).await;
     let client = system.client();
     let turned_away = async |what: &str, id: &str| {
         let answer = client.post("/payments", &payment(id, "S", "D", "USD", "1")).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{what}: {}", answer.body);
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1")),
+            "{what}: {}",
+            answer.body
+        );
         assert!(["unavailable", "acceptance_unknown"].contains(&answer.code()), "{what}: {}", answer.body);
         assert_eq!(answer.body["id"], id);
         assert_eq!(client.get(&format!("/payments/{id}")).await.unwrap().status, 503, "{what}");
         // Readiness holds its last answer for a moment.
-        until("readiness has noticed", || async { client.get("/readyz").await.is_some_and(|answer| answer.status == 503) }).await;
+        until("readiness has noticed", || async {
+            client.get("/readyz").await.is_some_and(|answer| answer.status == 503)
+        })
+        .await;
         assert_eq!(client.get("/livez").await.unwrap().status, 200, "{what}");
     };
     system.nats.kill().await;
-    until("the gateway has noticed", || async { client.get("/readyz").await.is_some_and(|answer| answer.status == 503) }).await;
+    until("the gateway has noticed", || async {
+        client.get("/readyz").await.is_some_and(|answer| answer.status == 503)
+    })
+    .await;
     turned_away("without the broker", "N").await;
     system.nats.restart().await;
     system.postgres.kill().await;
     turned_away("without the ledger", "L").await;
     system.postgres.restart().await;
     for id in ["N", "L"] {
-        until("the payment is accepted", || async { client.post("/payments", &payment(id, "S", "D", "USD", "1")).await.status == 202 })
-            .await;
+        until("the payment is accepted", || async {
+            client.post("/payments", &payment(id, "S", "D", "USD", "1")).await.status == 202
+        })
+        .await;
         assert_eq!(system.ended(id).await["status"], "CAPTURED");
     }
     system.assert_ledger_is_clean().await;

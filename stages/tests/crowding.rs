@@ -15,11 +15,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use wire::Role;
 
-/// Far more requests than places wait for their bodies, which never come; somebody else's payment is accepted.
+/// Far more requests than places wait for their bodies, which never come; somebody else's payment is
+/// accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_without_bodies_keep_nobody_out() {
     const PLACES: usize = 4;
-    let mut system = System::prepare(&[&format!("gateway.in_flight_max={PLACES}"), "http.body_timeout_ms=600000"]).await;
+    let mut system =
+        System::prepare(&[&format!("gateway.in_flight_max={PLACES}"), "http.body_timeout_ms=600000"]).await;
     system.start_gateway().await;
     let port = system.config.gateway.ports[0];
     let mut waiting = Vec::new();
@@ -52,7 +54,10 @@ impl Silenced {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
         };
-        let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let pids = std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let backends: Vec<u32> = pids.filter(|pid| parent(pid) == Some(postmaster)).collect();
         assert!(!backends.is_empty(), "a Postgres has processes of its own");
         signal("STOP", &backends);
@@ -68,17 +73,22 @@ impl Drop for Silenced {
 
 fn signal(name: &str, pids: &[u32]) {
     let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-    assert!(Command::new("sh").args(["-c", &format!("kill -s {name} {pids}")]).status().unwrap().success(), "{name} {pids}");
+    assert!(
+        Command::new("sh").args(["-c", &format!("kill -s {name} {pids}")]).status().unwrap().success(),
+        "{name} {pids}"
+    );
 }
 
-/// A Postgres that says nothing: payments that need no look-up are accepted meanwhile, one after the other, while those that
-/// do still wait for it and end as an outage. A crowd of them, and of reads, leaves places to the others.
+/// A Postgres that says nothing: payments that need no look-up are accepted meanwhile, one after the other,
+/// while those that do still wait for it and end as an outage. A crowd of them, and of reads, leaves places
+/// to the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_ledger_holds_up_only_those_that_ask_it() {
     const PLACES: usize = 16;
     let postgres: &'static TestPostgres = Box::leak(Box::new(TestPostgres::start().await));
     let places = format!("gateway.in_flight_max={PLACES}");
-    let settings = [places.as_str(), "postgres.acquire_timeout_ms=3000", "postgres.statement_timeout_ms=5000"];
+    let settings =
+        [places.as_str(), "postgres.acquire_timeout_ms=3000", "postgres.statement_timeout_ms=5000"];
     let mut system = System::prepare_on(TestNats::start().await, postgres, &settings).await;
     system.start_roles(&[Role::Wallet]).await;
     system.start_gateway().await;
@@ -87,9 +97,11 @@ async fn a_silent_ledger_holds_up_only_those_that_ask_it() {
     assert_eq!(warm, (202, String::new()));
 
     let silenced = Silenced::all_of(postgres).await;
-    let named =
-        |count: usize| -> Vec<_> { (0..count).map(|number| tokio::spawn(post_named(client.clone(), format!("N{number}")))).collect() };
-    let waiting = |tasks: &[JoinHandle<(u16, String)>]| tasks.iter().filter(|task| !task.is_finished()).count();
+    let named = |count: usize| -> Vec<_> {
+        (0..count).map(|number| tokio::spawn(post_named(client.clone(), format!("N{number}")))).collect()
+    };
+    let waiting =
+        |tasks: &[JoinHandle<(u16, String)>]| tasks.iter().filter(|task| !task.is_finished()).count();
 
     let few = named(PLACES / 4);
     post_nameless(&client).await;
@@ -109,7 +121,10 @@ async fn a_silent_ledger_holds_up_only_those_that_ask_it() {
         assert!(status == 503 && ["unavailable", "overloaded"].contains(&code.as_str()), "{status} {code}");
     }
     drop(silenced);
-    until("a named payment is accepted again", || async { post_named(client.clone(), "N0".to_owned()).await.0 == 202 }).await;
+    until("a named payment is accepted again", || async {
+        post_named(client.clone(), "N0".to_owned()).await.0 == 202
+    })
+    .await;
     system.stop().await;
 }
 
@@ -138,9 +153,11 @@ async fn get(client: Client, path: String) -> (u16, String) {
 async fn reads_that_wait_leave_acceptance_and_readiness_their_connections() {
     const CONNECTIONS: usize = 4;
     const LOCK: &str = "BEGIN; LOCK TABLE accounts; SELECT pg_sleep(60)";
-    const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'accounts'::regclass";
+    const WAITING: &str =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'accounts'::regclass";
     let connections = format!("postgres.connections_max={CONNECTIONS}");
-    let settings = [connections.as_str(), "postgres.acquire_timeout_ms=10000", "postgres.statement_timeout_ms=30000"];
+    let settings =
+        [connections.as_str(), "postgres.acquire_timeout_ms=10000", "postgres.statement_timeout_ms=30000"];
     let mut system = System::prepare(&settings).await;
     system.start_roles(&[Role::Wallet]).await;
     system.start_gateway().await;
@@ -153,14 +170,24 @@ async fn reads_that_wait_leave_acceptance_and_readiness_their_connections() {
 
     let reads: Vec<_> = [(&gateway, "/accounts/S"), (&wallet, "/balance/S")]
         .into_iter()
-        .flat_map(|(client, path)| (0..CONNECTIONS * 2).map(move |_| tokio::spawn(get(client.clone(), path.to_owned()))))
+        .flat_map(|(client, path)| {
+            (0..CONNECTIONS * 2).map(move |_| tokio::spawn(get(client.clone(), path.to_owned())))
+        })
         .collect();
     // Of the gateway's connections two are for look-ups.
     let waiting_min = CONNECTIONS - 2 + CONNECTIONS;
-    until("reads have taken every connection", || async { system.sql(WAITING).await.parse::<usize>().unwrap() >= waiting_min }).await;
+    until("reads have taken every connection", || async {
+        system.sql(WAITING).await.parse::<usize>().unwrap() >= waiting_min
+    })
+    .await;
     for (whose, client) in [("gateway", &gateway), ("wallet", &wallet)] {
         let answer = client.get("/readyz").await.unwrap();
-        assert_eq!((answer.status, &answer.body["checks"]["postgres"]), (200, &Value::Bool(true)), "{whose}: {}", answer.body);
+        assert_eq!(
+            (answer.status, &answer.body["checks"]["postgres"]),
+            (200, &Value::Bool(true)),
+            "{whose}: {}",
+            answer.body
+        );
     }
     let answer = gateway.post("/payments", &payment("P", "S", "D", "USD", "1")).await;
     assert_eq!(answer.status, 202, "{}", answer.body);

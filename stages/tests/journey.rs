@@ -15,7 +15,14 @@ async fn payments_are_captured_or_fail_with_their_reason() {
     let system = System::start(&["risk.amount_max.USD=5000"]).await;
     let client = system.client();
     system
-        .open(&[("S", "USD", "10000"), ("D", "USD", "0"), ("E", "EUR", "0"), ("J", "JPY", "0"), ("K", "KWD", "0"), ("F", "USD", "10")])
+        .open(&[
+            ("S", "USD", "10000"),
+            ("D", "USD", "0"),
+            ("E", "EUR", "0"),
+            ("J", "JPY", "0"),
+            ("K", "KWD", "0"),
+            ("F", "USD", "10"),
+        ])
         .await;
     system.sql("UPDATE accounts SET status = 'FROZEN' WHERE id = 'F'").await;
     let mut wrong_wish = payment("wrong-wish", "S", "E", "USD", "1");
@@ -24,7 +31,12 @@ async fn payments_are_captured_or_fail_with_their_reason() {
         ("same-currency", payment("same-currency", "S", "D", "USD", "123.45"), "CAPTURED", Value::Null),
         ("conversion", payment("conversion", "S", "E", "USD", "100"), "CAPTURED", Value::Null),
         ("too-large", payment("too-large", "S", "D", "USD", "5000.01"), "FAILED", json!("risk_rejected")),
-        ("no-destination", payment("no-destination", "S", "nobody", "USD", "1"), "FAILED", json!("account_not_found")),
+        (
+            "no-destination",
+            payment("no-destination", "S", "nobody", "USD", "1"),
+            "FAILED",
+            json!("account_not_found"),
+        ),
         ("no-source", payment("no-source", "nobody", "D", "USD", "1"), "FAILED", json!("account_not_found")),
         ("no-rate", payment("no-rate", "S", "K", "USD", "1"), "FAILED", json!("fx_rate_unavailable")),
         ("wrong-source", payment("wrong-source", "S", "D", "EUR", "1"), "FAILED", json!("currency_mismatch")),
@@ -35,13 +47,22 @@ async fn payments_are_captured_or_fail_with_their_reason() {
     ];
     for (id, body, status, reason) in &rows {
         let answer = client.post("/payments", body).await;
-        assert_eq!((answer.status, answer.header("location")), (202, Some(format!("/payments/{id}").as_str())), "{}", answer.body);
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (202, Some(format!("/payments/{id}").as_str())),
+            "{}",
+            answer.body
+        );
         assert_eq!(
             (&answer.body["status"], &answer.body["stage"], answer.header("retry-after")),
             (&json!("PENDING"), &json!("accepted"), Some("1"))
         );
         let ended = system.ended(id).await;
-        assert_eq!((&ended["status"], &ended["reason"], &ended["stage"]), (&json!(status), reason, &json!("finished")), "{ended}");
+        assert_eq!(
+            (&ended["status"], &ended["reason"], &ended["stage"]),
+            (&json!(status), reason, &json!("finished")),
+            "{ended}"
+        );
     }
     conversions_and_balances_are_exact(&system).await;
     each_port_shows_its_own_role(&system).await;
@@ -51,10 +72,16 @@ async fn payments_are_captured_or_fail_with_their_reason() {
 async fn conversions_and_balances_are_exact(system: &System) {
     // 100 USD at 1/1.1172 less 25 basis points, rounded down.
     let conversion = system.ended("conversion").await;
-    assert_eq!((&conversion["destination_amount"], &conversion["destination_currency"]), (&json!("89.28"), &json!("EUR")));
+    assert_eq!(
+        (&conversion["destination_amount"], &conversion["destination_currency"]),
+        (&json!("89.28"), &json!("EUR"))
+    );
     assert_eq!(system.ended("too-large").await["rules"], json!(["amount_cap"]));
     let balance = system.client().get("/balance/S").await.unwrap();
-    assert_eq!(balance.body, json!({"account_id": "S", "currency": "USD", "balance": "9776.55", "held": "0.00", "available": "9776.55"}));
+    assert_eq!(
+        balance.body,
+        json!({"account_id": "S", "currency": "USD", "balance": "9776.55", "held": "0.00", "available": "9776.55"})
+    );
 }
 
 /// Requests are counted by the role that answered them, and a stage's figures stand on its role's port alone.
@@ -79,7 +106,9 @@ async fn jpy_kwd_and_idr_are_exact_to_the_minor_unit() {
     let system = System::start(&["fx.spread_bps=0"]).await;
     let rates = system.jetstream().await.get_key_value("fx_rates").await.unwrap();
     rates.put("EUR.KWD", "0.3425".into()).await.unwrap();
-    system.open(&[("EUR1", "EUR", "1000"), ("JPY1", "JPY", "0"), ("KWD1", "KWD", "0"), ("IDR1", "IDR", "0")]).await;
+    system
+        .open(&[("EUR1", "EUR", "1000"), ("JPY1", "JPY", "0"), ("KWD1", "KWD", "0"), ("IDR1", "IDR", "0")])
+        .await;
     let client = system.client();
     common::until("the new rate is known", || async {
         client.get("/rate?base=EUR&quote=KWD").await.is_some_and(|answer| answer.status == 200)

@@ -23,7 +23,8 @@ async fn lost_holds(ids: &[&str]) -> System {
     let jetstream = system.jetstream().await;
     until("the payments are held and told", || async {
         let told = jetstream.get_stream(RESERVED).await.unwrap().cached_info().state.messages;
-        system.sql("SELECT count(*) FROM payments WHERE status = 'RESERVED'").await == count && told.to_string() == count
+        system.sql("SELECT count(*) FROM payments WHERE status = 'RESERVED'").await == count
+            && told.to_string() == count
     })
     .await;
     jetstream.get_stream(RESERVED).await.unwrap().purge().await.unwrap();
@@ -43,7 +44,10 @@ async fn a_hold_without_a_message_is_emitted_again() {
     let mut system = lost_holds(&["P"]).await;
     system.start_roles(&[Role::Janitor]).await;
     let stream = system.jetstream().await.get_stream(RESERVED).await.unwrap();
-    until("the hold is emitted again", || async { stream.get_last_raw_message_by_subject("pay.reserved.0.P").await.is_ok() }).await;
+    until("the hold is emitted again", || async {
+        stream.get_last_raw_message_by_subject("pay.reserved.0.P").await.is_ok()
+    })
+    .await;
     until("the age of the hold is told", || async { oldest_seconds(&system).await > 0.5 }).await;
     system.start_roles(&[Role::Settle]).await;
     assert_eq!(system.ended("P").await["status"], "CAPTURED");
@@ -51,8 +55,8 @@ async fn a_hold_without_a_message_is_emitted_again() {
     system.assert_ledger_is_clean().await;
 }
 
-/// The oldest hold is buried: it is left alone and holds up nothing. Its letter is resolved while no janitor runs, after the
-/// watermark has long passed it.
+/// The oldest hold is buried: it is left alone and holds up nothing. Its letter is resolved while no janitor
+/// runs, after the watermark has long passed it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buried_hold_is_emitted_again_once_its_letter_is_resolved() {
     let mut system = lost_holds(&["BURIED", "LOST"]).await;
@@ -63,17 +67,29 @@ async fn a_buried_hold_is_emitted_again_once_its_letter_is_resolved() {
     // Both are due in the same round.
     assert_eq!(system.ended("LOST").await["status"], "CAPTURED");
     until("a buried hold is not late", || async { oldest_seconds(&system).await == 0.0 }).await;
-    until("the ended hold is forgotten", || async { system.sql("SELECT string_agg(id, ' ') FROM open_holds").await == "BURIED" }).await;
+    until("the ended hold is forgotten", || async {
+        system.sql("SELECT string_agg(id, ' ') FROM open_holds").await == "BURIED"
+    })
+    .await;
     janitor.stop().await;
     assert_eq!(system.client().get("/payments/BURIED").await.unwrap().body["stage"], "dead");
     let jetstream = system.jetstream().await;
-    let emitted = jetstream.get_stream(RESERVED).await.unwrap().get_last_raw_message_by_subject("pay.reserved.0.BURIED").await;
+    let emitted = jetstream
+        .get_stream(RESERVED)
+        .await
+        .unwrap()
+        .get_last_raw_message_by_subject("pay.reserved.0.BURIED")
+        .await;
     assert!(emitted.is_err(), "{emitted:?}");
-    let passed = "SELECT at > (SELECT max(recorded_at) FROM payments) FROM watermarks WHERE name = 'open_holds'";
+    let passed =
+        "SELECT at > (SELECT max(recorded_at) FROM payments) FROM watermarks WHERE name = 'open_holds'";
     assert_eq!(system.sql(passed).await, "t");
     system.sql("UPDATE dead_letters SET resolved_at = now()").await;
     system.start_roles(&[Role::Janitor]).await;
     assert_eq!(system.ended("BURIED").await["status"], "CAPTURED");
-    until("nothing is left to remember", || async { system.sql("SELECT count(*) FROM open_holds").await == "0" }).await;
+    until("nothing is left to remember", || async {
+        system.sql("SELECT count(*) FROM open_holds").await == "0"
+    })
+    .await;
     system.assert_ledger_is_clean().await;
 }

@@ -40,7 +40,12 @@ impl Stages {
         command.args(common::QUICK.iter().map(|setting| format!("--set={setting}")));
         command.arg(format!("--set=nats.url={}", system.config.nats.url));
         command.arg(format!("--set=postgres.url={}", system.config.postgres.url));
-        command.args(Role::STAGES.iter().zip(&ports).map(|(role, port)| format!("--set=admin.{role}={}", port.number())));
+        command.args(
+            Role::STAGES
+                .iter()
+                .zip(&ports)
+                .map(|(role, port)| format!("--set=admin.{role}={}", port.number())),
+        );
         Stages { child: command.spawn().unwrap(), ports }
     }
 
@@ -48,7 +53,10 @@ impl Stages {
     async fn ready(&self) {
         for port in &self.ports {
             let client = Client::new(port.number());
-            until("a role is ready", || async { client.get("/readyz").await.is_some_and(|answer| answer.status == 200) }).await;
+            until("a role is ready", || async {
+                client.get("/readyz").await.is_some_and(|answer| answer.status == 200)
+            })
+            .await;
         }
     }
 
@@ -85,7 +93,8 @@ async fn post(system: &System, numbers: Range<usize>) {
     futures::stream::iter(posts).buffer_unordered(16).collect::<Vec<()>>().await;
 }
 
-/// Posts payments until the disturbance is over, never far ahead of what is captured; answers with their number.
+/// Posts payments until the disturbance is over, never far ahead of what is captured; answers with their
+/// number.
 async fn post_during(system: &System, disturbance: impl Future<Output = ()>) -> usize {
     let is_over = Cell::new(false);
     let disturb = async {
@@ -95,7 +104,10 @@ async fn post_during(system: &System, disturbance: impl Future<Output = ()>) -> 
     let flow = async {
         let mut count = 0;
         while !is_over.get() {
-            until("there is room for more payments", || async { is_over.get() || captured(system).await + AHEAD_MAX > count }).await;
+            until("there is room for more payments", || async {
+                is_over.get() || captured(system).await + AHEAD_MAX > count
+            })
+            .await;
             post(system, count..count + WAVE).await;
             count += WAVE;
         }
@@ -108,7 +120,8 @@ async fn captured(system: &System) -> usize {
     system.sql("SELECT count(*) FROM payments WHERE status = 'CAPTURED'").await.parse().unwrap()
 }
 
-/// Deliveries of a stream's consumer beyond the first of each message: the consumer counts all, the stream numbers each once.
+/// Deliveries of a stream's consumer beyond the first of each message: the consumer counts all, the stream
+/// numbers each once.
 async fn redelivered(system: &System, stream: Stream) -> u64 {
     let (stream, consumer) = info(system, stream).await;
     let first = stream.config.first_sequence.unwrap_or(1);
@@ -142,7 +155,12 @@ async fn all_captured_once(system: &System, count: usize) {
             && system.sql("SELECT count(*) FROM payments WHERE status = 'CAPTURED'").await == expected
     })
     .await;
-    assert_eq!(system.sql("SELECT count(*) FROM entries WHERE operation_kind = 'payment' AND account_id = 'S'").await, expected);
+    assert_eq!(
+        system
+            .sql("SELECT count(*) FROM entries WHERE operation_kind = 'payment' AND account_id = 'S'")
+            .await,
+        expected
+    );
     assert_eq!(system.sql("SELECT count(*) FROM dead_letters").await, "0");
     system.assert_ledger_is_clean().await;
 }
@@ -156,8 +174,12 @@ async fn half_done(system: &System) {
 }
 
 async fn system_on(postgres: &'static TestPostgres) -> System {
-    let mut system =
-        System::prepare_on(TestNats::start().await, postgres, &["nats.timeout_ms=1000", "postgres.acquire_timeout_ms=500"]).await;
+    let mut system = System::prepare_on(
+        TestNats::start().await,
+        postgres,
+        &["nats.timeout_ms=1000", "postgres.acquire_timeout_ms=500"],
+    )
+    .await;
     system.start_gateway().await;
     system
 }
@@ -227,15 +249,17 @@ async fn derived_streams_deleted_in_the_middle_lose_and_double_nothing() {
     all_captured_once(&system, COUNT).await;
 }
 
-/// One of two processes stands still for longer than its deliveries are waited for, wherever it was in its work, so that they
-/// go to the other. That one dies as the first wakes up, with deliveries in hand that are long done.
+/// One of two processes stands still for longer than its deliveries are waited for, wherever it was in its
+/// work, so that they go to the other. That one dies as the first wakes up, with deliveries in hand that are
+/// long done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_stood_still_and_one_that_dies_lose_and_double_nothing() {
     let system = system_on(TestPostgres::shared().await).await;
     let (sleeper, mut other) = (Stages::start(&system), Stages::start(&system));
     tokio::join!(sleeper.ready(), other.ready());
     for stream in WAY {
-        until("both processes wait for work", || async { info(&system, stream).await.1.num_waiting >= 2 }).await;
+        until("both processes wait for work", || async { info(&system, stream).await.1.num_waiting >= 2 })
+            .await;
     }
     fund(&system).await;
     let disturb = async {
@@ -243,7 +267,10 @@ async fn a_process_that_stood_still_and_one_that_dies_lose_and_double_nothing() 
         let before = futures::future::join_all(WAY.map(|stream| redelivered(&system, stream))).await;
         sleeper.signal(Signal::Suspend);
         for (stream, before) in WAY.into_iter().zip(before) {
-            until("what the sleeper has in hand is delivered again", || async { redelivered(&system, stream).await > before }).await;
+            until("what the sleeper has in hand is delivered again", || async {
+                redelivered(&system, stream).await > before
+            })
+            .await;
         }
         sleeper.signal(Signal::Resume);
         other.kill();

@@ -1,5 +1,5 @@
-//! What must not stop the pipeline: junk, full streams, a stage that stands still, the purge. Every payment ends, or is a
-//! dead letter with its reason, and nothing is driven again without end.
+//! What must not stop the pipeline: junk, full streams, a stage that stands still, the purge. Every payment
+//! ends, or is a dead letter with its reason, and nothing is driven again without end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
@@ -16,7 +16,10 @@ async fn post_many(system: &System, prefix: &str, count: usize) -> Vec<String> {
     let ids: Vec<String> = (0..count).map(|number| format!("{prefix}{number}")).collect();
     let posts = ids.iter().map(|id| {
         let (client, body) = (client.clone(), payment(id, "S", "D", "USD", "1"));
-        async move { until("the payment is accepted", || async { client.post("/payments", &body).await.status == 202 }).await }
+        async move {
+            until("the payment is accepted", || async { client.post("/payments", &body).await.status == 202 })
+                .await
+        }
     });
     futures::stream::iter(posts).buffer_unordered(32).collect::<Vec<()>>().await;
     ids
@@ -61,25 +64,30 @@ async fn junk_in_any_stream_is_buried_and_harms_nothing() {
         until("the dead letter is written", || async { row().await == format!("{stage}|t") }).await;
         let dead = jetstream.get_stream("PAY_DEAD").await.unwrap();
         let subject = format!("pay.dead.{stage}.{token}");
-        until("the message is buried", || async { dead.get_last_raw_message_by_subject(&subject).await.is_ok() }).await;
+        until("the message is buried", || async {
+            dead.get_last_raw_message_by_subject(&subject).await.is_ok()
+        })
+        .await;
         // It is open to the border too: pending, and waiting for someone.
         let shown = system.client().get(&format!("/payments/{token}")).await.unwrap();
-        assert_eq!((shown.status, &shown.body["status"], &shown.body["stage"]), (200, &json!("PENDING"), &json!("dead")));
+        assert_eq!(
+            (shown.status, &shown.body["status"], &shown.body["stage"]),
+            (200, &json!("PENDING"), &json!("dead"))
+        );
     }
     until("nothing waits", || async { lag(&system, "PAY_ACCEPTED", "risk").await == 0 }).await;
     system.assert_ledger_is_clean().await;
 }
 
-/// Whatever a message holds, its burial succeeds: characters that no text column takes, a subject longer than a protocol line
-/// may be, a payload that leaves no room for a header.
+/// Whatever a message holds, its burial succeeds: characters that no text column takes, a subject longer than
+/// a protocol line may be, a payload that leaves no room for a header.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_oddest_messages_are_buried() {
     let system = System::start(&[]).await;
     system.open(&[("S", "USD", "1000"), ("D", "USD", "0")]).await;
     let jetstream = system.jetstream().await;
     let asked = payment("NUL", "S", "D", "USD", "1");
-    let mut nul =
-        json!({ "v": 1, "payment": asked, "fingerprint": "0".repeat(64), "accepted_seq": 1, "accepted_at": "2026-01-01T00:00:00Z" });
+    let mut nul = json!({ "v": 1, "payment": asked, "fingerprint": "0".repeat(64), "accepted_seq": 1, "accepted_at": "2026-01-01T00:00:00Z" });
     nul["payment"]["tenant"] = json!("default");
     nul["payment"]["amount"] = json!({ "currency": "USD", "value": "1.00" });
     nul["rejection"] = json!({ "stage": "a\u{0}b", "reason": "risk_rejected", "at": "2026-01-01T00:00:00Z" });
@@ -87,16 +95,27 @@ async fn the_oddest_messages_are_buried() {
     let large = format!("{{\"v\":1,\"junk\":\"{}\"}}", "x".repeat((256 << 10) - 200));
     // Where it is published, what, and by which id and with which reason the letter is found.
     let rows = [
-        ("pay.rejected.0.NUL".to_owned(), nul.to_string(), "NUL", "undecodable message: unknown variant `a b`%"),
+        (
+            "pay.rejected.0.NUL".to_owned(),
+            nul.to_string(),
+            "NUL",
+            "undecodable message: unknown variant `a b`%",
+        ),
         (format!("pay.accepted.0.{long}"), "junk".to_owned(), "invalid:xxxx%", "undecodable message%"),
-        (format!("pay.quoted.0.{longer}"), "{\"v\":2}".to_owned(), "invalid:yyyy%", "a message of a newer version"),
+        (
+            format!("pay.quoted.0.{longer}"),
+            "{\"v\":2}".to_owned(),
+            "invalid:yyyy%",
+            "a message of a newer version",
+        ),
         ("pay.quoted.0.LARGE".to_owned(), large, "LARGE", "undecodable message%"),
     ];
     for (subject, payload, ..) in &rows {
         jetstream.publish(subject.clone(), payload.clone().into()).await.unwrap().await.unwrap();
     }
     for (subject, _, id, reason) in &rows {
-        let query = format!("SELECT count(*) FROM dead_letters WHERE id LIKE '{id}' AND reason LIKE '{reason}'");
+        let query =
+            format!("SELECT count(*) FROM dead_letters WHERE id LIKE '{id}' AND reason LIKE '{reason}'");
         until(&format!("{subject:.40} is buried"), || async { system.sql(&query).await == "1" }).await;
     }
     until("each is in the stream of the dead", || async { stored(&system, "PAY_DEAD").await == 4 }).await;
@@ -116,7 +135,8 @@ async fn a_newer_version_waits_and_is_not_buried() {
     system.open(&[("S", "USD", "1000"), ("D", "USD", "0")]).await;
     let jetstream = system.jetstream().await;
     jetstream.publish("pay.accepted.0.NEWER", "{\"v\":2}".into()).await.unwrap().await.unwrap();
-    let consumer = || async { jetstream.get_stream("PAY_ACCEPTED").await.unwrap().consumer_info("risk").await.unwrap() };
+    let consumer =
+        || async { jetstream.get_stream("PAY_ACCEPTED").await.unwrap().consumer_info("risk").await.unwrap() };
     until("it comes again", || async { consumer().await.num_redelivered > 0 }).await;
     post_many(&system, "P", 50).await;
     captured(&system, 50).await;
@@ -126,8 +146,8 @@ async fn a_newer_version_waits_and_is_not_buried() {
     assert_eq!((shown.status, &shown.body["status"]), (200, &json!("PENDING")));
 }
 
-/// A migration that this release cannot read: some payments are buried, then burials are halted and payments wait, and once
-/// the column is as it was they go on.
+/// A migration that this release cannot read: some payments are buried, then burials are halted and payments
+/// wait, and once the column is as it was they go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_that_cannot_be_read_buries_few_and_stops_none_for_good() {
     let mut system = System::prepare(&[]).await;
@@ -135,7 +155,10 @@ async fn a_migration_that_cannot_be_read_buries_few_and_stops_none_for_good() {
     system.start_gateway().await;
     system.open(&[("S", "USD", "1000"), ("D", "USD", "0")]).await;
     post_many(&system, "P", 60).await;
-    until("all are held", || async { system.sql("SELECT count(*) FROM payments WHERE status = 'RESERVED'").await == "60" }).await;
+    until("all are held", || async {
+        system.sql("SELECT count(*) FROM payments WHERE status = 'RESERVED'").await == "60"
+    })
+    .await;
     system.sql("ALTER TABLE payments ALTER COLUMN risk_score TYPE integer").await;
     system.start_roles(&[Role::Settle]).await;
     let metrics = common::client::Client::new(system.config.admin.settle);
@@ -153,12 +176,16 @@ async fn a_migration_that_cannot_be_read_buries_few_and_stops_none_for_good() {
     system.assert_ledger_is_clean().await;
 }
 
-/// Large messages fill a derived stream long before its number of messages is reached: what its stage is done with makes room,
-/// also while that stage is away.
+/// Large messages fill a derived stream long before its number of messages is reached: what its stage is done
+/// with makes room, also while that stage is away.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_that_are_done_with_make_room() {
-    let small =
-        ["pipeline.batch_max=8", "pipeline.stream_bytes_max=1048576", "pipeline.keep_messages=1000", "pipeline.trim_every_ms=3600000"];
+    let small = [
+        "pipeline.batch_max=8",
+        "pipeline.stream_bytes_max=1048576",
+        "pipeline.keep_messages=1000",
+        "pipeline.trim_every_ms=3600000",
+    ];
     let system = System::start(&small).await;
     system.open(&[("S", "USD", "1000"), ("D", "USD", "0")]).await;
     let client = system.client();
@@ -167,7 +194,10 @@ async fn large_messages_that_are_done_with_make_room() {
         let mut body = payment(&format!("LARGE{number}"), "S", "D", "USD", "1");
         body["description"] = json!("x".repeat(12 << 10));
         let client = client.clone();
-        async move { until("the payment is accepted", || async { client.post("/payments", &body).await.status == 202 }).await }
+        async move {
+            until("the payment is accepted", || async { client.post("/payments", &body).await.status == 202 })
+                .await
+        }
     });
     futures::stream::iter(posts).buffer_unordered(16).collect::<Vec<()>>().await;
     captured(&system, 300).await;
@@ -183,11 +213,16 @@ async fn lag(system: &System, stream: &str, consumer: &str) -> u64 {
     info.num_pending + info.num_ack_pending as u64
 }
 
-/// Derived streams far smaller than the load, and a settle that comes late: the backlog waits on disk in the intake,
-/// and once settle is there everything ends. Nothing is driven again meanwhile beyond its patience.
+/// Derived streams far smaller than the load, and a settle that comes late: the backlog waits on disk in the
+/// intake, and once settle is there everything ends. Nothing is driven again meanwhile beyond its patience.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_derived_stream_is_waited_for_and_a_stage_may_stand_still() {
-    let small = ["pipeline.batch_max=8", "pipeline.stream_messages_max=32", "pipeline.keep_messages=4", "pipeline.ack_pending_max=16"];
+    let small = [
+        "pipeline.batch_max=8",
+        "pipeline.stream_messages_max=32",
+        "pipeline.keep_messages=4",
+        "pipeline.ack_pending_max=16",
+    ];
     let mut system = System::prepare(&small).await;
     system.start_roles(&[Role::Risk, Role::Fx, Role::Reserve, Role::Wallet, Role::Janitor]).await;
     system.start_gateway().await;
@@ -221,11 +256,12 @@ async fn stored(system: &System, stream: &str) -> u64 {
     system.jetstream().await.get_stream(stream).await.unwrap().cached_info().state.messages
 }
 
-/// The broker restarts while the intake is full: every memory stream is gone, nothing more can be accepted, and yet the
-/// janitor drives all of it to its end, because a single publish replaces its own subject.
+/// The broker restarts while the intake is full: every memory stream is gone, nothing more can be accepted,
+/// and yet the janitor drives all of it to its end, because a single publish replaces its own subject.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_intake_at_a_broker_restart_is_worked_off() {
-    let mut system = System::prepare(&["pipeline.accepted_messages_max=200", "janitor.purge_after_ms=1000"]).await;
+    let mut system =
+        System::prepare(&["pipeline.accepted_messages_max=200", "janitor.purge_after_ms=1000"]).await;
     system.start_gateway().await;
     system.start_roles(&[Role::Risk, Role::Fx, Role::Wallet]).await;
     system.open(&[("S", "USD", "1000"), ("D", "USD", "0")]).await;
@@ -239,7 +275,10 @@ async fn a_full_intake_at_a_broker_restart_is_worked_off() {
     system.start_roles(&[Role::Reserve, Role::Settle, Role::Janitor]).await;
     captured(&system, 200).await;
     // The intake empties behind them and takes new payments.
-    until("there is room again", || async { client.post("/payments", &payment("MORE", "S", "D", "USD", "1")).await.status == 202 }).await;
+    until("there is room again", || async {
+        client.post("/payments", &payment("MORE", "S", "D", "USD", "1")).await.status == 202
+    })
+    .await;
     captured(&system, 201).await;
     system.assert_ledger_is_clean().await;
 }
@@ -274,7 +313,11 @@ async fn a_get_that_races_the_purge_finds_the_payment() {
         if purge_after.ends_with("=0") {
             until("the intake is purged", purged).await;
         } else {
-            assert_eq!(stored(&system, "PAY_ACCEPTED").await, 200, "rows younger than a minute keep their messages");
+            assert_eq!(
+                stored(&system, "PAY_ACCEPTED").await,
+                200,
+                "rows younger than a minute keep their messages"
+            );
         }
         assert_eq!(asked.into_inner(), 4_000);
         system.assert_ledger_is_clean().await;

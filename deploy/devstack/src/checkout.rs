@@ -24,11 +24,14 @@ fn root_above(start: &Path) -> Option<PathBuf> {
     found.canonicalize().ok()
 }
 
-/// A folder for test servers, one per user: `kilat-<uid>` in a temporary folder which the user that runs Postgres may enter.
+/// A folder for test servers, one per user: `kilat-<uid>` in a temporary folder which the user that runs
+/// Postgres may enter.
 pub(crate) fn scratch_folder() -> Result<PathBuf, Error> {
     let candidates = [env::temp_dir(), PathBuf::from("/var/tmp"), PathBuf::from("/tmp")];
     let must_be_open = user::is_root();
-    let Some(base) = candidates.iter().find(|folder| folder.is_dir() && (!must_be_open || is_enterable(folder))) else {
+    let Some(base) =
+        candidates.iter().find(|folder| folder.is_dir() && (!must_be_open || is_enterable(folder)))
+    else {
         let tried = candidates.map(|folder| folder.display().to_string()).join(", ");
         return Err(Error::NoScratchFolder { tried });
     };
@@ -46,7 +49,8 @@ pub fn own_folder(folder: &Path) -> Result<PathBuf, Error> {
         let refused = std::io::Error::new(std::io::ErrorKind::PermissionDenied, "it is not a folder of ours");
         return Err(Error::File { action: "use", path: folder.to_owned(), source: refused });
     }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(Error::file("set the mode of", folder))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+        .map_err(Error::file("set the mode of", folder))?;
     folder.canonicalize().map_err(Error::file("resolve", folder))
 }
 

@@ -18,7 +18,9 @@ pub enum Error {
         root: String,
     },
     /// No database server programs that are young enough.
-    #[error("no Postgres server programs, version {wanted} or newer: {tried}; run `make deps`, or as root `apt-get install postgresql`")]
+    #[error(
+        "no Postgres server programs, version {wanted} or newer: {tried}; run `make deps`, or as root `apt-get install postgresql`"
+    )]
     NoPostgres {
         /// The oldest major version that will do.
         wanted: u32,
@@ -26,7 +28,9 @@ pub enum Error {
         tried: String,
     },
     /// Postgres refuses to run as root, and there is no other user to run it as.
-    #[error("Postgres refuses to run as root and /etc/passwd has no user `postgres`: run `make deps`, or work as an ordinary user")]
+    #[error(
+        "Postgres refuses to run as root and /etc/passwd has no user `postgres`: run `make deps`, or work as an ordinary user"
+    )]
     NoPostgresUser,
     /// No temporary folder that the user of the server may enter.
     #[error(
@@ -37,7 +41,9 @@ pub enum Error {
         tried: String,
     },
     /// The data folder belongs to another major version.
-    #[error("{folder} was made by Postgres {found}, but the programs are version {program}: install {found}, or remove the folder")]
+    #[error(
+        "{folder} was made by Postgres {found}, but the programs are version {program}: install {found}, or remove the folder"
+    )]
     DataVersion {
         /// The data folder.
         folder: PathBuf,
@@ -47,7 +53,9 @@ pub enum Error {
         program: u32,
     },
     /// The workspace folder was not found.
-    #[error("no Kilat checkout above the program or the current folder: run from inside one, or give --root FOLDER")]
+    #[error(
+        "no Kilat checkout above the program or the current folder: run from inside one, or give --root FOLDER"
+    )]
     NoCheckout,
     /// A file or folder could not be used.
     #[error("cannot {action} {path}")]
@@ -100,7 +108,9 @@ pub enum Error {
         tail: String,
     },
     /// A process is still there after SIGKILL.
-    #[error("process {pid} does not end, not even by SIGKILL: it may belong to another user, or hang in the kernel")]
+    #[error(
+        "process {pid} does not end, not even by SIGKILL: it may belong to another user, or hang in the kernel"
+    )]
     WillNotEnd {
         /// The pid that is still in `/proc`.
         pid: u32,

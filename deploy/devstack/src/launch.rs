@@ -1,4 +1,5 @@
-//! Starts a server in the background: in a session of its own, so that Ctrl-C in a terminal and its closing pass it by.
+//! Starts a server in the background: in a session of its own, so that Ctrl-C in a terminal and its closing
+//! pass it by.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -30,7 +31,13 @@ impl Launch {
     /// A program that runs in `folder` and writes to `log_file`; it inherits the environment.
     #[must_use]
     pub fn new(program: &Path, folder: &Path, log_file: &Path) -> Self {
-        Self { program: program.to_owned(), arguments: Vec::new(), folder: folder.to_owned(), log_file: log_file.to_owned(), user: None }
+        Self {
+            program: program.to_owned(),
+            arguments: Vec::new(),
+            folder: folder.to_owned(),
+            log_file: log_file.to_owned(),
+            user: None,
+        }
     }
 
     /// Adds an argument.
@@ -63,7 +70,8 @@ impl Launch {
         let spawned = command.spawn();
         let child = spawned.map_err(|source| Error::Spawn { program: self.program.clone(), source })?;
         let pid = child.id();
-        // A program that has ended already keeps its pid until it is collected, so no start time is needed to be safe.
+        // A program that has ended already keeps its pid until it is collected, so no start time is needed to
+        // be safe.
         let identity = ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, start_time: 0 });
         Ok(Launched { child, identity })
     }
@@ -90,7 +98,8 @@ impl Launched {
     }
 }
 
-/// Waits until `is_ready`; a server that ends meanwhile, or is not ready in time, fails with the end of its log.
+/// Waits until `is_ready`; a server that ends meanwhile, or is not ready in time, fails with the end of its
+/// log.
 ///
 /// # Errors
 /// [`Error::Ended`] or [`Error::NotReady`].

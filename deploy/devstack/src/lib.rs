@@ -1,8 +1,8 @@
 //! Private nats-server and Postgres processes on this machine, for the development stack and for tests.
 //!
-//! Everything listens on 127.0.0.1 only. [`start_nats`] and [`start_postgres`] start servers that outlive this process; they
-//! block. [`testing`] has the servers for tests: asynchronous, on free ports, with data of their own, and gone with the handle
-//! or with the test process, also when that is killed.
+//! Everything listens on 127.0.0.1 only. [`start_nats`] and [`start_postgres`] start servers that outlive
+//! this process; they block. [`testing`] has the servers for tests: asynchronous, on free ports, with data of
+//! their own, and gone with the handle or with the test process, also when that is killed.
 //!
 //! ```no_run
 //! use devstack::testing::{TestNats, TestPostgres};

@@ -45,10 +45,12 @@ impl NatsOptions {
     }
 }
 
-/// Starts a nats-server that outlives this process, and waits until it answers. Streams in the data folder are kept.
+/// Starts a nats-server that outlives this process, and waits until it answers. Streams in the data folder
+/// are kept.
 ///
 /// # Errors
-/// When no nats-server is installed, a port is taken, or the server does not start; the message holds the end of its log.
+/// When no nats-server is installed, a port is taken, or the server does not start; the message holds the end
+/// of its log.
 pub fn start_nats(options: NatsOptions) -> Result<ProcessIdentity, Error> {
     let mut server = NatsServer::new(options);
     let identity = server.launch()?;
@@ -81,7 +83,8 @@ impl Server for NatsServer {
         port::check_free(self.options.port)?;
         port::check_free(self.options.monitor_port)?;
         let configuration = self.options.data_dir.join("nats.conf");
-        fs::write(&configuration, configuration_text(&self.options)).map_err(Error::file("write", &configuration))?;
+        fs::write(&configuration, configuration_text(&self.options))
+            .map_err(Error::file("write", &configuration))?;
         let launch = Launch::new(&program, &self.options.data_dir, &self.options.log_file);
         self.daemon.start(&launch.argument("--config").argument(&configuration))
     }
@@ -96,7 +99,8 @@ impl Server for NatsServer {
     }
 }
 
-/// `sync_interval: always` is what makes an acknowledgement a promise: the message is on disk before it is sent.
+/// `sync_interval: always` is what makes an acknowledgement a promise: the message is on disk before it is
+/// sent.
 fn configuration_text(options: &NatsOptions) -> String {
     let NatsOptions { port, monitor_port, data_dir, memory_bytes_max, file_bytes_max, .. } = options;
     let store = data_dir.join("streams");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::{Error, checkout};
 
-/// Below the range from which the kernel takes ports for outgoing connections (32768 on Linux): a client that retries
-/// against a killed server could otherwise be given that very port, and connect to itself.
+/// Below the range from which the kernel takes ports for outgoing connections (32768 on Linux): a client that
+/// retries against a killed server could otherwise be given that very port, and connect to itself.
 const LEASE_FIRST: u16 = 20_000;
 const LEASE_LAST: u16 = 29_999;
 /// A server on this machine answers in microseconds; this bounds one that hangs.
@@ -34,8 +34,8 @@ pub(crate) fn check_free(port: u16) -> Result<(), Error> {
     if is_free(loopback(port)) { Ok(()) } else { Err(Error::PortTaken { port }) }
 }
 
-/// A port that no other test on this machine uses while the lease lives, even when the server is down in between.
-/// The lock on its file ends with the process, however that ends.
+/// A port that no other test on this machine uses while the lease lives, even when the server is down in
+/// between. The lock on its file ends with the process, however that ends.
 #[derive(Debug)]
 pub(crate) struct PortLease {
     pub(crate) port: u16,

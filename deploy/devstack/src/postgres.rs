@@ -1,4 +1,5 @@
-//! A private Postgres: TCP on 127.0.0.1 only, no Unix socket (whose path would have to be short), no passwords.
+//! A private Postgres: TCP on 127.0.0.1 only, no Unix socket (whose path would have to be short), no
+//! passwords.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,10 +47,12 @@ impl PostgresOptions {
     }
 }
 
-/// Starts a Postgres that outlives this process, and waits until it takes queries. A missing data folder is initialised.
+/// Starts a Postgres that outlives this process, and waits until it takes queries. A missing data folder is
+/// initialised.
 ///
 /// # Errors
-/// When Postgres is not installed, the port is taken, or the server does not start; the message holds the end of its log.
+/// When Postgres is not installed, the port is taken, or the server does not start; the message holds the end
+/// of its log.
 pub fn start_postgres(options: PostgresOptions) -> Result<ProcessIdentity, Error> {
     let mut server = PostgresServer::new(options, FirstData::Initdb)?;
     let identity = server.launch()?;
@@ -106,12 +109,13 @@ impl Server for PostgresServer {
         self.daemon.kill()?;
         port::check_free(self.options.port)?;
         self.prepare_data()?;
-        // None of its processes lives any more. The file of a killed one names a pid that may be somebody else's by now, and
-        // Postgres would refuse to start.
+        // None of its processes lives any more. The file of a killed one names a pid that may be somebody
+        // else's by now, and Postgres would refuse to start.
         let _ = fs::remove_file(data_dir.join("postmaster.pid"));
         let program = self.programs.path("postgres");
         let mut launch = Launch::new(&program, data_dir, &self.options.log_file).user(self.user);
-        launch = launch.argument("-D").argument(data_dir).argument("-p").argument(self.options.port.to_string());
+        launch =
+            launch.argument("-D").argument(data_dir).argument("-p").argument(self.options.port.to_string());
         let fsync = if self.options.fsync { "on" } else { "off" };
         let fixed = [("listen_addresses", "127.0.0.1"), ("unix_socket_directories", ""), ("fsync", fsync)];
         let further = self.options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -156,7 +160,8 @@ pub fn query(url: &str, sql: &str) -> Result<String, Error> {
 /// [`Error::Command`] with what `psql` said, for example when it exists.
 pub fn create_database(port: u16, name: &str) -> Result<(), Error> {
     // template1 must have no other session meanwhile; nobody can connect to template0.
-    query(&database_url(port, "postgres"), &format!("CREATE DATABASE \"{name}\" TEMPLATE template0")).map(|_| ())
+    query(&database_url(port, "postgres"), &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))
+        .map(|_| ())
 }
 
 /// The postmaster accepts connections long before it serves them; line 8 of its pid file says when it does.
@@ -164,5 +169,6 @@ fn says_ready(status_file: &Path, pid: u32) -> bool {
     const STATUS_LINE: usize = 7;
     let Ok(text) = fs::read_to_string(status_file) else { return false };
     let lines: Vec<&str> = text.lines().collect();
-    lines.first().is_some_and(|line| line.trim() == pid.to_string()) && lines.get(STATUS_LINE).is_some_and(|line| line.trim() == "ready")
+    lines.first().is_some_and(|line| line.trim() == pid.to_string())
+        && lines.get(STATUS_LINE).is_some_and(|line| line.trim() == "ready")
 }

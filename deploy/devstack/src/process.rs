@@ -1,4 +1,5 @@
-//! Processes known by more than their number: a pid is only signalled while it still means the process it was noted for.
+//! Processes known by more than their number: a pid is only signalled while it still means the process it was
+//! noted for.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,8 @@ impl ProcessIdentity {
     /// Ends it with this signal, and with SIGKILL when it has not ended after `grace`.
     ///
     /// # Errors
-    /// [`Error::Command`] when it belongs to another user, [`Error::WillNotEnd`] when even SIGKILL has no effect.
+    /// [`Error::Command`] when it belongs to another user, [`Error::WillNotEnd`] when even SIGKILL has no
+    /// effect.
     pub fn stop(self, signal: Signal, grace: Duration) -> Result<(), Error> {
         self.signal(signal)?;
         if self.wait_gone(grace) {
@@ -105,18 +107,21 @@ impl ProcessIdentity {
     }
 }
 
-/// The processes of one program that work in this folder: a server, the backends it started, and what a crash of it left
-/// behind; not somebody's shell.
+/// The processes of one program that work in this folder: a server, the backends it started, and what a crash
+/// of it left behind; not somebody's shell.
 pub(crate) fn working_in(folder: &Path, program: &str) -> Vec<ProcessIdentity> {
     let (Ok(folder), Ok(entries)) = (folder.canonicalize(), fs::read_dir("/proc")) else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let is_there = |pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|current| current == folder);
-    let is_program = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == program);
+    let is_there =
+        |pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|current| current == folder);
+    let is_program = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == program)
+    };
     pids.filter(is_there).filter(is_program).filter_map(ProcessIdentity::of).collect()
 }
 
-/// Kills every process of the program that works in this folder, and waits until they are gone: what a crash of a server left
-/// behind, also when nobody noted its pid.
+/// Kills every process of the program that works in this folder, and waits until they are gone: what a crash
+/// of a server left behind, also when nobody noted its pid.
 ///
 /// # Errors
 /// [`Error::Command`] when one belongs to another user, [`Error::WillNotEnd`] when SIGKILL has no effect.
@@ -160,7 +165,8 @@ pub(crate) fn output_of(mut command: Command) -> Result<String, Error> {
     Err(Error::Command { program, status: output.status, output: said })
 }
 
-/// State and start time from a line of `/proc/PID/stat`. The name in brackets may hold spaces and brackets itself.
+/// State and start time from a line of `/proc/PID/stat`. The name in brackets may hold spaces and brackets
+/// itself.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     const START_TIME_AFTER_STATE: usize = 19;
     let (_, after_name) = stat.rsplit_once(')')?;

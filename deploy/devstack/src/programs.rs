@@ -62,8 +62,8 @@ pub(crate) fn nats_server() -> Result<PathBuf, Error> {
     })
 }
 
-/// The Postgres server programs: beside `postgres` on PATH, where `pg_config` says, or in the usual folders of
-/// distributions, which are not on PATH.
+/// The Postgres server programs: beside `postgres` on PATH, where `pg_config` says, or in the usual folders
+/// of distributions, which are not on PATH.
 pub(crate) fn postgres() -> Result<PostgresPrograms, Error> {
     // Asking the programs for their versions takes longer than most queries.
     static FOUND: OnceLock<PostgresPrograms> = OnceLock::new();
@@ -96,7 +96,8 @@ fn find_postgres() -> Result<PostgresPrograms, Error> {
 fn postgres_folders() -> Vec<PathBuf> {
     // A link on PATH is followed, because initdb and psql lie beside the real file.
     let linked = on_path("postgres").and_then(|found| found.canonicalize().ok());
-    let mut folders: Vec<PathBuf> = linked.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+    let mut folders: Vec<PathBuf> =
+        linked.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
     if let Some(program) = on_path("pg_config") {
         folders.extend(output_line(&program, "--bindir").map(PathBuf::from));
     }
@@ -133,7 +134,8 @@ fn output_line(program: &Path, argument: impl AsRef<OsStr>) -> Option<String> {
     output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
-/// The first dotted number in a version line: `nats-server: v2.15.1` gives 2, 15, 1 and `postgres (PostgreSQL) 16beta1` gives 16.
+/// The first dotted number in a version line: `nats-server: v2.15.1` gives 2, 15, 1 and `postgres
+/// (PostgreSQL) 16beta1` gives 16.
 fn numbers(text: &str) -> Vec<u32> {
     let Some(start) = text.find(|letter: char| letter.is_ascii_digit()) else { return Vec::new() };
     let digits_and_dots = |letter: char| !letter.is_ascii_digit() && letter != '.';

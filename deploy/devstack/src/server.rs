@@ -1,4 +1,5 @@
-//! What nats-server and Postgres have in common: one process, or a family of them, that works in one data folder.
+//! What nats-server and Postgres have in common: one process, or a family of them, that works in one data
+//! folder.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,14 +51,20 @@ impl Daemon {
         Ok(identity)
     }
 
-    pub(crate) fn await_ready(&self, log_file: &Path, patience: Duration, is_ready: impl FnMut() -> bool) -> Result<(), Error> {
+    pub(crate) fn await_ready(
+        &self,
+        log_file: &Path,
+        patience: Duration,
+        is_ready: impl FnMut() -> bool,
+    ) -> Result<(), Error> {
         match self.identity() {
             Some(identity) => launch::await_ready(self.program, identity, log_file, patience, is_ready),
             None => Ok(()),
         }
     }
 
-    /// Ends all its processes with SIGKILL, as a crash of the machine does, also those that an earlier crash left over.
+    /// Ends all its processes with SIGKILL, as a crash of the machine does, also those that an earlier crash
+    /// left over.
     pub(crate) fn kill(&mut self) -> Result<(), Error> {
         process::kill_all_in(&self.data_dir, self.program)?;
         if let Some(identity) = self.identity() {

@@ -1,5 +1,5 @@
-//! An initialised data folder, made once per machine and Postgres version, and copied for each test server: a copy takes a
-//! tenth of the time of `initdb`.
+//! An initialised data folder, made once per machine and Postgres version, and copied for each test server: a
+//! copy takes a tenth of the time of `initdb`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use crate::{Error, checkout, initdb, process, user};
 
 /// Goes up when the arguments below change.
 const EDITION: u32 = 1;
-/// No fsync for a folder that can be made again; small log segments, because most of a new data folder is one segment.
+/// No fsync for a folder that can be made again; small log segments, because most of a new data folder is one
+/// segment.
 const ARGUMENTS: [&str; 2] = ["--no-sync", "--wal-segsize=1"];
 
 /// Copies the template to a folder that does not exist yet.

@@ -1,7 +1,8 @@
-//! Servers for tests. Each has its own ports, data and watcher, and is gone with its handle or with the test process.
+//! Servers for tests. Each has its own ports, data and watcher, and is gone with its handle or with the test
+//! process.
 //!
-//! The functions panic with the reason: a test that cannot have its server has failed. They wait in a blocking thread, so a
-//! paused tokio clock does not disturb them.
+//! The functions panic with the reason: a test that cannot have its server has failed. They wait in a
+//! blocking thread, so a paused tokio clock does not disturb them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,12 @@ impl TestNats {
         in_background(move || {
             let (port, monitor_port) = (PortLease::take()?, PortLease::take()?);
             let folder = make_run_folder()?;
-            let options = NatsOptions::new(port.port, monitor_port.port, &folder.join("data"), &folder.join("nats.log"));
+            let options = NatsOptions::new(
+                port.port,
+                monitor_port.port,
+                &folder.join("data"),
+                &folder.join("nats.log"),
+            );
             let url = format!("nats://{}", loopback(port.port));
             let monitor_url = format!("http://{}", loopback(monitor_port.port));
             let guarded = Guarded::start(NatsServer::new(options), &folder, vec![port, monitor_port])?;
@@ -108,11 +114,14 @@ impl TestPostgres {
         Self::start_with(|options| options).await
     }
 
-    /// Starts a server of its own, with options changed: `start_with(|options| options.setting("max_connections", "10"))`.
+    /// Starts a server of its own, with options changed: `start_with(|options|
+    /// options.setting("max_connections", "10"))`.
     ///
     /// # Panics
     /// When no server can be started.
-    pub async fn start_with(change: impl FnOnce(PostgresOptions) -> PostgresOptions + Send + 'static) -> Self {
+    pub async fn start_with(
+        change: impl FnOnce(PostgresOptions) -> PostgresOptions + Send + 'static,
+    ) -> Self {
         in_background(move || {
             let lease = PortLease::take()?;
             let port = lease.port;
@@ -145,7 +154,8 @@ impl TestPostgres {
         url
     }
 
-    /// For clients: the URL of a database on this server, the same after a restart; `postgres` is always there.
+    /// For clients: the URL of a database on this server, the same after a restart; `postgres` is always
+    /// there.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         postgres::database_url(self.port, database)

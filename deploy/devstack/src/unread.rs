@@ -1,4 +1,5 @@
-//! A program under test whose standard output and standard error have lost their reader, as after `program 2>&1 | head -1`.
+//! A program under test whose standard output and standard error have lost their reader, as after `program
+//! 2>&1 | head -1`.
 
 use std::io;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +28,8 @@ impl UnreadProgram {
         command.spawn().map(Self)
     }
 
-    /// Waits until it listens on this port of 127.0.0.1, or no longer does; says whether that came about while it ran.
+    /// Waits until it listens on this port of 127.0.0.1, or no longer does; says whether that came about
+    /// while it ran.
     pub fn await_listening(&mut self, port: u16, listens: bool) -> bool {
         let came = wait_until(PATIENCE, || accepts(loopback(port)) == listens || !self.is_running());
         came && self.is_running()
@@ -46,7 +48,8 @@ impl UnreadProgram {
         ProcessIdentity::of(self.0.id()).map_or(Ok(()), |process| process.signal(signal))
     }
 
-    /// Waits for its end, and answers with its exit code; nothing when it does not end or is ended by a signal.
+    /// Waits for its end, and answers with its exit code; nothing when it does not end or is ended by a
+    /// signal.
     pub fn exit_code(&mut self) -> Option<i32> {
         let mut code = None;
         wait_until(PATIENCE, || match self.0.try_wait() {

@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn accounts_are_found_by_whole_name() {
-        let accounts = "root:x:0:0::/root:/bin/sh\npostgres2:x:7:7:::\npostgres:x:101:104:::/bin/bash\nbroken\n";
+        let accounts =
+            "root:x:0:0::/root:/bin/sh\npostgres2:x:7:7:::\npostgres:x:101:104:::/bin/bash\nbroken\n";
         let rows = [
             ("postgres", Some(User { user_id: 101, group_id: 104 })),
             ("root", Some(User { user_id: 0, group_id: 0 })),

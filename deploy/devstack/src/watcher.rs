@@ -1,8 +1,9 @@
 //! Cleans up after a test process, however that ends: panic, exit, or SIGKILL.
 //!
-//! The watcher is a small shell that reads a pipe from the test process. The kernel closes the pipe when that process ends,
-//! and the end of the pipe is the watcher's order to end the server and remove its folder. An orderly drop gives the same
-//! order the same way, so the path that matters after a crash is the one that every test takes.
+//! The watcher is a small shell that reads a pipe from the test process. The kernel closes the pipe when that
+//! process ends, and the end of the pipe is the watcher's order to end the server and remove its folder. An
+//! orderly drop gives the same order the same way, so the path that matters after a crash is the one that
+//! every test takes.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,8 +12,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use crate::Error;
 use crate::process::{ProcessIdentity, Signal};
 
-/// Each line names the server's process, or is empty when it has none. A dead process that nobody has collected counts as
-/// ended: in a container, process 1 may not collect at all.
+/// Each line names the server's process, or is empty when it has none. A dead process that nobody has
+/// collected counts as ended: in a container, process 1 may not collect at all.
 const SCRIPT: &str = r#"
 runs() {
     read -r stat <"/proc/$1/stat" || return 1

@@ -1,6 +1,11 @@
-//! The test servers themselves: they keep data over a crash, and leave nothing behind, however their owner ends.
+//! The test servers themselves: they keep data over a crash, and leave nothing behind, however their owner
+//! ends.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -19,12 +24,14 @@ enum Interruption {
     StillRunning,
 }
 
-const INTERRUPTIONS: [Interruption; 3] = [Interruption::Crash, Interruption::Stop, Interruption::StillRunning];
+const INTERRUPTIONS: [Interruption; 3] =
+    [Interruption::Crash, Interruption::Stop, Interruption::StillRunning];
 
 #[tokio::test]
 async fn nats_keeps_its_streams() {
     let nats = TestNats::start().await;
-    let created = nats_request(nats.url(), "$JS.API.STREAM.CREATE.KEPT", r#"{"name":"KEPT","subjects":["kept"]}"#);
+    let created =
+        nats_request(nats.url(), "$JS.API.STREAM.CREATE.KEPT", r#"{"name":"KEPT","subjects":["kept"]}"#);
     assert!(created.contains(r#""storage":"file""#), "{created}");
     for (step, interruption) in INTERRUPTIONS.into_iter().enumerate() {
         let acknowledged = nats_request(nats.url(), "kept", "payload");
@@ -57,7 +64,10 @@ async fn postgres_keeps_its_rows() {
     let rows = [("max_connections", "17"), ("fsync", "off"), ("listen_addresses", "127.0.0.1"), ("port", "")];
     for (name, expected) in rows {
         let value = postgres.query("postgres", &format!("SHOW {name}")).await;
-        assert!(if expected.is_empty() { postgres.url("x").contains(&value) } else { value == expected }, "{name} {value}");
+        assert!(
+            if expected.is_empty() { postgres.url("x").contains(&value) } else { value == expected },
+            "{name} {value}"
+        );
     }
 }
 
@@ -71,7 +81,10 @@ async fn database_with_table() -> String {
     let postgres = TestPostgres::shared().await;
     let url = postgres.fresh_database().await;
     let database = url.rsplit('/').next().unwrap_or_default();
-    assert_eq!(postgres.query(database, "CREATE TABLE same_name (); SELECT current_user").await, devstack::OWNER);
+    assert_eq!(
+        postgres.query(database, "CREATE TABLE same_name (); SELECT current_user").await,
+        devstack::OWNER
+    );
     url
 }
 
@@ -119,7 +132,8 @@ async fn owner_that_is_killed() {
     let (nats, postgres) = tokio::join!(TestNats::start(), TestPostgres::start());
     let shared = TestPostgres::shared().await;
     let processes = [nats.process().await, postgres.process().await, shared.process().await];
-    let text: String = processes.iter().flatten().map(|process| format!("server {}\n", process.pid)).collect();
+    let text: String =
+        processes.iter().flatten().map(|process| format!("server {}\n", process.pid)).collect();
     // The line of the test harness is not ended yet.
     std::io::stdout().write_all(format!("\n{text}").as_bytes()).unwrap();
     std::future::pending::<()>().await;
@@ -134,8 +148,15 @@ struct Trace {
 impl Trace {
     fn of(process: Option<ProcessIdentity>) -> Self {
         let process = process.expect("the server runs");
-        let data = std::fs::read_link(format!("/proc/{}/cwd", process.pid)).expect("the server works in its data folder");
-        Self { process, folder: data.parent().map(Path::to_owned).expect("the data folder lies in the folder of the test") }
+        let data = std::fs::read_link(format!("/proc/{}/cwd", process.pid))
+            .expect("the server works in its data folder");
+        Self {
+            process,
+            folder: data
+                .parent()
+                .map(Path::to_owned)
+                .expect("the data folder lies in the folder of the test"),
+        }
     }
 
     fn assert_gone(&self, patience: Duration) {

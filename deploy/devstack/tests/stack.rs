@@ -1,6 +1,11 @@
-//! The `devstack` program with a stack of its own: the two servers, which need no other program of the workspace.
+//! The `devstack` program with a stack of its own: the two servers, which need no other program of the
+//! workspace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -64,8 +69,8 @@ fn what_is_wrong_is_named() {
     }
 }
 
-/// A checkout with nothing in it, and a shell that takes the stack down when its pipe closes: at the drop, or when this
-/// process is killed.
+/// A checkout with nothing in it, and a shell that takes the stack down when its pipe closes: at the drop, or
+/// when this process is killed.
 struct TestStack {
     root: PathBuf,
     /// Of Postgres, nats-server, and its monitoring pages.
@@ -81,9 +86,15 @@ impl TestStack {
         let root = std::env::temp_dir().join(format!("kilat-stack-{}-{}", std::process::id(), ports[0]));
         std::fs::create_dir_all(&root).unwrap();
         let root = root.canonicalize().unwrap();
-        let script = r#"while read -r _; do :; done; "$0" --root "$1" down; "$0" --root "$1" clean; rm -rf -- "$1""#;
+        let script =
+            r#"while read -r _; do :; done; "$0" --root "$1" down; "$0" --root "$1" clean; rm -rf -- "$1""#;
         let mut command = Command::new("setsid");
-        command.args(["sh", "-c", script, PROGRAM]).arg(&root).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["sh", "-c", script, PROGRAM])
+            .arg(&root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut cleaner = command.spawn().unwrap();
         let pipe = cleaner.stdin.take();
         Self { root, ports, cleaner, pipe }

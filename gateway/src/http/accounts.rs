@@ -14,13 +14,22 @@ use wire::service::{AccountReply, Endpoint};
 use wire::{Caller, Code, Problem};
 
 /// Opens an account.
-pub(super) async fn open(caller: &Caller, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+pub(super) async fn open(
+    caller: &Caller,
+    request: Request<Incoming>,
+    routes: &Routes,
+) -> Result<Answer, Problem> {
     let (body, _place) = routes.enter_with_json(request, routes.body_limit).await?;
     routes.ask(caller, Endpoint::Open, body).await.map(created)
 }
 
 /// Deposits into the account that the path names.
-pub(super) async fn deposit(caller: &Caller, account: &str, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+pub(super) async fn deposit(
+    caller: &Caller,
+    account: &str,
+    request: Request<Incoming>,
+    routes: &Routes,
+) -> Result<Answer, Problem> {
     let (body, _place) = routes.enter_with_json(request, routes.body_limit).await?;
     let mut object = RequestObject::parse(&body)?;
     let (id, amount) = (object.require_text("id")?, object.require_decimal("amount")?);
@@ -49,6 +58,8 @@ pub(super) async fn show(caller: &Caller, account: &str, routes: &Routes) -> Res
     })?;
     match found {
         None => Ok(problem(&missing())),
-        Some(account) => Ok(json(200, &AccountReply::of(account.key.id, account.status, account.balance, account.held))),
+        Some(account) => {
+            Ok(json(200, &AccountReply::of(account.key.id, account.status, account.balance, account.held)))
+        }
     }
 }

@@ -17,7 +17,11 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Accepts a payment, or says why not.
-pub(super) async fn submit(caller: &Caller, request: Request<Incoming>, routes: &Routes) -> Result<Answer, Problem> {
+pub(super) async fn submit(
+    caller: &Caller,
+    request: Request<Incoming>,
+    routes: &Routes,
+) -> Result<Answer, Problem> {
     let key = idempotency_key(&request)?;
     let body = read_json(request, routes.body_limit).await?;
     let submitted = routes.payments.submit(caller, PaymentRequest::of_json(&body, key)?).await?;
@@ -43,9 +47,10 @@ fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Proble
     let malformed = |detail| Problem::new(Code::MalformedJson, detail);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => {
-            value.to_str().map(|text| Some(text.to_owned())).map_err(|_| malformed("Idempotency-Key must be printable ASCII"))
-        }
+        (Some(value), None) => value
+            .to_str()
+            .map(|text| Some(text.to_owned()))
+            .map_err(|_| malformed("Idempotency-Key must be printable ASCII")),
         (Some(_), Some(_)) => Err(malformed("Idempotency-Key may be given once")),
     }
 }

@@ -8,7 +8,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use runtime::broker::{Broker, Call, Reply};
 use runtime::http::{
-    Answer, BodyLimit, Handler, Health, Refused, method_not_allowed, not_found, problem, read_json, service_request, text,
+    Answer, BodyLimit, Handler, Health, Refused, method_not_allowed, not_found, problem, read_json,
+    service_request, text,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,13 +68,22 @@ impl Routes {
     }
 
     /// A JSON body, and then a place for its request.
-    pub(super) async fn enter_with_json(&self, request: Request<Incoming>, limit: BodyLimit) -> Result<(Bytes, Place<'_>), Problem> {
+    pub(super) async fn enter_with_json(
+        &self,
+        request: Request<Incoming>,
+        limit: BodyLimit,
+    ) -> Result<(Bytes, Place<'_>), Problem> {
         let body = read_json(request, limit).await?;
         Ok((body, self.admission.enter()?))
     }
 
     /// Asks a micro service. Most of them ask the ledger, and wait as long as it is silent.
-    pub(super) async fn ask(&self, caller: &Caller, endpoint: Endpoint, body: Bytes) -> Result<Reply, Problem> {
+    pub(super) async fn ask(
+        &self,
+        caller: &Caller,
+        endpoint: Endpoint,
+        body: Bytes,
+    ) -> Result<Reply, Problem> {
         let _place = self.admission.enter_for_the_ledger()?;
         self.broker.ask(endpoint, Call { caller: caller.clone(), body }, self.reply_timeout).await
     }

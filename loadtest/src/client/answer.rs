@@ -54,13 +54,16 @@ impl Answer {
             status if status.is_success() => Judgement::Done { replayed: self.replayed },
             StatusCode::TOO_MANY_REQUESTS => Judgement::TryAgain { pause, unclear: false },
             StatusCode::SERVICE_UNAVAILABLE => {
-                // One without our code is not ours: a proxy's, say, which knows nothing of what became of the request.
+                // One without our code is not ours: a proxy's, say, which knows nothing of what became of the
+                // request.
                 let unclear = self.code().is_none_or(|code| code == Code::AcceptanceUnknown.as_str());
                 Judgement::TryAgain { pause, unclear }
             }
             StatusCode::REQUEST_TIMEOUT => Judgement::TryAgain { pause, unclear: false },
             status if status.is_server_error() => Judgement::TryAgain { pause, unclear: true },
-            status => Judgement::Refused { code: self.code().unwrap_or_else(|| format!("http_{}", status.as_u16())) },
+            status => Judgement::Refused {
+                code: self.code().unwrap_or_else(|| format!("http_{}", status.as_u16())),
+            },
         }
     }
 
@@ -81,7 +84,10 @@ mod tests {
     #[test]
     fn answers_are_judged_by_status_and_code() {
         let problem = |code: &str| format!(r#"{{"type":"x","code":"{code}","title":"x"}}"#);
-        let again = |milliseconds, unclear| Judgement::TryAgain { pause: Duration::from_millis(milliseconds), unclear };
+        let again = |milliseconds, unclear| Judgement::TryAgain {
+            pause: Duration::from_millis(milliseconds),
+            unclear,
+        };
         let refused = |code: &str| Judgement::Refused { code: code.to_owned() };
         let rows = [
             (202, false, None, "{}".to_owned(), Judgement::Done { replayed: false }),

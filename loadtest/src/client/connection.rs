@@ -1,4 +1,5 @@
-//! One keep-alive connection, one request at a time. Cheap per request: whoever measures runs on the machine that it measures.
+//! One keep-alive connection, one request at a time. Cheap per request: whoever measures runs on the machine
+//! that it measures.
 
 use super::answer::Answer;
 use super::target::{Target, Targets};
@@ -103,7 +104,11 @@ impl Connection {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let response = sender.try_send_request(request).await.map_err(|mut error| {
             // A request that comes back was never written.
-            if error.take_message().is_some() { Broken::Closed(error.into_error()) } else { Broken::Cut(error.into_error()) }
+            if error.take_message().is_some() {
+                Broken::Closed(error.into_error())
+            } else {
+                Broken::Cut(error.into_error())
+            }
         })?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(Broken::Cut)?.to_bytes();

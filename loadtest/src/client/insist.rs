@@ -32,9 +32,9 @@ pub(crate) enum Ending {
     },
 }
 
-/// Posts `body` again and again until the answer is final or the next attempt would come after `deadline`, which may move.
-/// A pause that the gateway asks for holds the connection back: that is how it slows its clients down. Counts the attempts
-/// after the first in `retries`.
+/// Posts `body` again and again until the answer is final or the next attempt would come after `deadline`,
+/// which may move. A pause that the gateway asks for holds the connection back: that is how it slows its
+/// clients down. Counts the attempts after the first in `retries`.
 pub(crate) async fn insist(
     connection: &mut Connection,
     path: &Uri,
@@ -90,9 +90,21 @@ mod tests {
             (vec![Cut, replayed()], done(true, true), 1),
             (vec![unknown(), replayed()], done(true, true), 1),
             (vec![replayed()], done(true, false), 0),
-            (vec![overloaded(), Answer(422, "", r#"{"code":"same_account"}"#)], Ending::Refused { code: "same_account".into() }, 1),
-            (vec![overloaded(), Answer(503, "Retry-After: 60\r\n", r#"{"code":"overloaded"}"#)], Ending::GaveUp { unclear: false }, 1),
-            (vec![Cut, Answer(503, "Retry-After: 60\r\n", r#"{"code":"overloaded"}"#)], Ending::GaveUp { unclear: true }, 1),
+            (
+                vec![overloaded(), Answer(422, "", r#"{"code":"same_account"}"#)],
+                Ending::Refused { code: "same_account".into() },
+                1,
+            ),
+            (
+                vec![overloaded(), Answer(503, "Retry-After: 60\r\n", r#"{"code":"overloaded"}"#)],
+                Ending::GaveUp { unclear: false },
+                1,
+            ),
+            (
+                vec![Cut, Answer(503, "Retry-After: 60\r\n", r#"{"code":"overloaded"}"#)],
+                Ending::GaveUp { unclear: true },
+                1,
+            ),
         ];
         for (script, expected, expected_retries) in rows {
             let case = format!("{script:?}");
@@ -100,8 +112,14 @@ mod tests {
             let mut connection = Connection::new(&gateway.targets, 0);
             let deadline = Instant::now() + Duration::from_secs(20);
             let mut retries = 0;
-            let ending =
-                insist(&mut connection, &Uri::from_static("/payments"), &Bytes::from_static(b"{}"), || deadline, &mut retries).await;
+            let ending = insist(
+                &mut connection,
+                &Uri::from_static("/payments"),
+                &Bytes::from_static(b"{}"),
+                || deadline,
+                &mut retries,
+            )
+            .await;
             assert_eq!((ending, retries), (expected, expected_retries), "{case}");
         }
     }
@@ -113,8 +131,17 @@ mod tests {
         let targets = vec![dead, gateway.targets.get(0).clone()].into();
         let mut connection = Connection::new(&targets, 0);
         let deadline = Instant::now() + Duration::from_secs(20);
-        let ending = insist(&mut connection, &Uri::from_static("/payments"), &Bytes::from_static(b"{}"), || deadline, &mut 0).await;
+        let ending = insist(
+            &mut connection,
+            &Uri::from_static("/payments"),
+            &Bytes::from_static(b"{}"),
+            || deadline,
+            &mut 0,
+        )
+        .await;
         assert_eq!(ending, Ending::Done { replayed: false, unclear: false });
-        assert!(Connection::new(&vec!["http://127.0.0.1:1".parse().unwrap()].into(), 0).open().await.is_err());
+        assert!(
+            Connection::new(&vec!["http://127.0.0.1:1".parse().unwrap()].into(), 0).open().await.is_err()
+        );
     }
 }

@@ -66,12 +66,20 @@ pub(crate) struct Targets(Arc<[Target]>);
 impl Targets {
     /// Those of the command line, else the configuration's.
     pub(crate) fn of(flags: &TargetFlags, config: &Config) -> Targets {
-        if flags.targets.is_empty() { Targets::configured(config) } else { Targets(flags.targets.as_slice().into()) }
+        if flags.targets.is_empty() {
+            Targets::configured(config)
+        } else {
+            Targets(flags.targets.as_slice().into())
+        }
     }
 
     fn configured(config: &Config) -> Targets {
         // A gateway that listens everywhere is asked on this machine.
-        let host = if config.http.host.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { config.http.host };
+        let host = if config.http.host.is_unspecified() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            config.http.host
+        };
         let port = config.gateway.ports.first().copied().unwrap_or_default();
         let authority = SocketAddr::new(host, port).to_string();
         let host_header = HeaderValue::from_str(&authority).unwrap_or(HeaderValue::from_static("localhost"));

@@ -44,7 +44,11 @@ impl Gateway {
     }
 }
 
-async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Script>>>, seen: Arc<Mutex<Vec<String>>>) -> Option<()> {
+async fn serve(
+    stream: TcpStream,
+    script: Arc<Mutex<VecDeque<Script>>>,
+    seen: Arc<Mutex<Vec<String>>>,
+) -> Option<()> {
     let mut stream = BufStream::new(stream);
     loop {
         let request = read_request(&mut stream).await?;
@@ -67,7 +71,9 @@ async fn read_request(stream: &mut BufStream<TcpStream>) -> Option<String> {
     while line.trim() != "" {
         line.clear();
         stream.read_line(&mut line).await.ok()?;
-        if let Some((_, value)) = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+        if let Some((_, value)) =
+            line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        {
             length = value.trim().parse().ok()?;
         }
     }

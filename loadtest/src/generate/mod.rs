@@ -56,18 +56,28 @@ pub(crate) struct Arguments {
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "must be from 0 to 1".to_owned())
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "must be from 0 to 1".to_owned())
 }
 
 fn parse_exponent(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|exponent| (0.0..=10.0).contains(exponent)).ok_or_else(|| "must be from 0 to 10".to_owned())
+    text.parse()
+        .ok()
+        .filter(|exponent| (0.0..=10.0).contains(exponent))
+        .ok_or_else(|| "must be from 0 to 10".to_owned())
 }
 
 /// Writes both files and says so.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, LoadtestError> {
     write(arguments)?;
     say(format_args!("{} payments in {}", grouped(arguments.rows), arguments.out.display()));
-    say(format_args!("{} accounts in {}", grouped(arguments.accounts as u64), accounts_path(&arguments.out).display()));
+    say(format_args!(
+        "{} accounts in {}",
+        grouped(arguments.accounts as u64),
+        accounts_path(&arguments.out).display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -78,7 +88,8 @@ fn write(arguments: &Arguments) -> Result<(), LoadtestError> {
     }
     let population = Population::new(arguments.accounts, arguments.fx_share, arguments.zipf, arguments.hot);
     let file = File::create(&arguments.out).map_err(LoadtestError::file(&arguments.out))?;
-    let spent = write_payments(arguments, &population, BufWriter::new(file)).map_err(LoadtestError::file(&arguments.out))?;
+    let spent = write_payments(arguments, &population, BufWriter::new(file))
+        .map_err(LoadtestError::file(&arguments.out))?;
     write_accounts(&accounts_path(&arguments.out), &population, &spent)
 }
 
@@ -111,7 +122,11 @@ fn account_id(side: Side, account: usize) -> String {
 }
 
 /// Writes the payments; returns what each source spends, in minor units.
-fn write_payments(arguments: &Arguments, population: &Population, mut out: impl Write) -> std::io::Result<Vec<i64>> {
+fn write_payments(
+    arguments: &Arguments,
+    population: &Population,
+    mut out: impl Write,
+) -> std::io::Result<Vec<i64>> {
     let mut random = Random::new(arguments.seed);
     let mut spent = vec![0_i64; population.sources];
     // Without conversions the column would say nothing.
@@ -151,14 +166,19 @@ fn write_accounts(path: &Path, population: &Population, spent: &[i64]) -> Result
     let destinations = (0..population.destinations).map(|account| (Side::Destination, account, 0));
     for (side, account, minor) in sources.chain(destinations) {
         let code = CURRENCIES[currency_of(account)].code;
-        let row = AccountRow { id: account_id(side, account), currency: code.to_owned(), opening_balance: decimal(minor, code) };
+        let row = AccountRow {
+            id: account_id(side, account),
+            currency: code.to_owned(),
+            opening_balance: decimal(minor, code),
+        };
         writer.serialize(row).map_err(LoadtestError::csv(path))?;
     }
     writer.flush().map_err(LoadtestError::file(path))
 }
 
 fn decimal(minor: i64, code: &str) -> String {
-    Currency::parse(code).map_or_else(|_| minor.to_string(), |currency| Money::new(minor, currency).to_decimal_string())
+    Currency::parse(code)
+        .map_or_else(|_| minor.to_string(), |currency| Money::new(minor, currency).to_decimal_string())
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use super::Side;
 use super::random::Random;
 
-/// The currencies in use, by turns: account number n has the n-th, in every generated file, so that files can share accounts.
-/// Amounts are a few to a few hundred euros' worth, so that every conversion leaves something to arrive. The dinar, with its
-/// three decimals, is only paid within itself: the European Central Bank, whose rates the system starts with, quotes none.
+/// The currencies in use, by turns: account number n has the n-th, in every generated file, so that files can
+/// share accounts. Amounts are a few to a few hundred euros' worth, so that every conversion leaves something
+/// to arrive. The dinar, with its three decimals, is only paid within itself: the European Central Bank,
+/// whose rates the system starts with, quotes none.
 pub(crate) const CURRENCIES: [CurrencyRange; 6] = [
     CurrencyRange { code: "USD", is_quoted: true, minor_min: 100, minor_max: 50_000 },
     CurrencyRange { code: "EUR", is_quoted: true, minor_min: 100, minor_max: 50_000 },
@@ -47,17 +48,19 @@ pub(crate) struct Population {
 }
 
 impl Population {
-    /// Divides `accounts` into sources and destinations; a hot side has one account for all payments. The accounts must
-    /// allow for the share of conversions, as [`Population::accounts_min`] says.
+    /// Divides `accounts` into sources and destinations; a hot side has one account for all payments. The
+    /// accounts must allow for the share of conversions, as [`Population::accounts_min`] says.
     pub(crate) fn new(accounts: usize, fx_share: f64, exponent: f64, hot: Option<Side>) -> Population {
         let (sources, destinations) = match hot {
             None => (accounts / 2, accounts - accounts / 2),
             Some(Side::Source) => (1, accounts.saturating_sub(1)),
             Some(Side::Destination) => (accounts.saturating_sub(1), 1),
         };
-        // The hot side first, so that the other, with its many currencies, can fit it. Else the sources, which are never more.
+        // The hot side first, so that the other, with its many currencies, can fit it. Else the sources,
+        // which are never more.
         let anchor = hot.unwrap_or(Side::Source);
-        let (anchors, partners) = if anchor == Side::Source { (sources, destinations) } else { (destinations, sources) };
+        let (anchors, partners) =
+            if anchor == Side::Source { (sources, destinations) } else { (destinations, sources) };
         Population {
             sources,
             destinations,
@@ -68,7 +71,8 @@ impl Population {
         }
     }
 
-    /// The fewest accounts that a share of conversions is possible with: one that pays, one paid in each of the currencies.
+    /// The fewest accounts that a share of conversions is possible with: one that pays, one paid in each of
+    /// the currencies.
     pub(crate) fn accounts_min(fx_share: f64) -> usize {
         if fx_share > 0.0 { 3 } else { 2 }
     }
@@ -90,7 +94,9 @@ impl Population {
 
     /// Any quoted currency with accounts but `own`.
     fn other_currency(&self, own: usize, random: &mut Random) -> usize {
-        let usable = |currency: &usize| *currency != own && CURRENCIES[*currency].is_quoted && !self.partners[*currency].is_empty();
+        let usable = |currency: &usize| {
+            *currency != own && CURRENCIES[*currency].is_quoted && !self.partners[*currency].is_empty()
+        };
         let others = || (0..CURRENCIES.len()).filter(usable);
         let chosen = usize::try_from(random.below(others().count() as u64)).unwrap_or(0);
         others().nth(chosen).unwrap_or(own)
@@ -156,7 +162,8 @@ mod tests {
 
     #[test]
     fn draws_follow_the_shape_that_was_asked_for() {
-        // accounts, share of conversions, exponent, hot side -> payments of the busiest source and destination, of 20,000
+        // accounts, share of conversions, exponent, hot side -> payments of the busiest source and
+        // destination, of 20,000
         let rows = [
             (1_000, 0.3, 0.0, None, 20..120, 20..120),
             (1_000, 0.3, 1.0, None, 2_500..3_500, 400..3_000),
@@ -178,12 +185,23 @@ mod tests {
                 counts[1][destination] += 1;
                 let [from, to] = [source, destination].map(|account| &CURRENCIES[currency_of(account)]);
                 conversions += i32::from(from.code != to.code);
-                assert!(from.code == to.code || (from.is_quoted && to.is_quoted), "{} to {}", from.code, to.code);
+                assert!(
+                    from.code == to.code || (from.is_quoted && to.is_quoted),
+                    "{} to {}",
+                    from.code,
+                    to.code
+                );
             }
             let case = format!("{accounts} accounts, share {fx_share}, exponent {exponent}, hot {hot:?}");
             let busiest = counts.map(|counts| counts.into_iter().max().unwrap());
-            assert!(source_range.contains(&busiest[0]) && destination_range.contains(&busiest[1]), "{case}: {busiest:?}");
-            assert!((f64::from(conversions) / 20_000.0 - fx_share).abs() < 0.02, "{case}: {conversions} conversions");
+            assert!(
+                source_range.contains(&busiest[0]) && destination_range.contains(&busiest[1]),
+                "{case}: {busiest:?}"
+            );
+            assert!(
+                (f64::from(conversions) / 20_000.0 - fx_share).abs() < 0.02,
+                "{case}: {conversions} conversions"
+            );
         }
     }
 }

@@ -37,7 +37,12 @@ mod tests {
     fn the_sequence_is_the_published_one() {
         let mut random = Random::new(1_234_567);
         // The reference implementation's first values for this seed (https://prng.di.unimi.it/splitmix64.c).
-        let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423, 4_593_380_528_125_082_431];
+        let expected = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+        ];
         for value in expected {
             assert_eq!(random.next(), value);
         }

@@ -11,7 +11,9 @@ fn arguments(line: &str, out: &Path) -> Arguments {
         arguments: Arguments,
     }
     let words = std::iter::once("gen").chain(line.split_whitespace());
-    Line::try_parse_from(words.map(std::ffi::OsString::from).chain(["--out".into(), out.into()])).unwrap().arguments
+    Line::try_parse_from(words.map(std::ffi::OsString::from).chain(["--out".into(), out.into()]))
+        .unwrap()
+        .arguments
 }
 
 /// A folder of its own, gone with the guard.
@@ -54,7 +56,13 @@ fn names_are_those_of_the_contract() {
     let folder = Folder::new("names");
     let rows = [
         ("--rows 3 --accounts 2 --seed 1 --fx-share 0", "PAY-000001", "ACC_SRC_0001", "ACC_DST_0001", 5),
-        ("--rows 3 --accounts 2 --seed 1 --fx-share 0 --id-prefix D17-", "D17-000001", "ACC_SRC_0001", "ACC_DST_0001", 5),
+        (
+            "--rows 3 --accounts 2 --seed 1 --fx-share 0 --id-prefix D17-",
+            "D17-000001",
+            "ACC_SRC_0001",
+            "ACC_DST_0001",
+            5,
+        ),
         ("--rows 3 --accounts 3 --seed 1 --fx-share 1", "PAY-000001", "ACC_SRC_0001", "ACC_DST_0002", 6),
     ];
     for (number, (line, id, source, destination, columns)) in rows.into_iter().enumerate() {
@@ -66,7 +74,11 @@ fn names_are_those_of_the_contract() {
         assert_eq!((first[0], first[3], first[4], first.len()), (id, source, destination, columns), "{line}");
     }
     assert_eq!(payment_id(&arguments("--rows 12345678", Path::new("x")), 1), "PAY-00000001");
-    for (line, flag) in [("--accounts 2", "--accounts"), ("--accounts 1 --fx-share 0", "--accounts"), ("--id-prefix a.b", "--id-prefix")] {
+    for (line, flag) in [
+        ("--accounts 2", "--accounts"),
+        ("--accounts 1 --fx-share 0", "--accounts"),
+        ("--id-prefix a.b", "--id-prefix"),
+    ] {
         let error = write(&arguments(line, &folder.0.join("none.csv"))).unwrap_err();
         assert!(error.to_string().starts_with(flag), "{line}: {error}");
         assert!(!folder.0.join("none.csv").exists());
@@ -100,7 +112,8 @@ fn the_accounts_have_the_money_for_every_payment() {
             assert_eq!(row.destination_currency.as_ref().unwrap_or(&row.currency), destination, "{}", row.id);
             let (currency, balance) = accounts.get_mut(&row.source_account).unwrap();
             assert_eq!(*currency, row.currency, "{}", row.id);
-            *balance -= Money::parse_payable(&row.amount, Currency::parse(&row.currency).unwrap()).unwrap().minor;
+            *balance -=
+                Money::parse_payable(&row.amount, Currency::parse(&row.currency).unwrap()).unwrap().minor;
             assert!(*balance >= 0, "{} overdraws {}", row.id, row.source_account);
             Ok(())
         })

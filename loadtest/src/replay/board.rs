@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wire::message::PaymentFinished;
 
-/// A row that was accepted so long before the replay began is an earlier replay's: the clocks of one machine agree better.
+/// A row that was accepted so long before the replay began is an earlier replay's: the clocks of one machine
+/// agree better.
 const CLOCK_DOUBT_US: i64 = 1_000_000;
 
 /// What the gateway owes us of a payment; the larger holds when several requests were about it.
@@ -258,8 +259,12 @@ impl Board {
     pub(crate) fn read(&self, payment: usize, record: &PaymentRecord) {
         let end = match &record.state {
             RecordState::Reserved(_) => None,
-            RecordState::Captured { finished_at, .. } => Some(End { reason: None, finished_at: *finished_at }),
-            RecordState::Failed { rejection, finished_at, .. } => Some(End { reason: Some(rejection.reason), finished_at: *finished_at }),
+            RecordState::Captured { finished_at, .. } => {
+                Some(End { reason: None, finished_at: *finished_at })
+            }
+            RecordState::Failed { rejection, finished_at, .. } => {
+                Some(End { reason: Some(rejection.reason), finished_at: *finished_at })
+            }
         };
         let track = &mut self.state().tracks[payment];
         (track.recorded, track.end) = (Some(record.facts.accepted_at), end);
@@ -270,7 +275,9 @@ impl Board {
         match (track.standing, track.recorded) {
             (Standing::Owed, _) => Fate::Accepted,
             (Standing::Unowed, _) => Fate::NotOurs,
-            (_, Some(recorded)) if recorded.micros() < self.started_at.micros() - CLOCK_DOUBT_US => Fate::NotOurs,
+            (_, Some(recorded)) if recorded.micros() < self.started_at.micros() - CLOCK_DOUBT_US => {
+                Fate::NotOurs
+            }
             (_, Some(_)) | (Standing::Repeated, None) => Fate::Accepted,
             (Standing::Unclear, None) => Fate::Unknown,
         }

@@ -1,7 +1,8 @@
-//! `loadtest replay`: sends the payments of a CSV, follows each to its end, and says what was kept of the promise.
+//! `loadtest replay`: sends the payments of a CSV, follows each to its end, and says what was kept of the
+//! promise.
 //!
-//! Sending never waits for settlements, and with a rate not even for answers. Latencies count from the planned send. What a
-//! payment came to is read from the ledger; the broker's messages only say when.
+//! Sending never waits for settlements, and with a rate not even for answers. Latencies count from the
+//! planned send. What a payment came to is read from the ledger; the broker's messages only say when.
 
 mod board;
 mod follow;
@@ -60,7 +61,8 @@ pub(crate) struct Arguments {
     /// Write the figures as a page here.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Exit with 99 if a figure is out of bounds, e.g. 'settle_p99<250ms', 'settled_per_s>5000', 'lost<1'; may be repeated.
+    /// Exit with 99 if a figure is out of bounds, e.g. 'settle_p99<250ms', 'settled_per_s>5000', 'lost<1';
+    /// may be repeated.
     #[arg(long = "threshold", value_name = "BOUND")]
     thresholds: Vec<Threshold>,
     #[command(flatten)]
@@ -69,7 +71,10 @@ pub(crate) struct Arguments {
 
 fn parse_positive(text: &str) -> Result<f64, String> {
     // A nanosecond between two sends, or a century of them, is no load test.
-    text.parse().ok().filter(|number| (1e-6..=1e9).contains(number)).ok_or_else(|| "must be a positive number".to_owned())
+    text.parse()
+        .ok()
+        .filter(|number| (1e-6..=1e9).contains(number))
+        .ok_or_else(|| "must be a positive number".to_owned())
 }
 
 /// Sends, waits, reports.
@@ -87,8 +92,12 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     let board = Arc::new(Board::new(Arc::clone(&script), started));
     let follower = tokio::spawn(follow::follow(subscription, Arc::clone(&board)));
     let progress = tokio::spawn(show_progress(Arc::clone(&board), script.rows() as u64));
-    let sending = Sending { script: Arc::clone(&script), schedule: Arc::clone(&schedule), board: Arc::clone(&board) };
-    let senders: Vec<_> = connections.into_iter().map(|connection| tokio::spawn(sender::send(sending.clone(), connection))).collect();
+    let sending =
+        Sending { script: Arc::clone(&script), schedule: Arc::clone(&schedule), board: Arc::clone(&board) };
+    let senders: Vec<_> = connections
+        .into_iter()
+        .map(|connection| tokio::spawn(sender::send(sending.clone(), connection)))
+        .collect();
     for sender in senders {
         // One that panicked leaves its request without an answer, which the board shows.
         let _ = sender.await;
@@ -99,7 +108,8 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     let duplicates = reconcile::duplicates(&board, &store).await?;
 
     let summary = Summary::of(&board, duplicates, arguments.rate.is_some());
-    let checks: Vec<Check> = arguments.thresholds.iter().map(|threshold| threshold.check(&summary.report)).collect();
+    let checks: Vec<Check> =
+        arguments.thresholds.iter().map(|threshold| threshold.check(&summary.report)).collect();
     let title = arguments.title(&script);
     say(text::render(&title, &summary, &checks));
     write(json, || serde_json::to_string_pretty(&summary.report).unwrap_or_default())?;
@@ -109,11 +119,16 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
 
 impl Arguments {
     fn pace(&self) -> Pace {
-        Pace { rate: self.rate, duration: self.duration.map(Duration::from_secs_f64), drain: Duration::from_secs(self.drain) }
+        Pace {
+            rate: self.rate,
+            duration: self.duration.map(Duration::from_secs_f64),
+            drain: Duration::from_secs(self.drain),
+        }
     }
 
     fn title(&self, script: &Script) -> String {
-        let pace = self.rate.map_or("as fast as the answers came".to_owned(), |rate| format!("at {rate} a second"));
+        let pace =
+            self.rate.map_or("as fast as the answers came".to_owned(), |rate| format!("at {rate} a second"));
         let (rows, connections) = (grouped(script.rows() as u64), self.connections);
         format!("replay of {}: {rows} payments, {pace}, over {connections} connections", self.csv.display())
     }
@@ -132,7 +147,8 @@ fn exit_code(report: &Report, checks: &[Check]) -> ExitCode {
 
 /// Opens every connection before the clock runs, spread over the targets.
 async fn connect(targets: &Targets, count: u16) -> Result<Vec<Connection>, LoadtestError> {
-    let mut connections: Vec<Connection> = (0..usize::from(count)).map(|number| Connection::new(targets, number)).collect();
+    let mut connections: Vec<Connection> =
+        (0..usize::from(count)).map(|number| Connection::new(targets, number)).collect();
     for connection in &mut connections {
         connection.open().await.map_err(|_| LoadtestError::NoGateway(targets.clone()))?;
     }

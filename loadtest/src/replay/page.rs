@@ -1,4 +1,5 @@
-//! The report as one page that needs nothing else: figures, thresholds, and the latency distributions as a drawing.
+//! The report as one page that needs nothing else: figures, thresholds, and the latency distributions as a
+//! drawing.
 
 use super::latencies::Latencies;
 use super::report::Summary;
@@ -85,7 +86,9 @@ fn counts(summary: &Summary) -> String {
 }
 
 fn quantiles(summary: &Summary) -> String {
-    let rows = summary.spans().map(|(name, latencies)| (name.to_owned(), latencies.quantiles().cells().to_vec(), false));
+    let rows = summary
+        .spans()
+        .map(|(name, latencies)| (name.to_owned(), latencies.quantiles().cells().to_vec(), false));
     table("<th>milliseconds</th><th>p50</th><th>p95</th><th>p99</th><th>max</th>", rows)
 }
 
@@ -108,8 +111,8 @@ fn thresholds(checks: &[Check]) -> String {
     table("<th>threshold</th><th>found</th><th></th>", rows)
 }
 
-/// Latency by the share of payments that is not slower, the slow ones magnified: each step to the right of 90 %, 99 %, 99.9 %
-/// is as wide as the one before. Both axes are logarithmic.
+/// Latency by the share of payments that is not slower, the slow ones magnified: each step to the right of 90
+/// %, 99 %, 99.9 % is as wide as the one before. Both axes are logarithmic.
 fn drawing(accepts: &Latencies, settlements: &Latencies) -> String {
     let curves = [("accept", curve(accepts)), ("settle", curve(settlements))];
     let values = || curves.iter().flat_map(|(_, points)| points.iter().map(|(_, value)| *value));
@@ -117,10 +120,19 @@ fn drawing(accepts: &Latencies, settlements: &Latencies) -> String {
     if high <= 0.0 {
         return String::new();
     }
-    let (first, last) = (low.max(0.001).log10().floor(), (high.log10().floor() + 1.0).max(low.log10().floor() + 1.0));
+    let (first, last) =
+        (low.max(0.001).log10().floor(), (high.log10().floor() + 1.0).max(low.log10().floor() + 1.0));
     let height = |value: f64| BOTTOM - (value.max(0.001).log10() - first) / (last - first) * (BOTTOM - TOP);
-    let mut text = String::from("<svg viewBox=\"0 0 800 330\" role=\"img\" aria-label=\"latency distribution\">\n");
-    let mut line = |x: f64, y: f64, to_x: f64, to_y: f64, label: String, label_x: f64, label_y: f64, anchor: &str| {
+    let mut text =
+        String::from("<svg viewBox=\"0 0 800 330\" role=\"img\" aria-label=\"latency distribution\">\n");
+    let mut line = |x: f64,
+                    y: f64,
+                    to_x: f64,
+                    to_y: f64,
+                    label: String,
+                    label_x: f64,
+                    label_y: f64,
+                    anchor: &str| {
         let _ = writeln!(
             text,
             "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{to_x:.1}\" y2=\"{to_y:.1}\"/><text x=\"{label_x:.1}\" y=\"{label_y:.1}\" text-anchor=\"{anchor}\">{label}</text>"
@@ -135,10 +147,15 @@ fn drawing(accepts: &Latencies, settlements: &Latencies) -> String {
         line(x, TOP, x, BOTTOM, label.to_owned(), x, BOTTOM + 18.0, "middle");
     }
     for (number, (name, points)) in curves.iter().enumerate() {
-        let points: String = points.iter().map(|(x, value)| format!("{x:.1},{:.1} ", height(*value))).collect();
+        let points: String =
+            points.iter().map(|(x, value)| format!("{x:.1},{:.1} ", height(*value))).collect();
         let x = LEFT + 20.0 + 90.0 * number as f64;
         let _ = writeln!(text, "<polyline class=\"{name}\" points=\"{points}\"/>");
-        let _ = writeln!(text, "<line class=\"{name}\" stroke-width=\"2\" x1=\"{x}\" y1=\"10\" x2=\"{}\" y2=\"10\"/>", x + 20.0);
+        let _ = writeln!(
+            text,
+            "<line class=\"{name}\" stroke-width=\"2\" x1=\"{x}\" y1=\"10\" x2=\"{}\" y2=\"10\"/>",
+            x + 20.0
+        );
         let _ = writeln!(text, "<text x=\"{}\" y=\"14\">{name}</text>", x + 26.0);
     }
     text.push_str("</svg>\n");
@@ -180,10 +197,17 @@ mod tests {
     #[test]
     fn a_page_has_the_figures_and_nothing_from_elsewhere() {
         let check = Check { text: "settle_p99<250ms".to_owned(), found: "300.0 ms".to_owned(), holds: false };
-        let page = render("replay of <b>.csv", &summary(&[900, 2_000, 90_000], &[5_000, 9_000_000]), &[check]);
-        for part in
-            ["12,345", "insufficient_funds", "1,234", "settle_p99&lt;250ms", "replay of &lt;b&gt;.csv", "class=\"bad\"", "<polyline"]
-        {
+        let page =
+            render("replay of <b>.csv", &summary(&[900, 2_000, 90_000], &[5_000, 9_000_000]), &[check]);
+        for part in [
+            "12,345",
+            "insufficient_funds",
+            "1,234",
+            "settle_p99&lt;250ms",
+            "replay of &lt;b&gt;.csv",
+            "class=\"bad\"",
+            "<polyline",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         for part in ["http", "src=", "<script", "url(", "NaN", "inf"] {
@@ -194,7 +218,9 @@ mod tests {
 
     #[test]
     fn every_distribution_can_be_drawn() {
-        for (accepts, settlements) in [(&[][..], &[][..]), (&[1], &[]), (&[0, 0], &[1]), (&[1_000], &[1_000]), (&[u64::MAX], &[1])] {
+        for (accepts, settlements) in
+            [(&[][..], &[][..]), (&[1], &[]), (&[0, 0], &[1]), (&[1_000], &[1_000]), (&[u64::MAX], &[1])]
+        {
             let drawn = drawing(&summary(accepts, &[]).accepts, &summary(&[], settlements).settlements);
             assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{accepts:?} {settlements:?}: {drawn}");
         }

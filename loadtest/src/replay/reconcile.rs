@@ -12,14 +12,16 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 /// Between two readings of the ledger.
 const READ_EVERY: Duration = Duration::from_millis(500);
-/// The ledger may be late itself, or have broken the connection since: it gets this long even when the drain is over.
+/// The ledger may be late itself, or have broken the connection since: it gets this long even when the drain
+/// is over.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// Rows of one reading: a few milliseconds of the server's time.
 const CHUNK_ROWS: usize = 1_000;
 
 const DUPLICATES: &str = include_str!("../../sql/duplicates.sql");
 
-/// Waits until every accepted payment has its end in the ledger, or until the deadline; reads the ledger at least once.
+/// Waits until every accepted payment has its end in the ledger, or until the deadline; reads the ledger at
+/// least once.
 pub(crate) async fn reconcile(board: &Board, store: &Store, deadline: Instant) -> Result<(), StoreError> {
     loop {
         listen(board, deadline).await;
@@ -32,7 +34,10 @@ pub(crate) async fn reconcile(board: &Board, store: &Store, deadline: Instant) -
 }
 
 /// Asks the ledger again while it is away, until the deadline at least.
-async fn patiently<T>(deadline: Instant, ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+async fn patiently<T>(
+    deadline: Instant,
+    ask: impl AsyncFn() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let deadline = deadline.max(Instant::now() + READ_PATIENCE);
     loop {
         match ask().await {
@@ -52,7 +57,8 @@ async fn listen(board: &Board, deadline: Instant) {
 /// Reads the rows of all payments whose end is not known yet.
 async fn read(board: &Board, store: &Store) -> Result<(), StoreError> {
     for chunk in board.unread().chunks(CHUNK_ROWS) {
-        let keys: Vec<(usize, PaymentKey)> = chunk.iter().filter_map(|payment| Some((*payment, board.key(*payment)?))).collect();
+        let keys: Vec<(usize, PaymentKey)> =
+            chunk.iter().filter_map(|payment| Some((*payment, board.key(*payment)?))).collect();
         let records = store.records(&keys.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>()).await?;
         for (payment, key) in &keys {
             if let Some(record) = records.get(key) {
@@ -70,9 +76,11 @@ pub(crate) async fn duplicates(board: &Board, store: &Store) -> Result<u64, Stor
         tenant: domain::Tenant,
         id: String,
     }
-    let (_, rows) = patiently(Instant::now(), async || store.violations(DUPLICATES, usize::MAX).await).await?;
+    let (_, rows) =
+        patiently(Instant::now(), async || store.violations(DUPLICATES, usize::MAX).await).await?;
     let settled = rows.iter().filter_map(|row| serde_json::from_str::<Settled>(row).ok());
-    let ours = settled.filter(|settled| settled.tenant == domain::Tenant::default() && board.was_sent(&settled.id));
+    let ours =
+        settled.filter(|settled| settled.tenant == domain::Tenant::default() && board.was_sent(&settled.id));
     Ok(ours.count() as u64)
 }
 

@@ -34,7 +34,8 @@ impl Ledger {
     async fn write(&self, id: &str, status: &str) {
         let reserved = if status == "FAILED" { "NULL" } else { "now()" };
         let finished = if status == "RESERVED" { "NULL" } else { "now()" };
-        let refusal = if status == "FAILED" { "'reserve', 'insufficient_funds', now()" } else { "NULL, NULL, NULL" };
+        let refusal =
+            if status == "FAILED" { "'reserve', 'insufficient_funds', now()" } else { "NULL, NULL, NULL" };
         let sql = format!(
             "INSERT INTO payments (tenant, id, status, source_account, destination_account, currency, amount, fingerprint, accepted_seq,
                 accepted_at, risk_score, screened_at, destination_currency, destination_amount, quoted_at, reserved_at, finished_at,
@@ -46,7 +47,9 @@ impl Ledger {
     }
 
     async fn debit(&self, id: &str, number: u32) {
-        let sql = format!("INSERT INTO entries VALUES ('default', 'A', {number}, 'payment', '{id}', 'USD', -150, 0, now())");
+        let sql = format!(
+            "INSERT INTO entries VALUES ('default', 'A', {number}, 'payment', '{id}', 'USD', -150, 0, now())"
+        );
         self.postgres.query(&self.database, &sql).await;
     }
 }
@@ -73,7 +76,13 @@ async fn ends_are_waited_for_and_read() {
     let ending = async {
         // Longer than one look at the ledger: the first looks must find the payment open.
         sleep(Duration::from_millis(1_500)).await;
-        ledger.postgres.query(&ledger.database, "UPDATE payments SET status = 'CAPTURED', finished_at = now() WHERE id = 'P3'").await;
+        ledger
+            .postgres
+            .query(
+                &ledger.database,
+                "UPDATE payments SET status = 'CAPTURED', finished_at = now() WHERE id = 'P3'",
+            )
+            .await;
     };
     let (outcome, ()) = tokio::join!(reconciling, ending);
     outcome.unwrap();

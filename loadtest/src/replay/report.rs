@@ -5,8 +5,8 @@ use super::latencies::{Latencies, Quantiles};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The figures that `--json` writes. Every request that was sent is accepted, replayed, refused or unavailable; every
-/// accepted payment is settled, failed or lost.
+/// The figures that `--json` writes. Every request that was sent is accepted, replayed, refused or
+/// unavailable; every accepted payment is settled, failed or lost.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub(crate) struct Report {
     /// Requests, each counted once however often it was repeated.
@@ -109,7 +109,9 @@ impl Summary {
         }
         let first_us = state.tracks.iter().filter_map(|track| track.planned_us).min().unwrap_or(0);
         let window_s = |end_us: u64| end_us.saturating_sub(first_us) as f64 / 1_000_000.0;
-        let per_second = |count: u64, seconds: f64| if seconds > 0.0 { rounded(count as f64 / seconds, 10.0) } else { 0.0 };
+        let per_second = |count: u64, seconds: f64| {
+            if seconds > 0.0 { rounded(count as f64 / seconds, 10.0) } else { 0.0 }
+        };
         let duration_s = window_s(last_settlement_us.unwrap_or(state.last_answer_us));
         report.duration_s = rounded(duration_s, 1_000.0);
         report.accepted_per_s = per_second(report.accepted, window_s(state.last_accept_us));

@@ -3,7 +3,10 @@ use super::super::script::testing::script_of;
 use super::*;
 use crate::client::Ending;
 use domain::facts::{PaymentRecord, Quote, RecordState, Rejection, Reserved, Screening};
-use domain::{AccountId, Currency, Facts, Fingerprint, Money, Payment, PaymentId, PaymentKey, Refusal, StageName, Tenant, Timestamp};
+use domain::{
+    AccountId, Currency, Facts, Fingerprint, Money, Payment, PaymentId, PaymentKey, Refusal, StageName,
+    Tenant, Timestamp,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,14 +36,26 @@ fn usd(minor: i64) -> Money {
 fn record(id: &str, row: Row, accepted_at: Timestamp) -> Option<PaymentRecord> {
     let at = Timestamp::from_micros(accepted_at.micros() + 5_000);
     let screening = Screening { score: 1, at };
-    let reserved = Reserved { screening, quote: Quote { destination_amount: usd(150), conversion: None, at }, at };
+    let reserved =
+        Reserved { screening, quote: Quote { destination_amount: usd(150), conversion: None, at }, at };
     let state = match row {
         Row::None => return None,
         Row::Reserved => RecordState::Reserved(reserved),
         Row::Captured | Row::Old => RecordState::Captured { reserved, finished_at: at },
         Row::Failed => {
-            let rejection = Rejection { stage: StageName::Reserve, reason: Refusal::InsufficientFunds, rules: Vec::new(), at };
-            RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: at }
+            let rejection = Rejection {
+                stage: StageName::Reserve,
+                reason: Refusal::InsufficientFunds,
+                rules: Vec::new(),
+                at,
+            };
+            RecordState::Failed {
+                screening: None,
+                quote: None,
+                reserved_at: None,
+                rejection,
+                finished_at: at,
+            }
         }
     };
     let payment = Payment {
@@ -53,7 +68,10 @@ fn record(id: &str, row: Row, accepted_at: Timestamp) -> Option<PaymentRecord> {
         description: None,
         metadata: None,
     };
-    Some(PaymentRecord { facts: Facts { payment, fingerprint: Fingerprint([0; 32]), accepted_seq: 1, accepted_at }, state })
+    Some(PaymentRecord {
+        facts: Facts { payment, fingerprint: Fingerprint([0; 32]), accepted_seq: 1, accepted_at },
+        state,
+    })
 }
 
 fn refused(code: &str) -> Ending {
@@ -71,7 +89,8 @@ fn report(name: &str, requests: &[(&str, Ending, Row)]) -> Report {
         board.answered(row, started, ending.clone(), 0);
     }
     let now = runtime::clock::now();
-    let to_read: Vec<String> = board.unread().into_iter().map(|payment| script.id(payment).to_owned()).collect();
+    let to_read: Vec<String> =
+        board.unread().into_iter().map(|payment| script.id(payment).to_owned()).collect();
     for (id, _, row) in requests.iter().filter(|(id, _, _)| to_read.iter().any(|open| open == id)) {
         let hour_ago = Timestamp::from_micros(now.micros() - 3_600_000_000);
         let accepted_at = if matches!(row, Row::Old) { hour_ago } else { now };
@@ -95,24 +114,53 @@ fn requests_and_payments_are_counted_by_what_became_of_them() {
         ("never answered", vec![("P1", GONE, Row::None)], [1, 0, 0, 0, 1], [0, 0, 0]),
         ("cut, then replayed: ours", vec![("P1", REPEATED, Row::Captured)], [1, 1, 0, 0, 0], [1, 0, 0]),
         ("cut, then replayed, not ended", vec![("P1", REPEATED, Row::None)], [1, 1, 0, 0, 0], [0, 0, 1]),
-        ("cut, then replayed: an earlier replay's", vec![("P1", REPEATED, Row::Old)], [1, 0, 1, 0, 0], [0, 0, 0]),
+        (
+            "cut, then replayed: an earlier replay's",
+            vec![("P1", REPEATED, Row::Old)],
+            [1, 0, 1, 0, 0],
+            [0, 0, 0],
+        ),
         ("cut for ever, yet settled", vec![("P1", UNCLEAR, Row::Captured)], [1, 1, 0, 0, 0], [1, 0, 0]),
         ("cut for ever, not stored", vec![("P1", UNCLEAR, Row::None)], [1, 0, 0, 0, 1], [0, 0, 0]),
-        ("one id twice", vec![("P1", DONE, Row::Captured), ("P1", REPLAYED, Row::Captured)], [2, 1, 1, 0, 0], [1, 0, 0]),
-        ("the second was first", vec![("P1", REPLAYED, Row::Captured), ("P1", DONE, Row::Captured)], [2, 1, 1, 0, 0], [1, 0, 0]),
-        ("one id, one cut", vec![("P1", DONE, Row::Captured), ("P1", REPEATED, Row::Captured)], [2, 1, 1, 0, 0], [1, 0, 0]),
+        (
+            "one id twice",
+            vec![("P1", DONE, Row::Captured), ("P1", REPLAYED, Row::Captured)],
+            [2, 1, 1, 0, 0],
+            [1, 0, 0],
+        ),
+        (
+            "the second was first",
+            vec![("P1", REPLAYED, Row::Captured), ("P1", DONE, Row::Captured)],
+            [2, 1, 1, 0, 0],
+            [1, 0, 0],
+        ),
+        (
+            "one id, one cut",
+            vec![("P1", DONE, Row::Captured), ("P1", REPEATED, Row::Captured)],
+            [2, 1, 1, 0, 0],
+            [1, 0, 0],
+        ),
         (
             "one id, other content",
             vec![("P1", DONE, Row::Captured), ("P1", refused("idempotency_mismatch"), Row::None)],
             [2, 1, 0, 1, 0],
             [1, 0, 0],
         ),
-        ("several", vec![("P1", DONE, Row::Captured), ("P2", DONE, Row::Failed), ("P3", GONE, Row::None)], [3, 2, 0, 0, 1], [1, 1, 0]),
+        (
+            "several",
+            vec![("P1", DONE, Row::Captured), ("P2", DONE, Row::Failed), ("P3", GONE, Row::None)],
+            [3, 2, 0, 0, 1],
+            [1, 1, 0],
+        ),
         ("an id that is none", vec![("P 1", refused("invalid_id"), Row::None)], [1, 0, 0, 1, 0], [0, 0, 0]),
     ];
     for (number, (case, requests, by_answer, by_end)) in rows.into_iter().enumerate() {
         let found = report(&format!("counts-{number}"), &requests);
-        assert_eq!([found.sent, found.accepted, found.replayed, found.refused, found.unavailable], by_answer, "{case}");
+        assert_eq!(
+            [found.sent, found.accepted, found.replayed, found.refused, found.unavailable],
+            by_answer,
+            "{case}"
+        );
         assert_eq!([found.settled, found.failed, found.lost], by_end, "{case}");
         assert_eq!(found.failed_by_reason.values().sum::<u64>(), found.failed, "{case}");
         assert_eq!(found.refused_by_code.values().sum::<u64>(), found.refused, "{case}");
@@ -172,5 +220,8 @@ fn the_json_has_the_fields_of_the_contract() {
         .collect();
     expected.sort_unstable();
     assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), expected);
-    assert_eq!(json["accept_ms"].as_object().unwrap().keys().collect::<Vec<_>>(), ["max", "p50", "p95", "p99"]);
+    assert_eq!(
+        json["accept_ms"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["max", "p50", "p95", "p99"]
+    );
 }

@@ -16,8 +16,8 @@ pub(crate) struct Pace {
     pub(crate) drain: Duration,
 }
 
-/// Hands out the rows to whichever connection is free. A row that is due keeps its planned time when all are busy, and its
-/// latency counts from there: a slow gateway cannot hide by slowing the generator down.
+/// Hands out the rows to whichever connection is free. A row that is due keeps its planned time when all are
+/// busy, and its latency counts from there: a slow gateway cannot hide by slowing the generator down.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pace: Pace,
@@ -39,11 +39,18 @@ impl Schedule {
     /// A schedule whose clock starts now.
     pub(crate) fn start(pace: Pace, rows: usize, now: Instant) -> Schedule {
         let started = now;
-        Schedule { pace, rows, started, next: AtomicUsize::new(0), sending_ended: OnceLock::new(), last_answer: Mutex::new(started) }
+        Schedule {
+            pace,
+            rows,
+            started,
+            next: AtomicUsize::new(0),
+            sending_ended: OnceLock::new(),
+            last_answer: Mutex::new(started),
+        }
     }
 
-    /// The next row, or nothing when sending is over: all are handed out, the duration is over, or the gateway has been away
-    /// for as long as the drain.
+    /// The next row, or nothing when sending is over: all are handed out, the duration is over, or the
+    /// gateway has been away for as long as the drain.
     pub(crate) fn take(&self, now: Instant) -> Option<Slot> {
         let row = self.next.fetch_add(1, Ordering::Relaxed);
         let planned = match self.pace.rate {
@@ -103,8 +110,13 @@ mod tests {
         ];
         for (rate, duration, rows, asked, expected) in rows {
             let started = Instant::now();
-            let schedule = Schedule::start(Pace { rate, duration: duration.map(seconds), drain: DRAIN }, rows, started);
-            assert_eq!(plan(&schedule, started + seconds(asked)), expected, "{rate:?} {duration:?} {rows} {asked}");
+            let schedule =
+                Schedule::start(Pace { rate, duration: duration.map(seconds), drain: DRAIN }, rows, started);
+            assert_eq!(
+                plan(&schedule, started + seconds(asked)),
+                expected,
+                "{rate:?} {duration:?} {rows} {asked}"
+            );
         }
     }
 

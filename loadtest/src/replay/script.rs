@@ -94,7 +94,8 @@ pub(crate) mod testing {
     pub(crate) fn script_of(name: &str, ids: &[&str]) -> Script {
         let path = std::env::temp_dir().join(format!("kilat-script-{}-{name}.csv", std::process::id()));
         let lines: String = ids.iter().map(|id| format!("{id},USD,1.50,A,B\n")).collect();
-        std::fs::write(&path, format!("id,currency,amount,source_account,destination_account\n{lines}")).unwrap();
+        std::fs::write(&path, format!("id,currency,amount,source_account,destination_account\n{lines}"))
+            .unwrap();
         let script = Script::read(&path).unwrap();
         std::fs::remove_file(path).unwrap();
         script

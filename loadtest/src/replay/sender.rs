@@ -24,12 +24,15 @@ pub(crate) async fn send(sending: Sending, mut connection: Connection) {
     let path = Uri::from_static("/payments");
     while let Some(slot) = schedule.take(Instant::now()) {
         if slot.planned > Instant::now() {
-            // The clock wakes on whole milliseconds, so a send is up to one late; its latency counts that too.
+            // The clock wakes on whole milliseconds, so a send is up to one late; its latency counts that
+            // too.
             sleep_until(slot.planned).await;
         }
         board.sending(slot.row, slot.planned);
         let mut retries = 0;
-        let ending = insist(&mut connection, &path, &script.body(slot.row), || schedule.deadline(), &mut retries).await;
+        let ending =
+            insist(&mut connection, &path, &script.body(slot.row), || schedule.deadline(), &mut retries)
+                .await;
         if !matches!(ending, Ending::GaveUp { .. }) {
             schedule.answered(Instant::now());
         }

@@ -5,8 +5,15 @@ use super::*;
 use crate::client::testing::{Gateway, Script as Scripted};
 use std::time::Duration;
 
-/// Sends these payments over one connection to a gateway with this script; what came of it and what the gateway saw.
-async fn send_all(name: &str, ids: &[&str], rate: Option<f64>, drain: Duration, scripted: Vec<Scripted>) -> (Report, Vec<String>) {
+/// Sends these payments over one connection to a gateway with this script; what came of it and what the
+/// gateway saw.
+async fn send_all(
+    name: &str,
+    ids: &[&str],
+    rate: Option<f64>,
+    drain: Duration,
+    scripted: Vec<Scripted>,
+) -> (Report, Vec<String>) {
     let gateway = Gateway::start(scripted).await;
     let script = Arc::new(script_of(name, ids));
     let started = Instant::now();
@@ -19,7 +26,9 @@ async fn send_all(name: &str, ids: &[&str], rate: Option<f64>, drain: Duration, 
 
 fn ids(requests: &[String]) -> Vec<String> {
     let body = |request: &String| request.strip_prefix("POST /payments ").map(str::to_owned);
-    let id = |body: String| serde_json::from_str::<serde_json::Value>(&body).ok()?["id"].as_str().map(str::to_owned);
+    let id = |body: String| {
+        serde_json::from_str::<serde_json::Value>(&body).ok()?["id"].as_str().map(str::to_owned)
+    };
     requests.iter().filter_map(body).filter_map(id).collect()
 }
 
@@ -27,8 +36,15 @@ fn ids(requests: &[String]) -> Vec<String> {
 async fn each_payment_is_sent_until_it_is_answered() {
     let taken = || Scripted::Answer(202, "", "{}");
     let overloaded = || Scripted::Answer(503, "Retry-After: 0\r\n", r#"{"code":"overloaded"}"#);
-    let script = vec![taken(), overloaded(), Scripted::Cut, taken(), Scripted::Answer(422, "", r#"{"code":"same_account"}"#)];
-    let (report, requests) = send_all("until", &["P1", "P2", "P3"], None, Duration::from_secs(20), script).await;
+    let script = vec![
+        taken(),
+        overloaded(),
+        Scripted::Cut,
+        taken(),
+        Scripted::Answer(422, "", r#"{"code":"same_account"}"#),
+    ];
+    let (report, requests) =
+        send_all("until", &["P1", "P2", "P3"], None, Duration::from_secs(20), script).await;
     assert_eq!(ids(&requests), ["P1", "P2", "P2", "P2", "P3"]);
     assert_eq!((report.sent, report.accepted, report.refused), (3, 2, 1));
     assert_eq!(report.refused_by_code.get("same_account"), Some(&1));
@@ -37,7 +53,8 @@ async fn each_payment_is_sent_until_it_is_answered() {
 #[tokio::test]
 async fn the_end_of_the_drain_ends_the_insisting() {
     let busy = vec![Scripted::Answer(503, "Retry-After: 1\r\n", r#"{"code":"overloaded"}"#)];
-    let (report, requests) = send_all("drain", &["P1", "P2", "P3"], None, Duration::from_millis(1_500), busy).await;
+    let (report, requests) =
+        send_all("drain", &["P1", "P2", "P3"], None, Duration::from_millis(1_500), busy).await;
     // A pause that would end after the drain is not begun, and nothing new either while nobody answers.
     assert_eq!(ids(&requests)[..2], ["P1", "P1"]);
     assert_eq!((report.accepted, report.unavailable, report.sent), (0, report.sent, report.unavailable));
@@ -47,11 +64,15 @@ async fn the_end_of_the_drain_ends_the_insisting() {
 async fn an_open_loop_keeps_its_rate_and_counts_from_the_plan() {
     let taken = vec![Scripted::Answer(202, "", "{}")];
     let begun = Instant::now();
-    let (report, _) = send_all("rate", &["P1", "P2", "P3", "P4", "P5"], Some(50.0), Duration::from_secs(20), taken).await;
+    let (report, _) =
+        send_all("rate", &["P1", "P2", "P3", "P4", "P5"], Some(50.0), Duration::from_secs(20), taken).await;
     assert!(begun.elapsed() >= Duration::from_millis(80), "{:?}", begun.elapsed());
     assert_eq!(report.accepted, 5);
 
-    let slow = vec![Scripted::Answer(429, "Retry-After: 1\r\n", r#"{"code":"rate_limited"}"#), Scripted::Answer(202, "", "{}")];
+    let slow = vec![
+        Scripted::Answer(429, "Retry-After: 1\r\n", r#"{"code":"rate_limited"}"#),
+        Scripted::Answer(202, "", "{}"),
+    ];
     let (report, _) = send_all("plan", &["P1", "P2"], Some(10.0), Duration::from_secs(20), slow).await;
     // The second was due while the first still waited: its latency counts from then.
     assert!(report.accept_ms.p50.is_some_and(|p50| p50 > 850.0), "{:?}", report.accept_ms);

@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 /// The figures and the thresholds in lines.
 pub(crate) fn render(title: &str, summary: &Summary, checks: &[Check]) -> String {
     let report = &summary.report;
-    let repeated = if summary.retries == 0 { String::new() } else { format!("   ({} attempts repeated)", grouped(summary.retries)) };
+    let repeated = if summary.retries == 0 {
+        String::new()
+    } else {
+        format!("   ({} attempts repeated)", grouped(summary.retries))
+    };
     let mut lines = vec![
         title.to_owned(),
         format!(
@@ -29,7 +33,8 @@ pub(crate) fn render(title: &str, summary: &Summary, checks: &[Check]) -> String
         ),
     ];
     let counted = |what: &str, counts: &BTreeMap<String, u64>| {
-        let parts: Vec<String> = counts.iter().map(|(code, count)| format!("{code} {}", grouped(*count))).collect();
+        let parts: Vec<String> =
+            counts.iter().map(|(code, count)| format!("{code} {}", grouped(*count))).collect();
         (!parts.is_empty()).then(|| format!("  {what}: {}", parts.join(", ")))
     };
     lines.extend(counted("failed by", &report.failed_by_reason));
@@ -72,7 +77,8 @@ mod tests {
         };
         summary.accepts.record(1_500);
         let check = |text: &str, holds| Check { text: text.to_owned(), found: "1 ms".to_owned(), holds };
-        let text = render("replay of x.csv", &summary, &[check("accept_p50<2ms", true), check("lost<0", false)]);
+        let text =
+            render("replay of x.csv", &summary, &[check("accept_p50<2ms", true), check("lost<0", false)]);
         for part in [
             "replay of x.csv\n",
             "sent 3 = accepted 2 + replayed 0 + refused 1 + unavailable 0   (1,200 attempts repeated)",

@@ -114,7 +114,9 @@ impl FromStr for Threshold {
 
 impl Unit {
     fn parse(self, text: &str) -> Result<f64, InvalidThreshold> {
-        let number = |digits: &str| digits.trim_end().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+        let number = |digits: &str| {
+            digits.trim_end().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)
+        };
         match self {
             Unit::Number => number(text).ok_or_else(|| InvalidThreshold::NoNumber(text.to_owned())),
             Unit::Milliseconds => {

@@ -127,13 +127,16 @@ impl Run {
     /// How it went, for people and as an exit code.
     fn summary(&self) -> (String, ExitCode) {
         self.tally(|tally| {
-            let (opened, present, deposits) = (grouped(tally.opened), grouped(tally.present), grouped(tally.deposits));
-            let mut lines = vec![format!("{opened} accounts opened, {present} there already, {deposits} deposits")];
+            let (opened, present, deposits) =
+                (grouped(tally.opened), grouped(tally.present), grouped(tally.deposits));
+            let mut lines =
+                vec![format!("{opened} accounts opened, {present} there already, {deposits} deposits")];
             lines.extend(tally.failures.iter().take(SHOWN_MAX).map(|failure| format!("FAILED {failure}")));
             if let Some(more) = tally.failures.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
                 lines.push(format!("FAILED and {} more", grouped(more as u64)));
             }
-            let is_whole = tally.failures.is_empty() && tally.opened + tally.present == self.accounts.len() as u64;
+            let is_whole =
+                tally.failures.is_empty() && tally.opened + tally.present == self.accounts.len() as u64;
             let exit_code = match (tally.gave_up, is_whole) {
                 (true, _) => ExitCode::from(EXIT_UNREACHABLE),
                 (false, true) => ExitCode::SUCCESS,
@@ -156,17 +159,25 @@ async fn work(run: Arc<Run>, mut connection: Connection) {
 }
 
 /// Opens one account and makes its deposits.
-async fn seed(run: &Run, connection: &mut Connection, number: usize, account: &PlannedAccount) -> Result<(), String> {
+async fn seed(
+    run: &Run,
+    connection: &mut Connection,
+    number: usize,
+    account: &PlannedAccount,
+) -> Result<(), String> {
     let opening = serde_json::json!({ "id": account.id.as_str(), "currency": account.currency });
     let was_there = post(run, connection, &Uri::from_static("/accounts"), &opening).await;
-    let was_there = was_there.map_err(|problem| match problem.ends_with(Code::IdempotencyMismatch.as_str()) {
-        true => format!("{problem}: it exists in another currency"),
-        false => problem,
-    })?;
-    let path = Uri::try_from(format!("/accounts/{}/deposits", account.id)).map_err(|error| error.to_string())?;
+    let was_there =
+        was_there.map_err(|problem| match problem.ends_with(Code::IdempotencyMismatch.as_str()) {
+            true => format!("{problem}: it exists in another currency"),
+            false => problem,
+        })?;
+    let path =
+        Uri::try_from(format!("/accounts/{}/deposits", account.id)).map_err(|error| error.to_string())?;
     for (part, minor) in account.deposits().enumerate() {
         let amount = Money::new(minor, account.currency).to_decimal_string();
-        let deposit = serde_json::json!({ "id": format!("{}-{number}-{part}", run.deposit_prefix), "amount": amount });
+        let deposit =
+            serde_json::json!({ "id": format!("{}-{number}-{part}", run.deposit_prefix), "amount": amount });
         post(run, connection, &path, &deposit).await?;
         run.tally(|tally| tally.deposits += 1);
     }
@@ -175,7 +186,12 @@ async fn seed(run: &Run, connection: &mut Connection, number: usize, account: &P
 }
 
 /// Posts until it is done; whether it had been done before.
-async fn post(run: &Run, connection: &mut Connection, path: &Uri, body: &serde_json::Value) -> Result<bool, String> {
+async fn post(
+    run: &Run,
+    connection: &mut Connection,
+    path: &Uri,
+    body: &serde_json::Value,
+) -> Result<bool, String> {
     let body = Bytes::from(body.to_string());
     match insist(connection, path, &body, || run.deadline(), &mut 0).await {
         Ending::Done { replayed, unclear } => {

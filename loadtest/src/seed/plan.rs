@@ -40,7 +40,8 @@ pub(crate) fn of_accounts(path: &Path) -> Result<Plan, LoadtestError> {
         let bad = |problem: String| LoadtestError::Line { path: path.to_owned(), line, problem };
         let id = AccountId::parse(row.id).map_err(|error| bad(format!("id {error}")))?;
         let currency = Currency::parse(&row.currency).map_err(|error| bad(format!("currency: {error}")))?;
-        let balance = Money::parse(&row.opening_balance, currency).map_err(|error| bad(format!("opening_balance {error}")))?;
+        let balance = Money::parse(&row.opening_balance, currency)
+            .map_err(|error| bad(format!("opening_balance {error}")))?;
         if balance.minor < 0 {
             return Err(bad("opening_balance must not be negative".to_owned()));
         }
@@ -75,8 +76,8 @@ pub(crate) fn of_payments(path: &Path) -> Result<Plan, LoadtestError> {
     Ok(plan)
 }
 
-/// Both accounts of a payment with their currencies, and what leaves the source; nothing for a payment that will be refused
-/// for its form.
+/// Both accounts of a payment with their currencies, and what leaves the source; nothing for a payment that
+/// will be refused for its form.
 fn sides(row: &PaymentRow) -> Option<[(AccountId, Currency, Option<Money>); 2]> {
     let currency = Currency::parse(&row.currency).ok()?;
     let arriving = row.destination_currency.as_deref().map_or(Ok(currency), Currency::parse).ok()?;
@@ -90,7 +91,11 @@ fn sides(row: &PaymentRow) -> Option<[(AccountId, Currency, Option<Money>); 2]> 
 mod tests {
     use super::*;
 
-    fn plan_of(name: &str, content: &str, read: fn(&Path) -> Result<Plan, LoadtestError>) -> Result<Plan, LoadtestError> {
+    fn plan_of(
+        name: &str,
+        content: &str,
+        read: fn(&Path) -> Result<Plan, LoadtestError>,
+    ) -> Result<Plan, LoadtestError> {
         let path = std::env::temp_dir().join(format!("kilat-seed-{}-{name}.csv", std::process::id()));
         std::fs::write(&path, content).unwrap();
         let plan = read(&path);
@@ -99,7 +104,11 @@ mod tests {
     }
 
     fn planned(id: &str, currency: &str, minor: i64) -> PlannedAccount {
-        PlannedAccount { id: AccountId::parse(id).unwrap(), currency: Currency::parse(currency).unwrap(), minor }
+        PlannedAccount {
+            id: AccountId::parse(id).unwrap(),
+            currency: Currency::parse(currency).unwrap(),
+            minor,
+        }
     }
 
     #[test]
@@ -115,7 +124,12 @@ mod tests {
             P8,JPY,1.5,D,A,\n\
             P9,JPY,500.00,D,A,USD\n";
         let plan = plan_of("payments", content, of_payments).unwrap();
-        let accounts = vec![planned("A", "USD", 1_200), planned("B", "USD", 0), planned("C", "EUR", 225), planned("D", "JPY", 500)];
+        let accounts = vec![
+            planned("A", "USD", 1_200),
+            planned("B", "USD", 0),
+            planned("C", "EUR", 225),
+            planned("D", "JPY", 500),
+        ];
         assert_eq!(plan, Plan { accounts, skipped: 3 });
     }
 
@@ -123,7 +137,10 @@ mod tests {
     fn account_files_are_read_whole_or_not_at_all() {
         let head = "id,currency,opening_balance\n";
         let rows = [
-            ("ACC_1,USD,100.00\nACC_2,JPY,0\n", Ok(vec![planned("ACC_1", "USD", 10_000), planned("ACC_2", "JPY", 0)])),
+            (
+                "ACC_1,USD,100.00\nACC_2,JPY,0\n",
+                Ok(vec![planned("ACC_1", "USD", 10_000), planned("ACC_2", "JPY", 0)]),
+            ),
             ("ACC_1,USD,100.00\nACC 2,JPY,0\n", Err("line 3: id must be")),
             ("ACC_1,XYZ,100.00\n", Err("line 2: currency")),
             ("ACC_1,USD,1.001\n", Err("line 2: opening_balance has more decimals")),

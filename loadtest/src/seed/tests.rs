@@ -4,8 +4,11 @@ use crate::client::testing::{Gateway, Script};
 /// Seeds one account of 12.50 against a gateway with this script; the exit code and the requests it saw.
 async fn seed_one(script: Vec<Script>) -> (ExitCode, Vec<String>) {
     let gateway = Gateway::start(script).await;
-    let account =
-        PlannedAccount { id: domain::AccountId::parse("ACC_1").unwrap(), currency: domain::Currency::parse("USD").unwrap(), minor: 1_250 };
+    let account = PlannedAccount {
+        id: domain::AccountId::parse("ACC_1").unwrap(),
+        currency: domain::Currency::parse("USD").unwrap(),
+        minor: 1_250,
+    };
     let run = Arc::new(Run { deposit_prefix: "seed-1".to_owned(), ..Run::new(vec![account]) });
     work(Arc::clone(&run), Connection::new(&gateway.targets, 0)).await;
     (run.summary().1, gateway.requests())
@@ -20,8 +23,16 @@ async fn accounts_are_opened_and_funded_once_each() {
     let rows = [
         (vec![created(), created()], ExitCode::SUCCESS, vec![OPEN, DEPOSIT]),
         (vec![Script::Answer(200, "", "{}"), created()], ExitCode::SUCCESS, vec![OPEN, DEPOSIT]),
-        (vec![busy(), created(), Script::Cut, created()], ExitCode::SUCCESS, vec![OPEN, OPEN, DEPOSIT, DEPOSIT]),
-        (vec![Script::Answer(422, "", r#"{"code":"idempotency_mismatch"}"#)], ExitCode::from(EXIT_BROKEN), vec![OPEN]),
+        (
+            vec![busy(), created(), Script::Cut, created()],
+            ExitCode::SUCCESS,
+            vec![OPEN, OPEN, DEPOSIT, DEPOSIT],
+        ),
+        (
+            vec![Script::Answer(422, "", r#"{"code":"idempotency_mismatch"}"#)],
+            ExitCode::from(EXIT_BROKEN),
+            vec![OPEN],
+        ),
     ];
     for (script, exit_code, requests) in rows {
         let case = format!("{script:?}");

@@ -9,8 +9,10 @@ use std::time::Duration;
 use store::Store;
 use wire::service::BalanceReply;
 
-/// Accounts of the default tenant, spread over all of them by a hash of their id. As many as make a systematic error show.
-const SAMPLE: &str = "SELECT id FROM accounts WHERE kind = 'customer' AND tenant = 'default' ORDER BY md5(id) LIMIT 25";
+/// Accounts of the default tenant, spread over all of them by a hash of their id. As many as make a
+/// systematic error show.
+const SAMPLE: &str =
+    "SELECT id FROM accounts WHERE kind = 'customer' AND tenant = 'default' ORDER BY md5(id) LIMIT 25";
 const SAMPLE_SIZE: usize = 25;
 
 /// Under traffic a balance may change between the two looks at it; three times in a row it does not.
@@ -18,12 +20,18 @@ const ATTEMPTS_MAX: u32 = 3;
 
 /// Asks all gateways whether they are ready, and the first for some balances.
 pub(crate) async fn check(targets: &Targets, store: &Store) -> [(&'static str, Finding); 2] {
-    [("gateways_are_ready", readiness(targets).await), ("balances_are_served_as_recorded", balances(targets, store).await)]
+    [
+        ("gateways_are_ready", readiness(targets).await),
+        ("balances_are_served_as_recorded", balances(targets, store).await),
+    ]
 }
 
 async fn readiness(targets: &Targets) -> Finding {
     for (number, target) in targets.iter().enumerate() {
-        let problem = match Connection::new(&vec![target.clone()].into(), number).get(&Uri::from_static("/readyz")).await {
+        let problem = match Connection::new(&vec![target.clone()].into(), number)
+            .get(&Uri::from_static("/readyz"))
+            .await
+        {
             Ok(answer) if answer.status == hyper::StatusCode::OK => continue,
             Ok(answer) => format!("GET {target}/readyz answers {}", answer.status),
             Err(broken) => format!("GET {target}/readyz: {}", chain(&broken)),
@@ -69,11 +77,13 @@ async fn balance(connection: &mut Connection, store: &Store, row: &str) -> Resul
             available: recorded.available().to_decimal_string(),
         };
         problem = match connection.get(&path).await {
-            Ok(answer) if answer.status == hyper::StatusCode::OK => match serde_json::from_slice::<BalanceReply>(&answer.body) {
-                Ok(served) if served == expected => return Ok(()),
-                Ok(served) => format!("GET {path} says {served:?}, the ledger {expected:?}"),
-                Err(error) => format!("GET {path}: {error}"),
-            },
+            Ok(answer) if answer.status == hyper::StatusCode::OK => {
+                match serde_json::from_slice::<BalanceReply>(&answer.body) {
+                    Ok(served) if served == expected => return Ok(()),
+                    Ok(served) => format!("GET {path} says {served:?}, the ledger {expected:?}"),
+                    Err(error) => format!("GET {path}: {error}"),
+                }
+            }
             Ok(answer) => format!("GET {path} answers {}", answer.status),
             Err(broken) => format!("GET {path}: {}", chain(&broken)),
         };

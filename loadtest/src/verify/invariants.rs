@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn every_heading_of_the_committed_file_is_a_section_with_a_sentence() {
-        let headings = FILE.lines().filter(|line| line.starts_with("-- name: ") || line.starts_with("-- note: "));
+        let headings =
+            FILE.lines().filter(|line| line.starts_with("-- name: ") || line.starts_with("-- note: "));
         assert_eq!(headings.clone().count(), all().len());
         for heading in headings {
             assert!(heading.ends_with('.') && heading.matches(" -- ").count() == 1, "{heading}");
@@ -68,7 +69,10 @@ mod tests {
         assert_eq!(names.len(), all().len(), "names are unique");
         for Invariant { name, query, .. } in all() {
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            assert!(query.starts_with("SELECT") && query.ends_with(';') && query.matches(';').count() == 1, "{name} is one SELECT");
+            assert!(
+                query.starts_with("SELECT") && query.ends_with(';') && query.matches(';').count() == 1,
+                "{name} is one SELECT"
+            );
         }
     }
 }

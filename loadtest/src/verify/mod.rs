@@ -1,4 +1,5 @@
-//! `loadtest verify`: whether the ledger is as it must be, asked from outside: by SQL as the services' role, and by HTTP.
+//! `loadtest verify`: whether the ledger is as it must be, asked from outside: by SQL as the services' role,
+//! and by HTTP.
 
 mod from_http;
 mod invariants;
@@ -57,7 +58,8 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     Ok(ExitCode::from(EXIT_BROKEN))
 }
 
-/// Asks the ledger for the rows that break an invariant. One that cannot be asked is broken too: nobody knows that it holds.
+/// Asks the ledger for the rows that break an invariant. One that cannot be asked is broken too: nobody knows
+/// that it holds.
 async fn ask(store: &Store, invariant: &Invariant) -> Finding {
     match (store.violations(invariant.query, 1).await, invariant.kind) {
         (Ok((count, sample)), Kind::Note) => Finding::Note(rows(count, &sample)),

@@ -1,8 +1,8 @@
 //! The defaults, on the ports of a private stack.
 
 use super::sections::{
-    AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat, NatsConfig, PipelineConfig,
-    PostgresConfig, RiskConfig, StackConfig,
+    AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat,
+    NatsConfig, PipelineConfig, PostgresConfig, RiskConfig, StackConfig,
 };
 use domain::Currency;
 use std::collections::BTreeMap;
@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 impl StackConfig {
     /// The defaults with every port moved by `port_offset`.
     pub fn shifted(port_offset: u16) -> StackConfig {
-        let unshifted = StackConfig { port_offset, nats_port: 14222, nats_monitor_port: 18222, postgres_port: 15432 };
+        let unshifted =
+            StackConfig { port_offset, nats_port: 14222, nats_monitor_port: 18222, postgres_port: 15432 };
         StackConfig {
             nats_port: unshifted.shift(unshifted.nats_port),
             nats_monitor_port: unshifted.shift(unshifted.nats_monitor_port),
@@ -61,7 +62,12 @@ impl PostgresConfig {
 impl GatewayConfig {
     fn on(stack: &StackConfig) -> GatewayConfig {
         let ports = [8080, 8081].map(|base| stack.shift(base)).to_vec();
-        GatewayConfig { ports, requests_per_second_max: 100_000, in_flight_max: 4_096, reply_timeout_ms: 2_000 }
+        GatewayConfig {
+            ports,
+            requests_per_second_max: 100_000,
+            in_flight_max: 4_096,
+            reply_timeout_ms: 2_000,
+        }
     }
 }
 
@@ -126,7 +132,15 @@ impl Default for JanitorConfig {
 
 /// About ten million euros each at the rates of the committed day file.
 fn default_amount_caps() -> BTreeMap<Currency, String> {
-    let caps =
-        [("EUR", "10000000"), ("USD", "11000000"), ("GBP", "8000000"), ("JPY", "1700000000"), ("IDR", "200000000000"), ("KWD", "3300000")];
-    caps.into_iter().filter_map(|(code, cap)| Currency::parse(code).ok().map(|currency| (currency, cap.to_owned()))).collect()
+    let caps = [
+        ("EUR", "10000000"),
+        ("USD", "11000000"),
+        ("GBP", "8000000"),
+        ("JPY", "1700000000"),
+        ("IDR", "200000000000"),
+        ("KWD", "3300000"),
+    ];
+    caps.into_iter()
+        .filter_map(|(code, cap)| Currency::parse(code).ok().map(|currency| (currency, cap.to_owned())))
+        .collect()
 }

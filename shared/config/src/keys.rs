@@ -50,14 +50,19 @@ impl Check<'_> {
     }
 
     fn not_a_section(&self, key: &str, defaults: &Dict) -> ConfigError {
-        let example = defaults.keys().next().map(|name| self.layers.spelled_like(key, &below(key, name))).unwrap_or_default();
+        let example = defaults
+            .keys()
+            .next()
+            .map(|name| self.layers.spelled_like(key, &below(key, name)))
+            .unwrap_or_default();
         self.layers.wrong(key, format!("is a section, set one of {}, e.g. {example}", names(defaults)))
     }
 
     fn nearest(&self, key: &str) -> Option<String> {
         let mut known = Vec::new();
         settings("", self.defaults, &mut known);
-        let rated = known.into_iter().map(|known| (strsim::normalized_damerau_levenshtein(key, &known), known));
+        let rated =
+            known.into_iter().map(|known| (strsim::normalized_damerau_levenshtein(key, &known), known));
         let (likeness, nearest) = rated.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
         (likeness >= LIKENESS_MIN).then_some(nearest)
     }

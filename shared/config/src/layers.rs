@@ -1,4 +1,5 @@
-//! What was written, in layers: a file, then variables of the environment, then flags. Each setting keeps its place.
+//! What was written, in layers: a file, then variables of the environment, then flags. Each setting keeps its
+//! place.
 
 use crate::error::ConfigError;
 use figment::providers::Serialized;
@@ -11,7 +12,8 @@ use toml_edit::{ImDocument, TableLike};
 /// Begins the name of every variable; two underscores stand for the dot of a key.
 const PREFIX: &str = "KILAT_";
 
-/// Of our name and no setting: it asks the tests for their long form, and the programs that they start see it too.
+/// Of our name and no setting: it asks the tests for their long form, and the programs that they start see it
+/// too.
 const TESTS_SWITCH: &str = "KILAT_DEEP";
 
 /// The file that is read when no flag names another.
@@ -59,21 +61,30 @@ impl Provider for Layer {
 
 impl Layers {
     /// Reads the file, those of the variables that begin with `KILAT_`, and the flags.
-    pub(crate) fn read(flags: &Flags, variables: impl Iterator<Item = (String, String)>) -> Result<Layers, ConfigError> {
+    pub(crate) fn read(
+        flags: &Flags,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Layers, ConfigError> {
         let mut layers = Layers { figment: Figment::new(), origins: Vec::new() };
         if let Some(path) = file_to_read(flags)? {
             let (document, settings) = read_file(path)?;
-            layers.add(Origin::File { path: path.display().to_string(), document: Box::new(document) }, settings);
+            layers.add(
+                Origin::File { path: path.display().to_string(), document: Box::new(document) },
+                settings,
+            );
         }
         for (name, value) in variables {
-            let is_ours = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) && name.len() > PREFIX.len();
+            let is_ours = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+                && name.len() > PREFIX.len();
             if is_ours && name != TESTS_SWITCH {
                 let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
                 layers.add(Origin::Variable(name), one_setting(&key, &value));
             }
         }
         for text in &flags.overrides {
-            let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::new(format!("--set {text}"), "expected KEY=VALUE"))?;
+            let (key, value) = text
+                .split_once('=')
+                .ok_or_else(|| ConfigError::new(format!("--set {text}"), "expected KEY=VALUE"))?;
             layers.add(Origin::Flag(key.trim().to_owned()), one_setting(key.trim(), value));
         }
         Ok(layers)
@@ -123,7 +134,9 @@ impl Layers {
 
 fn file_to_read(flags: &Flags) -> Result<Option<&Path>, ConfigError> {
     match &flags.config {
-        Some(path) if !path.is_file() => Err(ConfigError::new(format!("--config {}", path.display()), "there is no such file")),
+        Some(path) if !path.is_file() => {
+            Err(ConfigError::new(format!("--config {}", path.display()), "there is no such file"))
+        }
         Some(path) => Ok(Some(path)),
         None => Ok(Some(Path::new(DEFAULT_FILE)).filter(|path| path.is_file())),
     }
@@ -131,12 +144,16 @@ fn file_to_read(flags: &Flags) -> Result<Option<&Path>, ConfigError> {
 
 fn read_file(path: &Path) -> Result<(ImDocument<String>, Dict), ConfigError> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::new(name.to_string(), format!("cannot be read: {error}")))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::new(name.to_string(), format!("cannot be read: {error}")))?;
     let settings = toml_edit::de::from_str(&text).map_err(|error| {
-        let place = error.span().map_or_else(|| name.to_string(), |span| format!("{name}:{}", line_at(&text, span.start)));
+        let place = error
+            .span()
+            .map_or_else(|| name.to_string(), |span| format!("{name}:{}", line_at(&text, span.start)));
         ConfigError::new(place, error.message().replace('\n', "; "))
     })?;
-    let document = ImDocument::parse(text).map_err(|error| ConfigError::new(name.to_string(), error.message()))?;
+    let document =
+        ImDocument::parse(text).map_err(|error| ConfigError::new(name.to_string(), error.message()))?;
     Ok((document, settings))
 }
 

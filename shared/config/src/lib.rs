@@ -1,7 +1,8 @@
-//! Configuration of every process: defaults, then `kilat.toml`, then `KILAT_*` of the environment (`__` nests), then flags.
+//! Configuration of every process: defaults, then `kilat.toml`, then `KILAT_*` of the environment (`__`
+//! nests), then flags.
 //!
-//! It is loaded whole before any port opens. A bad value or an unknown key ends the process with [`EXIT_CONFIG`], naming
-//! the variable, the flag or the line of the file as it was written.
+//! It is loaded whole before any port opens. A bad value or an unknown key ends the process with
+//! [`EXIT_CONFIG`], naming the variable, the flag or the line of the file as it was written.
 
 mod sections;
 
@@ -19,6 +20,6 @@ pub use error::ConfigError;
 pub use layers::Flags;
 pub use load::{EXIT_CONFIG, complain, load, load_or_exit, parse_command_line, print};
 pub use sections::{
-    AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat, NatsConfig, PipelineConfig,
-    PostgresConfig, RiskConfig, StackConfig,
+    AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat,
+    NatsConfig, PipelineConfig, PostgresConfig, RiskConfig, StackConfig,
 };

@@ -1,4 +1,5 @@
-//! What each number of the configuration must be: a value that stops everything is a mistake to be told at the start.
+//! What each number of the configuration must be: a value that stops everything is a mistake to be told at
+//! the start.
 
 use crate::sections::Config;
 use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
@@ -6,11 +7,12 @@ use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
 /// For numbers that only their type bounds.
 const ANY: i128 = i128::MAX;
 
-/// A message is at most so much larger than the request's body: 2 KiB when it is accepted, and 2 KiB for each of the three
-/// stages that add to it.
+/// A message is at most so much larger than the request's body: 2 KiB when it is accepted, and 2 KiB for each
+/// of the three stages that add to it.
 const ADDED_BYTES_MAX: i128 = 8 << 10;
 
-/// What a stream takes beyond the largest body, so that no message that was let in is ever too large for the next stream.
+/// What a stream takes beyond the largest body, so that no message that was let in is ever too large for the
+/// next stream.
 const MESSAGE_HEADROOM_BYTES: i128 = 16 << 10;
 
 /// The highest default port is 18222: moved by more than this it would be no port.
@@ -20,15 +22,16 @@ const PORT_OFFSET_MAX: i128 = 65_535 - 18_222;
 const DAY_SECONDS: i128 = 24 * 60 * 60;
 const DAY_MS: i128 = DAY_SECONDS * 1_000;
 
-/// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each item.
+/// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each
+/// item.
 #[rustfmt::skip]
 const LIMITS: [(&str, i128, i128); 50] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
     ("stack.postgres_port", 1, 65_535),
-    // A request asks the ledger, then the broker. As they come, together less than the minute after which the intake forgets
-    // what has a row, or a payment could seem to be in neither.
+    // A request asks the ledger, then the broker. As they come, together less than the minute after which the
+    // intake forgets what has a row, or a payment could seem to be in neither.
     ("nats.timeout_ms", 100, 10_000),
     ("postgres.acquire_timeout_ms", 100, 10_000),
     ("postgres.statement_timeout_ms", 100, 30_000),
@@ -97,7 +100,8 @@ fn relations(config: &Config) -> [(&'static str, bool, String); 10] {
             messages_max >= 2 * batch,
             format!("must be at least {}: two batches of pipeline.batch_max", 2 * batch),
         ),
-        // What is acknowledged may fill half of a stream, by count and by bytes: the other half is for what waits.
+        // What is acknowledged may fill half of a stream, by count and by bytes: the other half is for what
+        // waits.
         (
             "pipeline.keep_messages",
             i128::from(pipeline.keep_messages) <= messages_max / 2,
@@ -113,7 +117,11 @@ fn relations(config: &Config) -> [(&'static str, bool, String); 10] {
             i128::from(pipeline.accepted_bytes_max) >= two_batches_bytes,
             format!("must be at least {two_batches_bytes}: it holds {two_batches}"),
         ),
-        ("pipeline.accepted_messages_max", pipeline.accepted_messages_max != 0, "must be -1 for none, or at least 1".to_owned()),
+        (
+            "pipeline.accepted_messages_max",
+            pipeline.accepted_messages_max != 0,
+            "must be -1 for none, or at least 1".to_owned(),
+        ),
         (
             "pipeline.ack_pending_max",
             i128::from(pipeline.ack_pending_max) >= batch,
@@ -132,7 +140,10 @@ fn relations(config: &Config) -> [(&'static str, bool, String); 10] {
         (
             "postgres.lock_timeout_ms",
             config.postgres.lock_timeout_ms < config.postgres.statement_timeout_ms,
-            format!("must be below {}: postgres.statement_timeout_ms ends the wait as an outage", config.postgres.statement_timeout_ms),
+            format!(
+                "must be below {}: postgres.statement_timeout_ms ends the wait as an outage",
+                config.postgres.statement_timeout_ms
+            ),
         ),
         ("gateway.ports", !config.gateway.ports.is_empty(), "must name at least one port".to_owned()),
     ]
@@ -154,7 +165,10 @@ pub(crate) fn range(key: &str) -> String {
 
 /// Of a key that has no line: any number.
 fn limits(key: &str) -> (i128, i128) {
-    LIMITS.iter().find(|(limited, ..)| *limited == key).map_or((i128::MIN, ANY), |(_, least, greatest)| (*least, *greatest))
+    LIMITS
+        .iter()
+        .find(|(limited, ..)| *limited == key)
+        .map_or((i128::MIN, ANY), |(_, least, greatest)| (*least, *greatest))
 }
 
 /// The first number that does not go with the others: its key, and what it must be.
@@ -208,9 +222,17 @@ mod tests {
         for (key, least, greatest) in LIMITS {
             let outside = [least - 1, greatest.saturating_add(1)];
             for value in outside.into_iter().filter(|value| i64::try_from(*value).is_ok()) {
-                let set = if key == "gateway.ports" { format!("{key}=[8080, {value}]") } else { format!("{key}={value}") };
+                let set = if key == "gateway.ports" {
+                    format!("{key}=[8080, {value}]")
+                } else {
+                    format!("{key}={value}")
+                };
                 let refused = refusal(&[&set]).unwrap_or_else(|| panic!("{set} is accepted"));
-                let expected = format!("{key}: {}must be {}, not {value}", if key == "gateway.ports" { "each " } else { "" }, range(key));
+                let expected = format!(
+                    "{key}: {}must be {}, not {value}",
+                    if key == "gateway.ports" { "each " } else { "" },
+                    range(key)
+                );
                 assert_eq!(refused, expected, "{set}");
             }
         }
@@ -218,40 +240,72 @@ mod tests {
 
     #[test]
     fn what_stops_everything_is_refused_and_small_systems_are_not() {
-        let small = ["pipeline.batch_max=8", "pipeline.stream_messages_max=32", "pipeline.keep_messages=4", "pipeline.ack_pending_max=16"];
+        let small = [
+            "pipeline.batch_max=8",
+            "pipeline.stream_messages_max=32",
+            "pipeline.keep_messages=4",
+            "pipeline.ack_pending_max=16",
+        ];
         let small_and = |further: &'static str| [&small[..], &[further]].concat();
         let rows: Vec<(Vec<&str>, Option<&str>)> = vec![
             (vec![], None),
             (small.to_vec(), None),
             // Two batches of 8 messages of 24 KiB are 384 KiB.
             (small_and("pipeline.stream_bytes_max=786432"), None),
-            (small_and("pipeline.stream_bytes_max=786431"), Some("pipeline.stream_bytes_max: must be at least 786432")),
+            (
+                small_and("pipeline.stream_bytes_max=786431"),
+                Some("pipeline.stream_bytes_max: must be at least 786432"),
+            ),
             (small_and("pipeline.accepted_bytes_max=393216"), None),
-            (small_and("pipeline.accepted_bytes_max=393215"), Some("pipeline.accepted_bytes_max: must be at least 393216")),
+            (
+                small_and("pipeline.accepted_bytes_max=393215"),
+                Some("pipeline.accepted_bytes_max: must be at least 393216"),
+            ),
             (small_and("http.body_bytes_max=245760"), None),
-            (small_and("http.body_bytes_max=245761"), Some("http.body_bytes_max: must be from 1024 to 245760, not 245761")),
-            (vec!["http.body_bytes_max=131072"], Some("pipeline.stream_bytes_max: must be at least 285212672")),
-            (vec!["gateway.in_flight_max=0"], Some("gateway.in_flight_max: must be from 2 to 1000000, not 0")),
+            (
+                small_and("http.body_bytes_max=245761"),
+                Some("http.body_bytes_max: must be from 1024 to 245760, not 245761"),
+            ),
+            (
+                vec!["http.body_bytes_max=131072"],
+                Some("pipeline.stream_bytes_max: must be at least 285212672"),
+            ),
+            (
+                vec!["gateway.in_flight_max=0"],
+                Some("gateway.in_flight_max: must be from 2 to 1000000, not 0"),
+            ),
             (vec!["gateway.ports=[]"], Some("gateway.ports: must name at least one port")),
             (vec!["http.connections_max=1"], Some("http.connections_max: must be from 8 to 1000000, not 1")),
             (vec!["http.connections_max=500"], Some("http.connections_per_peer_max: must be at most 500")),
             (vec!["http.connections_max=500", "http.connections_per_peer_max=500"], None),
             (vec!["nats.timeout_ms=0"], Some("nats.timeout_ms: must be from 100 to 10000, not 0")),
-            (vec!["pipeline.stream_messages_max=1023"], Some("pipeline.stream_messages_max: must be at least 1024")),
+            (
+                vec!["pipeline.stream_messages_max=1023"],
+                Some("pipeline.stream_messages_max: must be at least 1024"),
+            ),
             (vec!["pipeline.keep_messages=32769"], Some("pipeline.keep_messages: must be at most 32768")),
             (vec!["pipeline.ack_pending_max=511"], Some("pipeline.ack_pending_max: must be at least 512")),
-            (vec!["pipeline.accepted_messages_max=0"], Some("pipeline.accepted_messages_max: must be -1 for none")),
+            (
+                vec!["pipeline.accepted_messages_max=0"],
+                Some("pipeline.accepted_messages_max: must be -1 for none"),
+            ),
             (vec!["pipeline.accepted_messages_max=200"], None),
             (vec!["postgres.lock_timeout_ms=5000"], Some("postgres.lock_timeout_ms: must be below 5000")),
             (vec!["risk.window_seconds=0"], Some("risk.window_seconds: must be from 1 to 86400, not 0")),
-            (vec!["janitor.redrive_after_ms=600001"], Some("janitor.redrive_after_ms: must be at most 600000")),
+            (
+                vec!["janitor.redrive_after_ms=600001"],
+                Some("janitor.redrive_after_ms: must be at most 600000"),
+            ),
             (vec!["janitor.purge_after_ms=0", "janitor.redrive_after_ms=0"], None),
         ];
         for (settings, refused) in rows {
             let error = refusal(&settings);
             match refused {
                 None => assert_eq!(error, None, "{settings:?}"),
-                Some(said) => assert!(error.as_ref().is_some_and(|error| error.starts_with(said)), "{settings:?}: {error:?}"),
+                Some(said) => assert!(
+                    error.as_ref().is_some_and(|error| error.starts_with(said)),
+                    "{settings:?}: {error:?}"
+                ),
             }
         }
     }

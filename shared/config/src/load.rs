@@ -35,13 +35,21 @@ fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
 }
 
 /// What is below a key when the layers lie over these defaults.
-fn over<T: DeserializeOwned>(layers: &Layers, defaults: Serialized<impl serde::Serialize>, key: &str) -> Result<T, ConfigError> {
+fn over<T: DeserializeOwned>(
+    layers: &Layers,
+    defaults: Serialized<impl serde::Serialize>,
+    key: &str,
+) -> Result<T, ConfigError> {
     let whole = layers.over(defaults);
     let read = if key.is_empty() { whole.extract() } else { whole.extract_inner(key) };
     read.map_err(|error| {
         let problem = match error.kind {
-            Kind::UnknownVariant(found, known) => format!("must be one of {}, not {found:?}", known.join(", ")),
-            Kind::InvalidValue(Actual::Unsigned(number), _) => format!("must be a smaller number, not {number}"),
+            Kind::UnknownVariant(found, known) => {
+                format!("must be one of {}, not {found:?}", known.join(", "))
+            }
+            Kind::InvalidValue(Actual::Unsigned(number), _) => {
+                format!("must be a smaller number, not {number}")
+            }
             Kind::Message(problem) => problem,
             other => other.to_string(),
         };
@@ -62,7 +70,8 @@ fn wrong(config: &Config) -> Option<(String, String)> {
 
 fn wrong_url(config: &Config) -> Option<(String, String)> {
     let postgres: [&str; 2] = ["postgres", "postgresql"];
-    let databases = [("postgres.url", &config.postgres.url), ("postgres.owner_url", &config.postgres.owner_url)];
+    let databases =
+        [("postgres.url", &config.postgres.url), ("postgres.owner_url", &config.postgres.owner_url)];
     let databases = databases.into_iter().map(|(key, url)| (key, url.as_str(), postgres));
     let brokers = config.nats.url.split(',').map(|address| ("nats.url", address, ["nats", "tls"]));
     databases.chain(brokers).find_map(|(key, text, schemes)| {
@@ -88,7 +97,8 @@ pub fn complain(error: &dyn std::error::Error) {
     let _ = writeln!(std::io::stderr(), "bad configuration: {error}");
 }
 
-/// Prints the configuration in the format of its file, secrets left out. A reader that has gone has read enough.
+/// Prints the configuration in the format of its file, secrets left out. A reader that has gone has read
+/// enough.
 pub fn print(config: &Config) -> std::process::ExitCode {
     let _ = writeln!(std::io::stdout(), "{}", to_redacted_toml(config));
     std::process::ExitCode::SUCCESS
@@ -116,15 +126,24 @@ fn to_redacted_toml(config: &Config) -> String {
 
 /// A file, variables and flags, by what stands in them; the file is called kilat.toml in errors.
 #[cfg(test)]
-pub(crate) fn load_with(file: &str, variables: &[(&str, &str)], settings: &[&str]) -> Result<Config, ConfigError> {
+pub(crate) fn load_with(
+    file: &str,
+    variables: &[(&str, &str)],
+    settings: &[&str],
+) -> Result<Config, ConfigError> {
     let owned = |text: &&str| (*text).to_owned();
     let flags = Flags { config: None, overrides: settings.iter().map(owned).collect() };
-    let folder = std::env::temp_dir().join(format!("kilat-config-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let folder = std::env::temp_dir().join(format!(
+        "kilat-config-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("kilat.toml");
     std::fs::write(&path, file).unwrap();
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let read = Layers::read(&Flags { config: Some(path), ..flags }, variables).and_then(|layers| resolve(&layers));
+    let read =
+        Layers::read(&Flags { config: Some(path), ..flags }, variables).and_then(|layers| resolve(&layers));
     std::fs::remove_dir_all(&folder).unwrap();
     let place = format!("{}/", folder.display());
     read.map_err(|error| ConfigError { written: error.written.replace(&place, ""), ..error })
@@ -136,7 +155,8 @@ mod tests {
 
     #[test]
     fn the_offset_moves_every_default_port_and_urls_follow() {
-        let config = load_with("", &[("KILAT_STACK__PORT_OFFSET", "1000")], &["stack.postgres_port=5555"]).unwrap();
+        let config =
+            load_with("", &[("KILAT_STACK__PORT_OFFSET", "1000")], &["stack.postgres_port=5555"]).unwrap();
         assert_eq!((config.stack.nats_port, config.stack.postgres_port), (15222, 5555));
         assert_eq!(config.nats.url, "nats://127.0.0.1:15222");
         assert_eq!(config.postgres.url, "postgres://kilat_app@127.0.0.1:5555/kilat");
@@ -146,10 +166,19 @@ mod tests {
     #[test]
     fn flags_go_over_variables_and_those_over_the_file() {
         let file = "[fx]\nspread_bps = 1\nrate_age_seconds_max = 1\naccount_cache_size = 1\n[risk.amount_max]\nUSD = 5\n";
-        let variables =
-            [("KILAT_FX__SPREAD_BPS", "2"), ("kilat_fx__rate_age_seconds_max", "2"), ("KILAT_", "x"), ("KILAT_DEEP", "1"), ("LANG", "C")];
-        let config = load_with(file, &variables, &["fx.spread_bps=3", "log.filter=info,runtime=debug"]).unwrap();
-        assert_eq!((config.fx.spread_bps, config.fx.rate_age_seconds_max, config.fx.account_cache_size), (3, 2, 1));
+        let variables = [
+            ("KILAT_FX__SPREAD_BPS", "2"),
+            ("kilat_fx__rate_age_seconds_max", "2"),
+            ("KILAT_", "x"),
+            ("KILAT_DEEP", "1"),
+            ("LANG", "C"),
+        ];
+        let config =
+            load_with(file, &variables, &["fx.spread_bps=3", "log.filter=info,runtime=debug"]).unwrap();
+        assert_eq!(
+            (config.fx.spread_bps, config.fx.rate_age_seconds_max, config.fx.account_cache_size),
+            (3, 2, 1)
+        );
         assert_eq!((config.risk.amount_max.len(), config.log.filter.as_str()), (6, "info,runtime=debug"));
     }
 
@@ -157,8 +186,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_as_it_was_written() {
         let ports = "must be a list such as [8080, 8081], not \"8080,8081\"";
-        let sections =
-            "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack";
+        let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack";
         #[rustfmt::skip]
         let rows: [((&str, &str), &str, &str); 29] = [
             // Unknown keys.
@@ -198,7 +226,10 @@ mod tests {
             (("KILAT_NATS__URL", "nats://h,127.0.0.1"), "KILAT_NATS__URL", "is not a URL: relative URL without a base"),
         ];
         let missing = Flags { config: Some("nowhere.toml".into()), ..Flags::default() };
-        assert_eq!(load(&missing).err(), Some(ConfigError::new("--config nowhere.toml", "there is no such file")));
+        assert_eq!(
+            load(&missing).err(),
+            Some(ConfigError::new("--config nowhere.toml", "there is no such file"))
+        );
         for ((place, text), written, problem) in rows {
             let refused = match place {
                 "file" => load_with(text, &[], &[]),

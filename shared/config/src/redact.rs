@@ -6,11 +6,20 @@ use url::Url;
 const HIDDEN: &str = "***";
 
 /// Query parameters of a Postgres URL that hold no secret.
-const PLAIN_PARAMETERS: [&str; 9] =
-    ["application_name", "dbname", "host", "hostaddr", "port", "sslmode", "ssl-mode", "statement-cache-capacity", "user"];
+const PLAIN_PARAMETERS: [&str; 9] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "port",
+    "sslmode",
+    "ssl-mode",
+    "statement-cache-capacity",
+    "user",
+];
 
-/// Addresses of the broker, separated by commas. What stands before the place is a token or a user and a password: all of it
-/// is hidden.
+/// Addresses of the broker, separated by commas. What stands before the place is a token or a user and a
+/// password: all of it is hidden.
 pub(super) fn broker_addresses(addresses: &str) -> String {
     let each = addresses.split(',').map(|address| {
         redacted(address, |url| {
@@ -37,7 +46,9 @@ fn redacted(text: &str, hide_credentials: impl FnOnce(&mut Url) -> Result<(), ()
     }
     let parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     if !parameters.is_empty() {
-        let shown = |name: &str, value: String| if PLAIN_PARAMETERS.contains(&name) { value } else { HIDDEN.to_owned() };
+        let shown = |name: &str, value: String| {
+            if PLAIN_PARAMETERS.contains(&name) { value } else { HIDDEN.to_owned() }
+        };
         url.query_pairs_mut().clear().extend_pairs(parameters.into_iter().map(|(name, value)| {
             let value = shown(&name, value);
             (name, value)
@@ -60,7 +71,11 @@ mod tests {
             (broker_addresses, "nats://SEC/RET@h", "***"),
             (broker_addresses, "nats://h?token=SECRET", "nats://h?token=***"),
             (broker_addresses, "nats://h#SECRET", "***"),
-            (database_url, "postgres://kilat_app@127.0.0.1:15432/kilat", "postgres://kilat_app@127.0.0.1:15432/kilat"),
+            (
+                database_url,
+                "postgres://kilat_app@127.0.0.1:15432/kilat",
+                "postgres://kilat_app@127.0.0.1:15432/kilat",
+            ),
             (database_url, "postgres://u:SECRET@h/d", "postgres://u:***@h/d"),
             (database_url, "postgres://u:SE%40CRET@h/d", "postgres://u:***@h/d"),
             (

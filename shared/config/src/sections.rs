@@ -65,15 +65,15 @@ pub struct PostgresConfig {
     pub url: String,
     /// As the owner of the schema; for `stages migrate` alone.
     pub owner_url: String,
-    /// Connections of one role at most, and one more that only readiness uses. A role that needs fewer opens fewer: with the
-    /// default and one shard all roles and two gateways have 54 together.
+    /// Connections of one role at most, and one more that only readiness uses. A role that needs fewer opens
+    /// fewer: with the default and one shard all roles and two gateways have 54 together.
     pub connections_max: u32,
     /// How long a free connection is waited for, in milliseconds.
     pub acquire_timeout_ms: u64,
     /// The server ends a statement after this, in milliseconds.
     pub statement_timeout_ms: u64,
-    /// How long a row that another transaction has locked is waited for, in milliseconds; well above the time that a batch
-    /// of settle takes on a slow disk.
+    /// How long a row that another transaction has locked is waited for, in milliseconds; well above the time
+    /// that a batch of settle takes on a slow disk.
     pub lock_timeout_ms: u64,
 }
 
@@ -97,7 +97,8 @@ pub struct PipelineConfig {
     pub keep_messages: u64,
     /// How often a stage trims its input to `keep_messages`, in milliseconds.
     pub trim_every_ms: u64,
-    /// A delivery that is neither acknowledged nor reported in progress comes again after this, in milliseconds.
+    /// A delivery that is neither acknowledged nor reported in progress comes again after this, in
+    /// milliseconds.
     pub ack_wait_ms: u64,
     /// Deliveries a consumer may have open, in messages.
     pub ack_pending_max: i64,
@@ -115,7 +116,8 @@ pub struct HttpConfig {
     pub host: std::net::IpAddr,
     /// Connections of one listener at most.
     pub connections_max: usize,
-    /// Of those, connections of one peer at most: of an IPv4 address, or of a /64 of IPv6. More are closed at once.
+    /// Of those, connections of one peer at most: of an IPv4 address, or of a /64 of IPv6. More are closed at
+    /// once.
     pub connections_per_peer_max: usize,
     /// Whether loopback is a peer like any other. On this machine many clients share it.
     pub loopback_is_a_peer: bool,
@@ -222,8 +224,8 @@ pub struct FxConfig {
 pub struct JanitorConfig {
     /// Between two rounds, in milliseconds.
     pub every_ms: u64,
-    /// The intake keeps a payment this long after its row, in milliseconds. Shorter than a request lives, and a request may
-    /// find the payment in neither: only for tests.
+    /// The intake keeps a payment this long after its row, in milliseconds. Shorter than a request lives, and
+    /// a request may find the payment in neither: only for tests.
     pub purge_after_ms: u64,
     /// A payment without a trace is driven again after this, doubling with each time, in milliseconds.
     pub redrive_after_ms: u64,
@@ -253,8 +255,11 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-/// Decimals per currency, written as text or as whole numbers. A fraction must be text: a float would not be exact.
-fn decimals<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Currency, String>, D::Error> {
+/// Decimals per currency, written as text or as whole numbers. A fraction must be text: a float would not be
+/// exact.
+fn decimals<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Currency, String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a decimal as text, e.g. \"5000.00\"")]
     enum Decimal {

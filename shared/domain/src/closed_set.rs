@@ -1,7 +1,9 @@
-//! Closed sets of names that leave a process: each is one table, from which its list, its names and the way back follow.
+//! Closed sets of names that leave a process: each is one table, from which its list, its names and the way
+//! back follow.
 
-/// An enum whose variants have stable names, with the list of all of them in the table's order. What else is to be said of a
-/// variant is said in a `match` without `_`, so that the compiler names every place that a new variant is missing from.
+/// An enum whose variants have stable names, with the list of all of them in the table's order. What else is
+/// to be said of a variant is said in a `match` without `_`, so that the compiler names every place that a
+/// new variant is missing from.
 #[macro_export]
 macro_rules! closed_set {
     ($(#[$attribute:meta])* $set:ident { $($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)? }) => {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
-/// A current ISO 4217 currency with a minor unit. Funds (`USN`), metals and test codes (`XAU`, `XTS`) and withdrawn
-/// codes (`DEM`) are not currencies here.
+/// A current ISO 4217 currency with a minor unit. Funds (`USN`), metals and test codes (`XAU`, `XTS`) and
+/// withdrawn codes (`DEM`) are not currencies here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Currency(iso_currency::Currency);
 

@@ -56,7 +56,9 @@ pub struct AppliedRate {
 impl Quote {
     /// The rate between major units, for people; absent within one currency.
     pub fn rate_text(&self, source: Currency) -> Option<String> {
-        self.conversion.as_ref().map(|applied| applied.rate.to_major_string(source, self.destination_amount.currency))
+        self.conversion
+            .as_ref()
+            .map(|applied| applied.rate.to_major_string(source, self.destination_amount.currency))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Conversion between currencies: exact integer rates, a spread in basis points, rounding in favour of the house.
+//! Conversion between currencies: exact integer rates, a spread in basis points, rounding in favour of the
+//! house.
 
 use crate::money::AMOUNT_MINOR_MAX;
 use crate::{Currency, Money, Refusal, Timestamp};
@@ -9,8 +10,9 @@ use std::collections::HashMap;
 /// Basis points in one whole.
 pub const BASIS_POINTS: u32 = 10_000;
 
-/// The largest numerator and denominator of a rate: times [`BASIS_POINTS`] it still fits the `i64` that keeps the
-/// residue, and times [`AMOUNT_MINOR_MAX`] and basis points it fits the `i128` that the conversion computes in.
+/// The largest numerator and denominator of a rate: times [`BASIS_POINTS`] it still fits the `i64` that keeps
+/// the residue, and times [`AMOUNT_MINOR_MAX`] and basis points it fits the `i128` that the conversion
+/// computes in.
 const RATE_PART_MAX: i128 = 900_000_000_000_000;
 
 /// A mid-market rate as a reduced fraction: minor units of the destination per minor unit of the source.
@@ -34,12 +36,18 @@ pub struct Conversion {
 }
 
 impl Rate {
-    /// The rate that multiplies amounts in major units by `per_major`, or nothing when it is not positive or not
-    /// representable within [`RATE_PART_MAX`].
+    /// The rate that multiplies amounts in major units by `per_major`, or nothing when it is not positive or
+    /// not representable within [`RATE_PART_MAX`].
     fn from_major(numerator: Decimal, denominator: Decimal, from: Currency, to: Currency) -> Option<Rate> {
         let power = |digits: u32| 10_i128.checked_pow(digits);
-        let top = numerator.mantissa().checked_mul(power(denominator.scale())?)?.checked_mul(power(to.exponent())?)?;
-        let bottom = denominator.mantissa().checked_mul(power(numerator.scale())?)?.checked_mul(power(from.exponent())?)?;
+        let top = numerator
+            .mantissa()
+            .checked_mul(power(denominator.scale())?)?
+            .checked_mul(power(to.exponent())?)?;
+        let bottom = denominator
+            .mantissa()
+            .checked_mul(power(numerator.scale())?)?
+            .checked_mul(power(from.exponent())?)?;
         if top <= 0 || bottom <= 0 {
             return None;
         }
@@ -67,7 +75,8 @@ fn greatest_common_divisor(mut left: i128, mut right: i128) -> i128 {
     left
 }
 
-/// Converts `source` at `rate` less `spread_bps`. Both results are rounded down, so rounding never creates money.
+/// Converts `source` at `rate` less `spread_bps`. Both results are rounded down, so rounding never creates
+/// money.
 pub fn convert(source: Money, rate: Rate, spread_bps: u32) -> Result<Conversion, Refusal> {
     let mid = i128::from(source.minor) * i128::from(rate.numerator);
     let gross = mid / i128::from(rate.denominator);
@@ -95,7 +104,8 @@ pub struct Quotation {
     pub ageless: bool,
 }
 
-/// The rates known now. A pair is answered directly, from its inverse, or as a cross over the euro, in that order.
+/// The rates known now. A pair is answered directly, from its inverse, or as a cross over the euro, in that
+/// order.
 #[derive(Debug, Clone, Default)]
 pub struct RateBook {
     quotations: HashMap<(Currency, Currency), Quotation>,
@@ -131,8 +141,15 @@ impl RateBook {
         self.quotations.is_empty()
     }
 
-    /// The rate from one currency to another, refused when there is none or it is older than `age_seconds_max`.
-    pub fn rate(&self, from: Currency, to: Currency, now: Timestamp, age_seconds_max: i64) -> Result<BookRate, Refusal> {
+    /// The rate from one currency to another, refused when there is none or it is older than
+    /// `age_seconds_max`.
+    pub fn rate(
+        &self,
+        from: Currency,
+        to: Currency,
+        now: Timestamp,
+        age_seconds_max: i64,
+    ) -> Result<BookRate, Refusal> {
         if from == to {
             return Ok(BookRate { rate: Rate { numerator: 1, denominator: 1 }, as_of: now });
         }
@@ -142,7 +159,9 @@ impl RateBook {
             .or_else(|| self.cross(from, to))
             .ok_or(Refusal::FxRateUnavailable)?;
         let (quotations, numerator, denominator) = legs;
-        let stale = |quotation: &&Quotation| !quotation.ageless && now.seconds_since(quotation.as_of) > age_seconds_max;
+        let stale = |quotation: &&Quotation| {
+            !quotation.ageless && now.seconds_since(quotation.as_of) > age_seconds_max
+        };
         if quotations.iter().any(stale) {
             return Err(Refusal::FxRateStale);
         }
@@ -185,7 +204,8 @@ mod tests {
             ("USD", "SGD", "1.30", true),
         ];
         for (base, quote, rate, dated) in rows {
-            let quotation = Quotation { rate: rate.parse().unwrap(), as_of: Timestamp::from_micros(0), ageless: dated };
+            let quotation =
+                Quotation { rate: rate.parse().unwrap(), as_of: Timestamp::from_micros(0), ageless: dated };
             book.insert(currency(base), currency(quote), quotation);
         }
         book
@@ -246,7 +266,8 @@ mod tests {
             let rate = Rate { numerator, denominator };
             if let Ok(done) = convert(source, rate, bps) {
                 prop_assert!(done.net > 0 && done.net <= done.gross);
-                // Recomputed the other way round: net and residue together are exactly the amount times rate and share.
+                // Recomputed the other way round: net and residue together are exactly the amount times rate
+                // and share.
                 let unit = i128::from(denominator) * 10_000;
                 let exact = i128::from(minor) * i128::from(numerator) * i128::from(10_000 - bps);
                 prop_assert_eq!(i128::from(done.net) * unit + i128::from(done.residue), exact);

@@ -11,7 +11,11 @@ const ID_LENGTH_MAX: usize = 64;
 
 fn check(text: &str) -> Result<(), InvalidId> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if (1..=ID_LENGTH_MAX).contains(&text.len()) && text.bytes().all(allowed) { Ok(()) } else { Err(InvalidId) }
+    if (1..=ID_LENGTH_MAX).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(InvalidId)
+    }
 }
 
 macro_rules! identifier {
@@ -64,7 +68,8 @@ identifier!(
     PaymentId
 );
 identifier!(
-    /// A customer's account within a tenant. System accounts hold a `:` and can therefore never be named by one.
+    /// A customer's account within a tenant. System accounts hold a `:` and can therefore never be named by
+    /// one.
     AccountId
 );
 identifier!(
@@ -93,13 +98,19 @@ impl PaymentKey {
 
     /// The payment as one subject token: the id for the default tenant, else `tenant~id`.
     pub fn token(&self) -> String {
-        if self.tenant == Tenant::default() { self.id.0.clone() } else { format!("{}{}{}", self.tenant, Self::SEPARATOR, self.id) }
+        if self.tenant == Tenant::default() {
+            self.id.0.clone()
+        } else {
+            format!("{}{}{}", self.tenant, Self::SEPARATOR, self.id)
+        }
     }
 
     /// The payment that a subject token names.
     pub fn from_token(token: &str) -> Result<PaymentKey, InvalidId> {
         match token.split_once(Self::SEPARATOR) {
-            Some((tenant, id)) => Ok(PaymentKey { tenant: Tenant::parse(tenant)?, id: PaymentId::parse(id)? }),
+            Some((tenant, id)) => {
+                Ok(PaymentKey { tenant: Tenant::parse(tenant)?, id: PaymentId::parse(id)? })
+            }
             None => Ok(PaymentKey { tenant: Tenant::default(), id: PaymentId::parse(token)? }),
         }
     }
@@ -115,7 +126,8 @@ pub struct AccountKey {
 }
 
 impl AccountKey {
-    /// The shard that carries this account's payments: CRC-32 (ISO-HDLC) of `tenant~account`, modulo the number of shards.
+    /// The shard that carries this account's payments: CRC-32 (ISO-HDLC) of `tenant~account`, modulo the
+    /// number of shards.
     pub fn shard(&self, shards: u16) -> u16 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(self.tenant.0.as_bytes());

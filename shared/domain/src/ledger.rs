@@ -51,10 +51,14 @@ impl Postings {
     /// A payment within one currency.
     pub fn transfer(source: &AccountId, destination: &AccountId, amount: Money) -> Postings {
         let back = Money::new(-amount.minor, amount.currency);
-        Postings::of([(LedgerAccount::customer(source), back), (LedgerAccount::customer(destination), amount)])
+        Postings::of([
+            (LedgerAccount::customer(source), back),
+            (LedgerAccount::customer(destination), amount),
+        ])
     }
 
-    /// A payment over two currencies: through our liquidity, the spread as a fee of the destination's currency.
+    /// A payment over two currencies: through our liquidity, the spread as a fee of the destination's
+    /// currency.
     pub fn conversion(
         source: &AccountId,
         destination: &AccountId,
@@ -121,7 +125,8 @@ impl SourceAccount {
         self.balance.saturating_sub(self.held)
     }
 
-    /// Holds `amount` if the account can afford it. Payments of one account are judged in order against this running state.
+    /// Holds `amount` if the account can afford it. Payments of one account are judged in order against this
+    /// running state.
     pub fn hold(&mut self, amount: Money) -> Result<(), Refusal> {
         if self.status == AccountStatus::Frozen {
             return Err(Refusal::AccountFrozen);
@@ -157,8 +162,8 @@ pub struct NumberedEntry {
     pub balance_after: i64,
 }
 
-/// Why postings cannot be applied. What it means is the caller's to say: a customer's account that is full is a refusal, all
-/// else is a ledger that does not look as it must.
+/// Why postings cannot be applied. What it means is the caller's to say: a customer's account that is full is
+/// a refusal, all else is a ledger that does not look as it must.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostingError {
     /// An account of the postings is not among the balances.
@@ -195,11 +200,24 @@ impl Book {
         let mut numbered = Vec::with_capacity(postings.0.len());
         for entry in &postings.0 {
             let account = || entry.account.clone();
-            let pending = changed.iter().rev().find(|(account, _)| *account == entry.account).map(|(_, balance)| *balance);
-            let before = pending.or_else(|| self.balance(&entry.account)).ok_or_else(|| PostingError::UnknownAccount(account()))?;
-            let minor = before.minor.checked_add(entry.amount.minor).ok_or_else(|| PostingError::Overflow(account()))?;
+            let pending = changed
+                .iter()
+                .rev()
+                .find(|(account, _)| *account == entry.account)
+                .map(|(_, balance)| *balance);
+            let before = pending
+                .or_else(|| self.balance(&entry.account))
+                .ok_or_else(|| PostingError::UnknownAccount(account()))?;
+            let minor = before
+                .minor
+                .checked_add(entry.amount.minor)
+                .ok_or_else(|| PostingError::Overflow(account()))?;
             let after = Balance { minor, entry_count: before.entry_count + 1 };
-            numbered.push(NumberedEntry { entry: entry.clone(), number: after.entry_count, balance_after: minor });
+            numbered.push(NumberedEntry {
+                entry: entry.clone(),
+                number: after.entry_count,
+                balance_after: minor,
+            });
             changed.push((entry.account.clone(), after));
         }
         self.balances.extend(changed);

@@ -37,7 +37,8 @@ fn postings_follow_the_shape_of_the_operation() {
         (Postings::deposit(&source, Money::new(100, usd), &ours), &[("external:USD", -100), ("S", 100)]),
     ];
     for (postings, expected) in rows {
-        let lines: Vec<_> = postings.entries().iter().map(|entry| (entry.account.as_str(), entry.amount.minor)).collect();
+        let lines: Vec<_> =
+            postings.entries().iter().map(|entry| (entry.account.as_str(), entry.amount.minor)).collect();
         assert_eq!(lines, expected);
     }
 }
@@ -68,10 +69,16 @@ fn a_book_posts_all_or_nothing() {
     book.insert(LedgerAccount::customer(&account("S")), Balance { minor: 100, entry_count: 4 });
     book.insert(LedgerAccount::customer(&account("D")), Balance { minor: i64::MAX, entry_count: 0 });
     let unknown = Postings::transfer(&account("S"), &account("X"), Money::new(1, usd));
-    assert_eq!(book.post(&unknown), Err(PostingError::UnknownAccount(LedgerAccount::customer(&account("X")))));
+    assert_eq!(
+        book.post(&unknown),
+        Err(PostingError::UnknownAccount(LedgerAccount::customer(&account("X"))))
+    );
     let overflow = Postings::transfer(&account("S"), &account("D"), Money::new(1, usd));
     assert_eq!(book.post(&overflow), Err(PostingError::Overflow(LedgerAccount::customer(&account("D")))));
-    assert_eq!(book.balance(&LedgerAccount::customer(&account("S"))), Some(Balance { minor: 100, entry_count: 4 }));
+    assert_eq!(
+        book.balance(&LedgerAccount::customer(&account("S"))),
+        Some(Balance { minor: 100, entry_count: 4 })
+    );
 }
 
 /// One random payment between random currencies, as far as it can be converted.
@@ -85,17 +92,26 @@ fn payment() -> impl Strategy<Value = (Money, Currency, Option<Rate>, u32)> {
     )
 }
 
-/// Acceptance: over 100,000 random conversions the entries of each currency sum to zero and nothing is created.
+/// Acceptance: over 100,000 random conversions the entries of each currency sum to zero and nothing is
+/// created.
 #[test]
 fn a_hundred_thousand_conversions_sum_to_zero_per_currency() {
-    let mut runner = TestRunner::new(Config { cases: 100_000, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 100_000, failure_persistence: None, ..Config::default() });
     let totals = std::cell::RefCell::new(BTreeMap::<&str, i128>::new());
     let outcome = runner.run(&payment(), |(amount, arrives, rate, bps)| {
         let (source, destination) = (account("S"), account("D"));
         let postings = match rate {
             None => Postings::transfer(&source, &destination, amount),
             Some(rate) => match fx::convert(amount, rate, bps) {
-                Ok(conversion) => Postings::conversion(&source, &destination, amount, arrives, conversion, &SystemAccounts::of(0)),
+                Ok(conversion) => Postings::conversion(
+                    &source,
+                    &destination,
+                    amount,
+                    arrives,
+                    conversion,
+                    &SystemAccounts::of(0),
+                ),
                 Err(_) => return Ok(()),
             },
         };
@@ -103,13 +119,17 @@ fn a_hundred_thousand_conversions_sum_to_zero_per_currency() {
         for entry in postings.entries() {
             prop_assert_ne!(entry.amount.minor, 0);
             *sums.entry(entry.amount.currency.code()).or_default() += i128::from(entry.amount.minor);
-            *totals.borrow_mut().entry(entry.amount.currency.code()).or_default() += i128::from(entry.amount.minor);
+            *totals.borrow_mut().entry(entry.amount.currency.code()).or_default() +=
+                i128::from(entry.amount.minor);
         }
         prop_assert!(sums.values().all(|sum| *sum == 0), "{sums:?}");
         // The house never pays for rounding: what arrives is worth at most what left at the mid-market rate.
         if let Some(rate) = rate {
             let arrived = postings.entries().last().map_or(0, |entry| i128::from(entry.amount.minor));
-            prop_assert!(arrived * i128::from(rate.denominator) <= i128::from(amount.minor) * i128::from(rate.numerator));
+            prop_assert!(
+                arrived * i128::from(rate.denominator)
+                    <= i128::from(amount.minor) * i128::from(rate.numerator)
+            );
         }
         Ok(())
     });

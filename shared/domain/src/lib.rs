@@ -1,7 +1,8 @@
 //! The rules of money, pure: what a payment is, when it is refused, how it is converted and how it is posted.
 //!
-//! Architecture invariants: nothing here does I/O, reads a clock, draws a random number or knows tokio. Time and
-//! identifiers are arguments. Amounts are `i64` minor units with checked arithmetic; there is no floating point.
+//! Architecture invariants: nothing here does I/O, reads a clock, draws a random number or knows tokio. Time
+//! and identifiers are arguments. Amounts are `i64` minor units with checked arithmetic; there is no floating
+//! point.
 
 mod closed_set;
 pub mod currency;

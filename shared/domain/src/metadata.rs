@@ -4,9 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
-/// A JSON object, byte for byte as its sender wrote it. Writing it anew could make it several times as long (`9e15` becomes
-/// `9000000000000000.0`), and messages would outgrow the limits that their requests kept to. Two are equal when they are
-/// written alike; whether they mean the same is for the fingerprint to say. Clones share the text.
+/// A JSON object, byte for byte as its sender wrote it. Writing it anew could make it several times as long
+/// (`9e15` becomes `9000000000000000.0`), and messages would outgrow the limits that their requests kept to.
+/// Two are equal when they are written alike; whether they mean the same is for the fingerprint to say.
+/// Clones share the text.
 #[derive(Clone)]
 pub struct Metadata(Arc<RawValue>);
 
@@ -26,13 +27,14 @@ impl Metadata {
         self.0.get()
     }
 
-    /// The same text for every way to write one content: keys sorted, numbers and strings in one form, no white space, and
-    /// nothing at all for an object without fields.
+    /// The same text for every way to write one content: keys sorted, numbers and strings in one form, no
+    /// white space, and nothing at all for an object without fields.
     pub(crate) fn canonical(&self) -> String {
         match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(self.as_str()) {
             Ok(object) if object.is_empty() => String::new(),
             Ok(object) => serde_json::to_string(&object).unwrap_or_default(),
-            // The border lets through only what can be read; anything else is told apart by how it is written.
+            // The border lets through only what can be read; anything else is told apart by how it is
+            // written.
             Err(_) => self.as_str().to_owned(),
         }
     }
@@ -92,7 +94,8 @@ mod tests {
             let read = Metadata::parse(text);
             assert_eq!(read.as_ref().ok().map(Metadata::as_str), kept, "{text}");
             // In a message, too, read and written.
-            let inside: Option<BTreeMap<String, Metadata>> = serde_json::from_str(&format!("{{\"m\":{text}}}")).ok();
+            let inside: Option<BTreeMap<String, Metadata>> =
+                serde_json::from_str(&format!("{{\"m\":{text}}}")).ok();
             let written = inside.map(|inside| serde_json::to_string(&inside).unwrap());
             assert_eq!(written, kept.map(|kept| format!("{{\"m\":{kept}}}")), "{text}");
         }

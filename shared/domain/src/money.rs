@@ -3,8 +3,8 @@
 use crate::Currency;
 use serde::{Deserialize, Serialize};
 
-/// The largest amount of one payment or deposit, in minor units. Nine thousand of them still fit one `i64` balance,
-/// and an amount times a rate of 15 digits times 10,000 basis points still fits an `i128`.
+/// The largest amount of one payment or deposit, in minor units. Nine thousand of them still fit one `i64`
+/// balance, and an amount times a rate of 15 digits times 10,000 basis points still fits an `i128`.
 pub const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000_000;
 
 /// An amount in minor units (cents, yen, fils) of a currency. Never rounded, never a float.
@@ -62,7 +62,8 @@ impl Money {
 
     /// Parses any exact amount in major units, negative ones included.
     pub fn parse(text: &str, currency: Currency) -> Result<Money, AmountError> {
-        let minor = i64::try_from(parse_minor(text, currency.exponent())?).map_err(|_| AmountError::TooLarge)?;
+        let minor =
+            i64::try_from(parse_minor(text, currency.exponent())?).map_err(|_| AmountError::TooLarge)?;
         Ok(Money { minor, currency })
     }
 
@@ -82,7 +83,8 @@ impl Money {
 /// Whole minor units of a decimal text in JSON's number grammar without exponent.
 fn parse_minor(text: &str, exponent: u32) -> Result<i128, AmountError> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
+    let (whole, fraction) =
+        digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
     let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if !all_digits(whole) || (whole.len() > 1 && whole.starts_with('0')) || !fraction.is_none_or(all_digits) {
         return Err(AmountError::Malformed);
@@ -96,7 +98,9 @@ fn parse_minor(text: &str, exponent: u32) -> Result<i128, AmountError> {
     if decimals > exponent {
         return Err(if negative { AmountError::NotPositive } else { AmountError::Precision });
     }
-    let number = |part: &str| if part.is_empty() { Ok(0) } else { part.parse::<i128>().map_err(|_| AmountError::Malformed) };
+    let number = |part: &str| {
+        if part.is_empty() { Ok(0) } else { part.parse::<i128>().map_err(|_| AmountError::Malformed) }
+    };
     let minor = number(whole)? * 10_i128.pow(exponent) + number(fraction)? * 10_i128.pow(exponent - decimals);
     Ok(if negative { -minor } else { minor })
 }
@@ -161,7 +165,11 @@ mod tests {
             ("", "USD", Err(Malformed)),
         ];
         for (text, code, expected) in rows {
-            assert_eq!(Money::parse_payable(text, currency(code)).map(|money| money.minor), expected, "{text} {code}");
+            assert_eq!(
+                Money::parse_payable(text, currency(code)).map(|money| money.minor),
+                expected,
+                "{text} {code}"
+            );
         }
         assert_eq!(Money::parse_payable(&"9".repeat(100), currency("USD")), Err(TooLarge));
     }

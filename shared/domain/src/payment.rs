@@ -44,7 +44,8 @@ impl Payment {
         AccountKey { tenant: self.tenant.clone(), id: self.destination_account.clone() }
     }
 
-    /// What makes two requests under one id the same request: a hash of the parsed content, so that `1.50` and `1.5` agree.
+    /// What makes two requests under one id the same request: a hash of the parsed content, so that `1.50`
+    /// and `1.5` agree.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hasher = Sha256::new();
         // Each field is preceded by its length, so that no two contents share one byte string.
@@ -99,7 +100,8 @@ impl TryFrom<String> for Fingerprint {
             return Err(InvalidFingerprint);
         }
         for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| InvalidFingerprint)?;
+            *byte =
+                u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| InvalidFingerprint)?;
         }
         Ok(Fingerprint(bytes))
     }

@@ -46,7 +46,8 @@ refusals! {
     AmountTooLarge = "amount_too_large",
     /// The source account's available balance is below the amount.
     InsufficientFunds = "insufficient_funds",
-    /// The destination account cannot take the amount: its balance would leave the range that a ledger row can hold.
+    /// The destination account cannot take the amount: its balance would leave the range that a ledger row
+    /// can hold.
     DestinationLimit = "destination_limit",
 }
 

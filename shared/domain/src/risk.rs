@@ -66,7 +66,8 @@ pub fn assess(amount: Money, velocity: Velocity, limits: &RiskLimits) -> Assessm
         (RiskRule::VelocityCount, i128::from(velocity.count), i128::from(limits.count_max)),
         (RiskRule::VelocitySum, i128::from(velocity.sum_minor), i128::from(sum_max)),
     ];
-    let percent = |used: i128, limit: i128| u8::try_from((used * 100 / limit.max(1)).clamp(0, 100)).unwrap_or(100);
+    let percent =
+        |used: i128, limit: i128| u8::try_from((used * 100 / limit.max(1)).clamp(0, 100)).unwrap_or(100);
     Assessment {
         score: uses.iter().map(|(_, used, limit)| percent(*used, *limit)).max().unwrap_or(0),
         broken: uses.iter().filter(|(_, used, limit)| used > limit).map(|(rule, ..)| *rule).collect(),
@@ -81,7 +82,12 @@ mod tests {
     fn each_limit_refuses_above_and_not_at_its_bound() {
         use RiskRule::{AmountCap, VelocityCount, VelocitySum};
         let (usd, jpy) = (Currency::parse("USD").unwrap(), Currency::parse("JPY").unwrap());
-        let limits = RiskLimits { amount_max: HashMap::from([(usd, 1_000)]), amount_max_default: 50, count_max: 10, sum_max_multiple: 3 };
+        let limits = RiskLimits {
+            amount_max: HashMap::from([(usd, 1_000)]),
+            amount_max_default: 50,
+            count_max: 10,
+            sum_max_multiple: 3,
+        };
         let rows: [(Currency, i64, u64, i64, u8, &[RiskRule]); 8] = [
             (usd, 10, 1, 10, 10, &[]),
             (usd, 500, 1, 500, 50, &[]),
@@ -94,7 +100,11 @@ mod tests {
         ];
         for (currency, minor, count, sum_minor, score, broken) in rows {
             let seen = assess(Money::new(minor, currency), Velocity { count, sum_minor }, &limits);
-            assert_eq!(seen, Assessment { score, broken: broken.to_vec() }, "{minor} {currency} as number {count}");
+            assert_eq!(
+                seen,
+                Assessment { score, broken: broken.to_vec() },
+                "{minor} {currency} as number {count}"
+            );
         }
     }
 }

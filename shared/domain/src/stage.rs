@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 crate::closed_set! {
-    /// A consumer of one stream, in the order a payment meets them. The name is its durable consumer's, its metrics label and
-    /// its token in dead subjects.
+    /// A consumer of one stream, in the order a payment meets them. The name is its durable consumer's, its
+    /// metrics label and its token in dead subjects.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     StageName {

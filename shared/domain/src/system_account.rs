@@ -1,9 +1,10 @@
 //! Our own accounts: for each purpose, currency and shard one row, and the next row when that one is full.
 //!
-//! No sequence of requests can overflow one. Every operation moves at most `AMOUNT_MINOR_MAX` (10^15) over a system
-//! account, once: a deposit and the two sides of a conversion are bounded by it, a fee by the gross amount. A batch has at most
-//! [`OPERATIONS_MAX`] (1,000) operations and posts to a row only if its balance was nearer to zero than `FULL_AT` before
-//! the batch, so after it it is nearer than 5 x 10^18, and an `i64` ends beyond 9.2 x 10^18.
+//! No sequence of requests can overflow one. Every operation moves at most `AMOUNT_MINOR_MAX` (10^15) over a
+//! system account, once: a deposit and the two sides of a conversion are bounded by it, a fee by the gross
+//! amount. A batch has at most [`OPERATIONS_MAX`] (1,000) operations and posts to a row only if its balance
+//! was nearer to zero than `FULL_AT` before the batch, so after it it is nearer than 5 x 10^18, and an `i64`
+//! ends beyond 9.2 x 10^18.
 
 use crate::Currency;
 use std::collections::HashMap;
@@ -39,8 +40,8 @@ impl SystemKind {
     }
 }
 
-/// One row of an account of ours. Displayed as its id in the ledger: `fx:USD`, `fx:USD:3` in shard 3, and when that is full
-/// `fx:USD:0.2` or `fx:USD:3.2`.
+/// One row of an account of ours. Displayed as its id in the ledger: `fx:USD`, `fx:USD:3` in shard 3, and
+/// when that is full `fx:USD:0.2` or `fx:USD:3.2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SystemAccount {
     /// What it is for.
@@ -64,7 +65,8 @@ impl SystemAccount {
         SystemAccount { part: self.part.saturating_add(1), ..self }
     }
 
-    /// Whether a row with this balance takes no further batch. It stays so, since nothing more is posted to it.
+    /// Whether a row with this balance takes no further batch. It stays so, since nothing more is posted to
+    /// it.
     pub const fn is_full(balance_minor: i64) -> bool {
         balance_minor.unsigned_abs() >= FULL_AT
     }
@@ -77,12 +79,14 @@ impl SystemAccount {
     /// The row with this id, if the id is spelled as one.
     pub fn parse(id: &str) -> Option<SystemAccount> {
         let mut words = id.splitn(3, ':');
-        let kind = words.next().and_then(|word| SystemKind::ALL.into_iter().find(|kind| kind.as_str() == word))?;
+        let kind =
+            words.next().and_then(|word| SystemKind::ALL.into_iter().find(|kind| kind.as_str() == word))?;
         let currency = Currency::parse(words.next()?).ok()?;
-        let (shard, part) = match words.next().map(|numbers| numbers.split_once('.').unwrap_or((numbers, "1"))) {
-            None => (0, 1),
-            Some((shard, part)) => (shard.parse().ok()?, part.parse().ok()?),
-        };
+        let (shard, part) =
+            match words.next().map(|numbers| numbers.split_once('.').unwrap_or((numbers, "1"))) {
+                None => (0, 1),
+                Some((shard, part)) => (shard.parse().ok()?, part.parse().ok()?),
+            };
         let account = SystemAccount { kind, currency, shard, part };
         // One row, one spelling.
         (part > 0 && account.to_string() == id).then_some(account)
@@ -159,11 +163,23 @@ mod tests {
             assert_eq!(LedgerAccount::from(account).as_str(), id);
             assert_eq!(id.starts_with(&account.later_rows_prefix()), part > 1, "{id}");
         }
-        let others =
-            ["ACC", "external", "external:", "external:XXX", "other:USD", "external:USD:0", "external:USD:0.1", "external:USD:3.1"];
-        for id in
-            others.into_iter().chain(["external:USD:3.0", "external:USD:", "external:USD:03", "external:USD:+3", "external:USD:0.2.1"])
-        {
+        let others = [
+            "ACC",
+            "external",
+            "external:",
+            "external:XXX",
+            "other:USD",
+            "external:USD:0",
+            "external:USD:0.1",
+            "external:USD:3.1",
+        ];
+        for id in others.into_iter().chain([
+            "external:USD:3.0",
+            "external:USD:",
+            "external:USD:03",
+            "external:USD:+3",
+            "external:USD:0.2.1",
+        ]) {
             assert_eq!(SystemAccount::parse(id), None, "{id}");
         }
     }
@@ -172,12 +188,24 @@ mod tests {
     fn the_current_row_only_moves_on() {
         let mut accounts = SystemAccounts::of(3);
         let first = SystemAccount::first(SystemKind::Fx, usd(), 3);
-        assert_eq!((accounts.current(SystemKind::Fx, usd()), accounts.knows(SystemKind::Fx, usd())), (first, false));
-        for (reached, current) in [(first, first), (first.next().next(), first.next().next()), (first.next(), first.next().next())] {
+        assert_eq!(
+            (accounts.current(SystemKind::Fx, usd()), accounts.knows(SystemKind::Fx, usd())),
+            (first, false)
+        );
+        for (reached, current) in
+            [(first, first), (first.next().next(), first.next().next()), (first.next(), first.next().next())]
+        {
             accounts.reach(reached);
-            assert_eq!((accounts.current(SystemKind::Fx, usd()), accounts.knows(SystemKind::Fx, usd())), (current, true));
+            assert_eq!(
+                (accounts.current(SystemKind::Fx, usd()), accounts.knows(SystemKind::Fx, usd())),
+                (current, true)
+            );
         }
-        assert_eq!(accounts.current(SystemKind::Fee, usd()), SystemAccount::first(SystemKind::Fee, usd(), 3), "each on its own");
+        assert_eq!(
+            accounts.current(SystemKind::Fee, usd()),
+            SystemAccount::first(SystemKind::Fee, usd(), 3),
+            "each on its own"
+        );
         let last = SystemAccount { part: u32::MAX, ..first };
         assert_eq!(last.next(), last);
     }
@@ -185,11 +213,21 @@ mod tests {
     #[test]
     fn a_row_is_full_far_enough_from_the_end() {
         let bound = i64::try_from(FULL_AT).unwrap();
-        let rows = [(0, false), (bound - 1, false), (1 - bound, false), (bound, true), (-bound, true), (i64::MAX, true), (i64::MIN, true)];
+        let rows = [
+            (0, false),
+            (bound - 1, false),
+            (1 - bound, false),
+            (bound, true),
+            (-bound, true),
+            (i64::MAX, true),
+            (i64::MIN, true),
+        ];
         for (balance, expected) in rows {
             assert_eq!(SystemAccount::is_full(balance), expected, "{balance}");
         }
         // The largest batch from just below the bound, with room for a second one.
-        assert!((bound - 1).checked_add(2 * i64::try_from(OPERATIONS_MAX).unwrap() * AMOUNT_MINOR_MAX).is_some());
+        assert!(
+            (bound - 1).checked_add(2 * i64::try_from(OPERATIONS_MAX).unwrap() * AMOUNT_MINOR_MAX).is_some()
+        );
     }
 }

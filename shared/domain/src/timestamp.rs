@@ -36,7 +36,8 @@ impl Timestamp {
 
     /// As a calendar date and time in UTC.
     pub fn to_datetime(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 }
 
@@ -84,7 +85,10 @@ mod tests {
             assert_eq!(Timestamp::parse(text), Ok(Timestamp::from_micros(micros)));
             assert_eq!(Timestamp::from_micros(micros).to_string(), text);
         }
-        assert_eq!(Timestamp::parse("2026-11-22T02:02:03.4567899+01:00"), Timestamp::parse("2026-11-22T01:02:03.456789Z"));
+        assert_eq!(
+            Timestamp::parse("2026-11-22T02:02:03.4567899+01:00"),
+            Timestamp::parse("2026-11-22T01:02:03.456789Z")
+        );
         assert_eq!(Timestamp::parse("yesterday"), Err(InvalidTimestamp));
     }
 }

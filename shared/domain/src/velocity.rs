@@ -15,7 +15,8 @@ pub struct Velocity {
     pub sum_minor: i64,
 }
 
-/// Counters per account and currency. An account has one currency, so a payment in another is refused later anyway.
+/// Counters per account and currency. An account has one currency, so a payment in another is refused later
+/// anyway.
 #[derive(Debug, Clone)]
 pub struct VelocityBook {
     bucket_micros: i64,
@@ -65,7 +66,8 @@ impl VelocityBook {
         })
     }
 
-    /// Lets whole buckets go when time enters a new one, so memory is bounded by the accounts active in one window.
+    /// Lets whole buckets go when time enters a new one, so memory is bounded by the accounts active in one
+    /// window.
     fn advance_to(&mut self, number: i64) {
         if number <= self.newest {
             return;
@@ -97,8 +99,15 @@ mod tests {
         for (id, seconds, minor) in [("A", 0, 100), ("A", 30, 50), ("B", 30, 7), ("A", 59, 1)] {
             book.count(account(id), Money::new(minor, usd), Timestamp::from_micros(seconds * 1_000_000));
         }
-        let rows =
-            [("A", 59, 3, 151), ("A", 61, 2, 51), ("A", 29, 1, 100), ("B", 59, 1, 7), ("A", 95, 1, 1), ("A", 200, 0, 0), ("C", 59, 0, 0)];
+        let rows = [
+            ("A", 59, 3, 151),
+            ("A", 61, 2, 51),
+            ("A", 29, 1, 100),
+            ("B", 59, 1, 7),
+            ("A", 95, 1, 1),
+            ("A", 200, 0, 0),
+            ("C", 59, 0, 0),
+        ];
         for (id, seconds, count, sum_minor) in rows {
             let seen = book.observe(&account(id), usd, Timestamp::from_micros(seconds * 1_000_000));
             assert_eq!(seen, Velocity { count, sum_minor }, "{id} at {seconds} s");

@@ -2,7 +2,8 @@
 
 use wire::{Role, Stream};
 
-/// Of each input of a stage: one for the batch in hand, and one for when the first has been lost or does not answer.
+/// Of each input of a stage: one for the batch in hand, and one for when the first has been lost or does not
+/// answer.
 const OF_AN_INPUT: u32 = 2;
 
 /// Beside the stages of a role: for what it reads at its start, and for dead letters.
@@ -42,7 +43,10 @@ mod tests {
     fn all_roles_and_a_second_gateway_fit_into_a_server() {
         let config = Config::on(StackConfig::shifted(0));
         for (shards, expected) in [(1, 54), (4, 71), (256, 73)] {
-            let each = Role::ALL.into_iter().chain([Role::Gateway]).map(|role| of(role, config.postgres.connections_max, shards) + 1);
+            let each = Role::ALL
+                .into_iter()
+                .chain([Role::Gateway])
+                .map(|role| of(role, config.postgres.connections_max, shards) + 1);
             let all: u32 = each.sum();
             assert_eq!(all, expected, "{shards} shards");
             assert!(all + FOR_OTHERS + RESERVED <= 100, "{all} for {shards} shards");
@@ -53,7 +57,10 @@ mod tests {
     fn no_role_goes_without_nor_above_the_bound() {
         for connections_max in [2, 3, 10] {
             for (role, shards) in Role::ALL.into_iter().flat_map(|role| [(role, 1), (role, 256)]) {
-                assert!((2..=connections_max).contains(&of(role, connections_max, shards)), "{role} of {connections_max}, {shards} shards");
+                assert!(
+                    (2..=connections_max).contains(&of(role, connections_max, shards)),
+                    "{role} of {connections_max}, {shards} shards"
+                );
             }
         }
     }

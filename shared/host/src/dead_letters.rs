@@ -22,7 +22,8 @@ impl LedgerLetters {
         LedgerLetters { store, open: Arc::default() }
     }
 
-    /// Reads the open dead letters anew every so often, until the drain begins: someone may have worked some off.
+    /// Reads the open dead letters anew every so often, until the drain begins: someone may have worked some
+    /// off.
     pub async fn refresh(self, every: Duration, drain: Drain) {
         loop {
             match self.store.open_dead_letters().await {

@@ -30,8 +30,8 @@ pub enum StartError {
     Telemetry(#[from] TelemetryError),
 }
 
-/// What one role of a process works with. Nothing but the configuration and the drain is shared with the other roles: what
-/// one does to its connections is nothing to the others, and its figures are its own.
+/// What one role of a process works with. Nothing but the configuration and the drain is shared with the
+/// other roles: what one does to its connections is nothing to the others, and its figures are its own.
 #[derive(Clone)]
 pub struct Host {
     /// The role.
@@ -51,7 +51,8 @@ pub struct Host {
 impl Host {
     /// Opens what the role needs. Servers that are away are an outage to be waited for, and told of.
     pub async fn open(role: Role, config: Arc<Config>, drain: Drain) -> Result<Host, StartError> {
-        // Readiness has a connection of its own: a role that is busy is not away, and probes take nothing from it.
+        // Readiness has a connection of its own: a role that is busy is not away, and probes take nothing
+        // from it.
         let readiness = connect(&config.postgres, &format!("{role} readiness"), 1)?;
         let broker = Broker::connect(&config.nats, &format!("kilat {role}")).await?;
         let checks = server_checks(role, broker.clone(), readiness.clone());
@@ -65,7 +66,8 @@ impl Host {
 
     /// Opens a part of the role's connections to the ledger, called by the role and `name`.
     pub fn open_ledger(&mut self, name: &str, connections_max: u32) -> Result<Store, StartError> {
-        let store = connect(&self.config.postgres, format!("{} {name}", self.role).trim_end(), connections_max)?;
+        let store =
+            connect(&self.config.postgres, format!("{} {name}", self.role).trim_end(), connections_max)?;
         self.ledgers.push(store.clone());
         Ok(store)
     }
@@ -94,6 +96,14 @@ impl Host {
 
 fn connect(config: &PostgresConfig, name: &str, connections_max: u32) -> Result<Store, StoreError> {
     let [acquire_timeout, statement_timeout, lock_timeout] =
-        [config.acquire_timeout_ms, config.statement_timeout_ms, config.lock_timeout_ms].map(Duration::from_millis);
-    Store::connect_lazily(&StoreOptions::for_service(&config.url, name, connections_max, acquire_timeout, statement_timeout, lock_timeout))
+        [config.acquire_timeout_ms, config.statement_timeout_ms, config.lock_timeout_ms]
+            .map(Duration::from_millis);
+    Store::connect_lazily(&StoreOptions::for_service(
+        &config.url,
+        name,
+        connections_max,
+        acquire_timeout,
+        statement_timeout,
+        lock_timeout,
+    ))
 }

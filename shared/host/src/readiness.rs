@@ -1,4 +1,5 @@
-//! Whether what requests need is there. Asking costs a server something, so an answer holds for a moment, however many ask.
+//! Whether what requests need is there. Asking costs a server something, so an answer holds for a moment,
+//! however many ask.
 
 use runtime::broker::Broker;
 use runtime::http::Check;
@@ -15,8 +16,8 @@ use wire::Role;
 /// How long an answer holds.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Whether both servers that a role needs are there: the broker by its connections, the ledger by a ping. The ledger is asked
-/// once now, so that the log says why it is away before anyone probes.
+/// Whether both servers that a role needs are there: the broker by its connections, the ledger by a ping. The
+/// ledger is asked once now, so that the log says why it is away before anyone probes.
 pub(crate) fn server_checks(role: Role, broker: Broker, ledger: Store) -> Vec<(&'static str, Check)> {
     let nats: Check = Arc::new(move || {
         let is_connected = broker.is_connected();
@@ -54,7 +55,9 @@ where
         let mut answer = current.answer.clone();
         *last = Some(current);
         // A question whose task has ended without an answer is answered with no.
-        Box::pin(async move { answer.wait_for(Option::is_some).await.is_ok_and(|answer| *answer == Some(true)) })
+        Box::pin(
+            async move { answer.wait_for(Option::is_some).await.is_ok_and(|answer| *answer == Some(true)) },
+        )
     })
 }
 

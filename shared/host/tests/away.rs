@@ -18,12 +18,23 @@ async fn a_database_that_does_not_let_in_is_named_with_its_reason() {
     let address = owner_url.split_once('@').unwrap().1.split('/').next().unwrap();
     let role_less = owner_url.replace("kilat_owner", "nobody:SECRET");
     let rows = [
-        (owner_url.replace(name, "nowhere"), format!("nowhere at {address}: the database is unavailable (SQLSTATE 3D000): "), "not exist"),
-        (role_less, format!("{name} at {address}: the database is unavailable (SQLSTATE 28000): "), "\"nobody\" does not exist"),
+        (
+            owner_url.replace(name, "nowhere"),
+            format!("nowhere at {address}: the database is unavailable (SQLSTATE 3D000): "),
+            "not exist",
+        ),
+        (
+            role_less,
+            format!("{name} at {address}: the database is unavailable (SQLSTATE 28000): "),
+            "\"nobody\" does not exist",
+        ),
     ];
     for (url, beginning, reason) in rows {
         for told in [chain(&store::migrate(&url).await.unwrap_err()), reason_of(&url).await] {
-            assert!(told.starts_with(&beginning) && told.contains(reason) && !told.contains("SECRET"), "{told}");
+            assert!(
+                told.starts_with(&beginning) && told.contains(reason) && !told.contains("SECRET"),
+                "{told}"
+            );
             assert_eq!(told.matches(reason).count(), 1, "said once: {told}");
         }
     }
@@ -33,8 +44,16 @@ async fn a_database_that_does_not_let_in_is_named_with_its_reason() {
 async fn servers_that_are_away_are_named_with_their_reason() {
     let port = TestPort::take();
     let told = reason_of(&format!("postgres://kilat_app:SECRET@127.0.0.1:{}/kilat", port.number())).await;
-    let expected = format!("kilat at 127.0.0.1:{}: the database is unavailable: error communicating with database: ", port.number());
-    assert!(told.starts_with(&expected) && told.matches("Connection refused").count() == 1 && !told.contains("SECRET"), "{told}");
+    let expected = format!(
+        "kilat at 127.0.0.1:{}: the database is unavailable: error communicating with database: ",
+        port.number()
+    );
+    assert!(
+        told.starts_with(&expected)
+            && told.matches("Connection refused").count() == 1
+            && !told.contains("SECRET"),
+        "{told}"
+    );
 
     let overrides = vec![format!("nats.url=nats://SECRET@127.0.0.1:{}", port.number())];
     let config = Arc::new(config::load(&Flags { config: None, overrides }).unwrap());
@@ -45,7 +64,8 @@ async fn servers_that_are_away_are_named_with_their_reason() {
 
 /// Why the ledger of a role does not answer.
 async fn reason_of(postgres_url: &str) -> String {
-    let overrides = vec![format!("postgres.url={postgres_url}"), "postgres.acquire_timeout_ms=100".to_owned()];
+    let overrides =
+        vec![format!("postgres.url={postgres_url}"), "postgres.acquire_timeout_ms=100".to_owned()];
     let config = Arc::new(config::load(&Flags { config: None, overrides }).unwrap());
     let mut host = Host::open(Role::Janitor, config, Drain::default()).await.unwrap();
     let ledger = host.open_ledger("", host.connections_max()).unwrap();

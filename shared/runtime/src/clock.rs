@@ -4,7 +4,8 @@ use domain::Timestamp;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Says what time it is. Handed to who needs one, so that a test or a simulation can own time; clones tell the same time.
+/// Says what time it is. Handed to who needs one, so that a test or a simulation can own time; clones tell
+/// the same time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 

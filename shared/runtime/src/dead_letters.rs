@@ -1,4 +1,5 @@
-//! Dead letters: payments that a stage cannot judge. The seam between the harness and the ledger's dead letters.
+//! Dead letters: payments that a stage cannot judge. The seam between the harness and the ledger's dead
+//! letters.
 
 use bytes::Bytes;
 use domain::StageName;

@@ -12,18 +12,23 @@ const EXIT_CUT_OFF: i32 = 1;
 pub struct Drain(CancellationToken);
 
 impl Drain {
-    /// A drain that begins with SIGTERM or SIGINT. The second of them ends the process at once, whatever hangs: a thread of its
-    /// own waits for both, and does nothing else that could make it wait.
+    /// A drain that begins with SIGTERM or SIGINT. The second of them ends the process at once, whatever
+    /// hangs: a thread of its own waits for both, and does nothing else that could make it wait.
     pub fn on_signals() -> std::io::Result<Drain> {
         let drain = Drain::default();
         let begin = drain.clone();
         let (installed, is_installed) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let outcome = tokio::runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
-                let signals = runtime
-                    .block_on(async { Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })?;
-                Ok((runtime, signals))
-            });
+            let outcome =
+                tokio::runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
+                    let signals = runtime.block_on(async {
+                        Ok::<_, std::io::Error>((
+                            signal(SignalKind::terminate())?,
+                            signal(SignalKind::interrupt())?,
+                        ))
+                    })?;
+                    Ok((runtime, signals))
+                });
             match outcome {
                 // Nobody listens when the process has ended meanwhile.
                 Err(error) => drop(installed.send(Err(error))),

@@ -1,9 +1,10 @@
 //! The harness: take a batch, decode, judge, publish, acknowledge. Written once, for every stage.
 //!
-//! **Acknowledge last.** The unacknowledged input is the outbox: whatever happens before the acknowledgement happens
-//! again. **An outage never buries a payment**: the harness lets go of what was fetched ahead, keeps the batch in hand
-//! alive and tries again in place. Burial needs an unexpected fault of a payment that was judged alone; never a count.
-//! **One payment never stops the others**: what waits for something of its own is delivered again later.
+//! **Acknowledge last.** The unacknowledged input is the outbox: whatever happens before the acknowledgement
+//! happens again. **An outage never buries a payment**: the harness lets go of what was fetched ahead, keeps
+//! the batch in hand alive and tries again in place. Burial needs an unexpected fault of a payment that was
+//! judged alone; never a count. **One payment never stops the others**: what waits for something of its own
+//! is delivered again later.
 
 mod answering;
 mod brake;
@@ -32,7 +33,8 @@ use std::sync::Mutex;
 use tokio::time::Instant;
 use wire::Subject;
 
-/// From this delivery on a message is judged alone: if it is what ends the process, it takes no other payment with it.
+/// From this delivery on a message is judged alone: if it is what ends the process, it takes no other payment
+/// with it.
 const ALONE_FROM_ATTEMPT: u64 = 3;
 
 /// Runs one stage on one input stream.
@@ -44,7 +46,8 @@ pub struct Harness<S: Stage, T: Transport, D: DeadLetters> {
     metrics: StageMetrics,
     clock: Clock,
     drain: Drain,
-    /// The deliveries of the batch in hand that have no answer yet, by sequence: all are kept alive until the last is done.
+    /// The deliveries of the batch in hand that have no answer yet, by sequence: all are kept alive until the
+    /// last is done.
     in_hand: BTreeMap<u64, T::Receipt>,
     /// When the deliveries in hand were last heard of by the broker.
     kept_at: Mutex<Instant>,
@@ -69,7 +72,10 @@ impl<S: Stage, R: Clone> Batch<S, R> {
     }
 
     fn into_singles(self) -> impl Iterator<Item = Batch<S, R>> {
-        self.deliveries.into_iter().zip(self.inputs).map(|(delivery, input)| Batch { deliveries: vec![delivery], inputs: vec![input] })
+        self.deliveries
+            .into_iter()
+            .zip(self.inputs)
+            .map(|(delivery, input)| Batch { deliveries: vec![delivery], inputs: vec![input] })
     }
 }
 
@@ -89,7 +95,19 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     ) -> Harness<S, T, D> {
         let (in_hand, kept_at) = (BTreeMap::new(), Mutex::new(Instant::now()));
         let (postponed, brake) = (Postponed::new(&pipeline), Brake::default());
-        Harness { stage, transport, dead_letters, pipeline, metrics, clock, drain, in_hand, kept_at, postponed, brake }
+        Harness {
+            stage,
+            transport,
+            dead_letters,
+            pipeline,
+            metrics,
+            clock,
+            drain,
+            in_hand,
+            kept_at,
+            postponed,
+            brake,
+        }
     }
 
     /// Works until the drain begins.
@@ -162,7 +180,9 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                 Ok(input) if self.is_judged_alone(&delivery) => alone.push(delivery, input),
                 Ok(input) => together.push(delivery, input),
                 // Another release is at work beside this one, or after it; unless nobody can ever judge this.
-                Err(Unreadable::Newer) if Subject::payment(&delivery.subject).is_ok() => newer.push((delivery, "a newer release")),
+                Err(Unreadable::Newer) if Subject::payment(&delivery.subject).is_ok() => {
+                    newer.push((delivery, "a newer release"))
+                }
                 Err(unreadable) => self.bury(delivery, unreadable.to_string()).await?,
             }
         }
@@ -208,14 +228,19 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     }
 
     /// The stage's verdicts, waiting out every outage; or why it has none.
-    async fn advance(&mut self, batch: &Batch<S, T::Receipt>) -> Result<Result<Vec<Verdict<S::Out>>, String>, Abandoned> {
+    async fn advance(
+        &mut self,
+        batch: &Batch<S, T::Receipt>,
+    ) -> Result<Result<Vec<Verdict<S::Out>>, String>, Abandoned> {
         let inputs = &batch.inputs;
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             let judged = AssertUnwindSafe(self.stage.advance(inputs, self.clock.now())).catch_unwind();
             match self.keeping(judged).await {
                 Ok(Ok(verdicts)) if verdicts.len() == inputs.len() => return Ok(Ok(verdicts)),
-                Ok(Ok(verdicts)) => return Ok(Err(format!("{} verdicts on {} messages", verdicts.len(), inputs.len()))),
+                Ok(Ok(verdicts)) => {
+                    return Ok(Err(format!("{} verdicts on {} messages", verdicts.len(), inputs.len())));
+                }
                 Ok(Err(Fault::Unexpected(reason))) => return Ok(Err(reason)),
                 Err(_) => return Ok(Err("the stage panicked".to_owned())),
                 Ok(Err(Fault::Outage(reason))) => self.outage(&mut pause, &reason).await?,

@@ -1,7 +1,7 @@
 //! Everything between a stage and the machine: the harness, the broker, HTTP, telemetry and the drain.
 //!
-//! Architecture invariants: the harness exists once and knows no stage; only `broker` names async-nats; only `telemetry`
-//! names a metric. Nothing here knows SQL.
+//! Architecture invariants: the harness exists once and knows no stage; only `broker` names async-nats; only
+//! `telemetry` names a metric. Nothing here knows SQL.
 
 pub mod broker;
 pub mod clock;

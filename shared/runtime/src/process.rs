@@ -29,8 +29,8 @@ where
     }
 }
 
-/// An error with the causes behind it, for a log line or a dead letter. Some errors say their cause themselves: it is not
-/// said again.
+/// An error with the causes behind it, for a log line or a dead letter. Some errors say their cause
+/// themselves: it is not said again.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn each_cause_is_said_once() {
-        let (plain, telling) = (|cause| Nested::Plain(Box::new(cause)), |cause| Nested::Telling(Box::new(cause)));
+        let (plain, telling) =
+            (|cause| Nested::Plain(Box::new(cause)), |cause| Nested::Telling(Box::new(cause)));
         let rows = [
             (Nested::Last, "refused"),
             (plain(Nested::Last), "away: refused"),

@@ -1,7 +1,8 @@
 //! What a stage is: a judgement on a batch, and nothing else.
 //!
-//! A stage never acknowledges, publishes, retries, counts or asks the clock; all of that is the harness'. It must give the
-//! same answer to the same message again as far as money is concerned, because deliveries repeat.
+//! A stage never acknowledges, publishes, retries, counts or asks the clock; all of that is the harness'. It
+//! must give the same answer to the same message again as far as money is concerned, because deliveries
+//! repeat.
 
 use domain::{PaymentRecord, StageName, Timestamp};
 use std::future::Future;
@@ -30,7 +31,8 @@ pub enum Verdict<Out> {
     Reject(Box<PaymentRejected>),
     /// It is in the ledger, and its row says what is told of it: see [`wire::HopMessage::of_record`].
     Retell(Box<PaymentRecord>),
-    /// This one must wait for something that the others need not wait for: ask again in a while. Says for what.
+    /// This one must wait for something that the others need not wait for: ask again in a while. Says for
+    /// what.
     Later(&'static str),
     /// The ledger does not know a payment that it must have known: it was set back. Accept the payment again.
     PutBack(Box<PutBack>),
@@ -68,7 +70,11 @@ pub trait Stage: Send + Sync + 'static {
     type Out: Message;
 
     /// Judges a batch, at the time `now`: one verdict per input, in order.
-    fn advance(&self, batch: &[Input<Self::In>], now: Timestamp) -> impl Future<Output = Result<Vec<Verdict<Self::Out>>, Fault>> + Send;
+    fn advance(
+        &self,
+        batch: &[Input<Self::In>],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Verdict<Self::Out>>, Fault>> + Send;
 
     /// The stream that it consumes in a shard.
     fn input(shard: u16) -> Stream {

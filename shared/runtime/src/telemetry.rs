@@ -1,7 +1,8 @@
-//! Logs and metrics: the only place that names a metric. Names and labels are the contract of dashboards and alerts.
+//! Logs and metrics: the only place that names a metric. Names and labels are the contract of dashboards and
+//! alerts.
 //!
-//! The OpenTelemetry exporter appends `_total` to counters and the unit to the rest: `stage_duration` in `s` is
-//! `stage_duration_seconds`.
+//! The OpenTelemetry exporter appends `_total` to counters and the unit to the rest: `stage_duration` in `s`
+//! is `stage_duration_seconds`.
 
 use crate::config::{LogConfig, LogFormat};
 use domain::{Refusal, StageName};
@@ -15,7 +16,8 @@ use tracing_subscriber::EnvFilter;
 use wire::{HopMessage, Role};
 
 /// Bounds of durations, in seconds: from half a millisecond to ten seconds.
-const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Bounds of batch sizes, in messages, up to the largest batch.
 const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0];
@@ -31,11 +33,13 @@ pub enum TelemetryError {
     Filter(String),
 }
 
-/// Starts logging to standard output. A line that cannot be written is lost and nothing more: complaining about it on standard
-/// error, whose reader may have gone too, would panic in whoever logs.
+/// Starts logging to standard output. A line that cannot be written is lost and nothing more: complaining
+/// about it on standard error, whose reader may have gone too, would panic in whoever logs.
 pub fn start_logs(config: &LogConfig) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|error| TelemetryError::Filter(error.to_string()))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
+    let filter =
+        EnvFilter::try_new(&config.filter).map_err(|error| TelemetryError::Filter(error.to_string()))?;
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
     // A second start in one process (tests) keeps the first.
     let _ = match config.format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
@@ -72,32 +76,56 @@ impl Metrics {
     /// Registers every metric.
     pub fn new() -> Result<Metrics, TelemetryError> {
         let registry = Registry::new();
-        let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .build();
         let exporter = exporter.map_err(|error| TelemetryError::Metrics(error.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
         let meter = provider.meter("kilat");
         let seconds = |name: &'static str, what: &'static str| histogram(&meter, name, what);
         let inner = Instruments {
-            requests: meter.u64_counter("payment_requests").with_description("HTTP requests by service and status").build(),
+            requests: meter
+                .u64_counter("payment_requests")
+                .with_description("HTTP requests by service and status")
+                .build(),
             request_duration: seconds("payment_request_duration", "Time from a request's head to its answer"),
             batch_size: meter
                 .u64_histogram("stage_batch_size")
                 .with_description("Messages a stage took at once")
                 .with_boundaries(SIZES.to_vec())
                 .build(),
-            stage_duration: seconds("stage_duration", "Time of a batch from its decoding to its acknowledgement"),
+            stage_duration: seconds(
+                "stage_duration",
+                "Time of a batch from its decoding to its acknowledgement",
+            ),
             end_to_end: seconds("payment_end_to_end", "Time from acceptance to the end of a payment"),
-            rejected: meter.u64_counter("payments_rejected").with_description("Refusals by stage and code").build(),
+            rejected: meter
+                .u64_counter("payments_rejected")
+                .with_description("Refusals by stage and code")
+                .build(),
             dead: meter.u64_counter("payments_dead").with_description("Buried messages by stage").build(),
-            redeliveries: meter.u64_counter("stage_redeliveries").with_description("Deliveries that were not the first").build(),
-            halted: meter.u64_gauge("stage_halted").with_description("Whether a stage has too much to bury, and buries nothing").build(),
-            lag: meter.u64_gauge("stage_lag_messages").with_description("Messages that wait for a stage").build(),
+            redeliveries: meter
+                .u64_counter("stage_redeliveries")
+                .with_description("Deliveries that were not the first")
+                .build(),
+            halted: meter
+                .u64_gauge("stage_halted")
+                .with_description("Whether a stage has too much to bury, and buries nothing")
+                .build(),
+            lag: meter
+                .u64_gauge("stage_lag_messages")
+                .with_description("Messages that wait for a stage")
+                .build(),
             oldest_open_hold: meter
                 .f64_gauge("ledger_oldest_open_hold")
                 .with_unit("s")
                 .with_description("Age of the oldest open hold")
                 .build(),
-            redriven: meter.u64_counter("payments_redriven").with_description("Payments that the janitor published again").build(),
+            redriven: meter
+                .u64_counter("payments_redriven")
+                .with_description("Payments that the janitor published again")
+                .build(),
             registry,
             _provider: provider,
         };
@@ -107,7 +135,9 @@ impl Metrics {
     /// The metrics in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, TelemetryError> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.inner.registry.gather(), &mut text).map_err(|error| TelemetryError::Metrics(error.to_string()))?;
+        TextEncoder::new()
+            .encode(&self.inner.registry.gather(), &mut text)
+            .map_err(|error| TelemetryError::Metrics(error.to_string()))?;
         Ok(text)
     }
 
@@ -169,9 +199,15 @@ impl StageMetrics {
     pub fn told(&self, message: &HopMessage) {
         let refusal = match message {
             HopMessage::Rejected(rejected) => Some(rejected.rejection.reason),
-            // The one refusal that settle makes itself: what it tells again of other stages was counted there.
-            HopMessage::Finished(finished) => finished.reason.filter(|reason| *reason == Refusal::DestinationLimit),
-            HopMessage::Accepted(_) | HopMessage::Screened(_) | HopMessage::Quoted(_) | HopMessage::Reserved(_) => None,
+            // The one refusal that settle makes itself: what it tells again of other stages was counted
+            // there.
+            HopMessage::Finished(finished) => {
+                finished.reason.filter(|reason| *reason == Refusal::DestinationLimit)
+            }
+            HopMessage::Accepted(_)
+            | HopMessage::Screened(_)
+            | HopMessage::Quoted(_)
+            | HopMessage::Reserved(_) => None,
         };
         if let Some(refusal) = refusal {
             self.metrics.inner.rejected.add(1, &[self.label(), KeyValue::new("code", refusal.code())]);
@@ -179,7 +215,10 @@ impl StageMetrics {
         if let HopMessage::Finished(finished) = message {
             let micros = (finished.finished_at.micros() - finished.accepted_at.micros()).max(0);
             let took = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-            self.metrics.inner.end_to_end.record(took.as_secs_f64(), &[KeyValue::new("status", finished.status.as_str())]);
+            self.metrics
+                .inner
+                .end_to_end
+                .record(took.as_secs_f64(), &[KeyValue::new("status", finished.status.as_str())]);
         }
     }
 
@@ -195,7 +234,10 @@ impl StageMetrics {
 
     /// So many messages wait.
     pub fn lag(&self, messages: u64) {
-        self.metrics.inner.lag.record(messages, &[self.label(), KeyValue::new("shard", i64::from(self.shard))]);
+        self.metrics
+            .inner
+            .lag
+            .record(messages, &[self.label(), KeyValue::new("shard", i64::from(self.shard))]);
     }
 }
 

@@ -35,11 +35,15 @@ pub trait Transport: Send + Sync + 'static {
     /// The name of the input stream, for dead letters.
     fn stream(&self) -> String;
 
-    /// Waits for a delivery and takes what else is ready, up to `max`. An error means that nothing more will come until
-    /// [`Transport::reopen`] succeeds.
-    fn take(&mut self, max: usize) -> impl Future<Output = Result<Vec<Delivery<Self::Receipt>>, BrokerError>> + Send;
+    /// Waits for a delivery and takes what else is ready, up to `max`. An error means that nothing more will
+    /// come until [`Transport::reopen`] succeeds.
+    fn take(
+        &mut self,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<Delivery<Self::Receipt>>, BrokerError>> + Send;
 
-    /// Lets go of deliveries that were fetched ahead, so that they do not count up while nothing is processed.
+    /// Lets go of deliveries that were fetched ahead, so that they do not count up while nothing is
+    /// processed.
     fn close(&mut self);
 
     /// Declares what is missing and starts to take deliveries again.
@@ -55,10 +59,14 @@ pub trait Transport: Send + Sync + 'static {
     fn make_room(&self, stream: Stream) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
     /// Has each delivery come again after its time.
-    fn postpone(&self, receipts: &[(Self::Receipt, Duration)]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    fn postpone(
+        &self,
+        receipts: &[(Self::Receipt, Duration)],
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
     /// Acknowledges deliveries for good.
-    fn acknowledge(&self, receipts: &[Self::Receipt]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    fn acknowledge(&self, receipts: &[Self::Receipt])
+    -> impl Future<Output = Result<(), BrokerError>> + Send;
 
     /// Says that deliveries are still being worked on.
     fn keep(&self, receipts: &[Self::Receipt]) -> impl Future<Output = Result<(), BrokerError>> + Send;

@@ -49,7 +49,8 @@ pub(crate) fn decode_currency(row: &PgRow) -> Result<Currency, StoreError> {
     Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))
 }
 
-/// The status of a row of `accounts`. One that this build does not know may forbid anything, so it is not taken for another.
+/// The status of a row of `accounts`. One that this build does not know may forbid anything, so it is not
+/// taken for another.
 pub(crate) fn decode_status(row: &PgRow) -> Result<AccountStatus, StoreError> {
     match row.try_get("status")? {
         "ACTIVE" => Ok(AccountStatus::Active),
@@ -112,8 +113,12 @@ impl Store {
     }
 
     /// The currencies of those accounts that exist. One round trip.
-    pub async fn account_currencies(&self, keys: &BTreeSet<AccountKey>) -> Result<HashMap<AccountKey, Currency>, StoreError> {
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+    pub async fn account_currencies(
+        &self,
+        keys: &BTreeSet<AccountKey>,
+    ) -> Result<HashMap<AccountKey, Currency>, StoreError> {
+        let (tenants, ids): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
         let rows = self
             .within(
                 sqlx::query(
@@ -131,7 +136,8 @@ impl Store {
         let mut found = HashMap::with_capacity(rows.len());
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
-            let key = place.checked_sub(1).and_then(|place| keys.get(place)).ok_or_else(|| corrupt("place"))?;
+            let key =
+                place.checked_sub(1).and_then(|place| keys.get(place)).ok_or_else(|| corrupt("place"))?;
             found.insert((*key).clone(), decode_currency(&row)?);
         }
         Ok(found)

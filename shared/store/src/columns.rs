@@ -1,5 +1,5 @@
-//! Rows that a statement writes, as columns of one vector each. A table of columns is written down once: its names, casts,
-//! placeholders and binds follow from it, so that none can disagree with another.
+//! Rows that a statement writes, as columns of one vector each. A table of columns is written down once: its
+//! names, casts, placeholders and binds follow from it, so that none can disagree with another.
 
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
@@ -48,11 +48,13 @@ impl Columns {
 
 /// How many parameters this part of a statement goes up to.
 pub(crate) fn last_parameter(sql: &str) -> usize {
-    let numbers = sql.split('$').skip(1).filter_map(|after| after.split(|next: char| !next.is_ascii_digit()).next());
+    let numbers =
+        sql.split('$').skip(1).filter_map(|after| after.split(|next: char| !next.is_ascii_digit()).next());
     numbers.filter_map(|number| number.parse().ok()).max().unwrap_or(0)
 }
 
-/// A table of columns: of each its name, the type of a value here and in the database, and where the value comes from.
+/// A table of columns: of each its name, the type of a value here and in the database, and where the value
+/// comes from.
 macro_rules! columns {
     (
         $(#[$doc:meta])*
@@ -117,14 +119,19 @@ mod tests {
             assert_eq!(part, expected);
         }
         let lines = Lines::of([("a b", 1), ("c", 2)].into_iter());
-        assert_eq!((&lines.id, &lines.parts, &lines.amount), (&vec!["a b", "c"], &vec!["a,b".to_owned(), "c".to_owned()], &vec![1, 2]));
+        assert_eq!(
+            (&lines.id, &lines.parts, &lines.amount),
+            (&vec!["a b", "c"], &vec!["a,b".to_owned(), "c".to_owned()], &vec![1, 2])
+        );
         let bound = lines.bind(sqlx::query("")).take_arguments().unwrap().unwrap();
         assert_eq!(bound.len(), last_parameter(&table.rows(1)));
     }
 
     #[test]
     fn parameters_are_counted_by_their_numbers() {
-        for (sql, last) in [("SELECT 1", 0), ("SELECT $2, $1", 2), ("$9::text[], $10::text[]) AS n(id)", 10), ("'$', $3", 3)] {
+        for (sql, last) in
+            [("SELECT 1", 0), ("SELECT $2, $1", 2), ("$9::text[], $10::text[]) AS n(id)", 10), ("'$', $3", 3)]
+        {
             assert_eq!(last_parameter(sql), last, "{sql}");
         }
     }

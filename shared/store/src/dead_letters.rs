@@ -46,11 +46,17 @@ impl OpenDeadLetter {
             return Ok(None);
         };
         let at = Timestamp::from(row.try_get::<OffsetDateTime, _>("dead_at")?);
-        Ok(Some(OpenDeadLetter { stage, reason: row.try_get("dead_reason")?, payload: row.try_get("dead_payload")?, at }))
+        Ok(Some(OpenDeadLetter {
+            stage,
+            reason: row.try_get("dead_reason")?,
+            payload: row.try_get("dead_payload")?,
+            at,
+        }))
     }
 }
 
-/// Open dead letters that a process keeps in mind at most. More of them is an outage of its own, seen on the metrics.
+/// Open dead letters that a process keeps in mind at most. More of them is an outage of its own, seen on the
+/// metrics.
 const OPEN_MAX: i64 = 100_000;
 
 impl Store {
@@ -78,9 +84,11 @@ impl Store {
     pub async fn open_dead_letters(&self) -> Result<HashSet<(String, String)>, StoreError> {
         let rows = self
             .within(
-                sqlx::query("SELECT DISTINCT tenant, id FROM dead_letters WHERE resolved_at IS NULL LIMIT $1")
-                    .bind(OPEN_MAX)
-                    .fetch_all(&self.pool),
+                sqlx::query(
+                    "SELECT DISTINCT tenant, id FROM dead_letters WHERE resolved_at IS NULL LIMIT $1",
+                )
+                .bind(OPEN_MAX)
+                .fetch_all(&self.pool),
             )
             .await?;
         rows.iter().map(|row| Ok((row.try_get("tenant")?, row.try_get("id")?))).collect()

@@ -54,20 +54,33 @@ struct Input {
 }
 
 impl Store {
-    /// Posts a batch of deposits, each at most once, and answers each in order. Five round trips, one more when a currency
-    /// is seen for the first time.
-    pub async fn deposit(&self, deposits: Vec<Deposit>, now: Timestamp) -> Result<Vec<DepositOutcome>, StoreError> {
+    /// Posts a batch of deposits, each at most once, and answers each in order. Five round trips, one more
+    /// when a currency is seen for the first time.
+    pub async fn deposit(
+        &self,
+        deposits: Vec<Deposit>,
+        now: Timestamp,
+    ) -> Result<Vec<DepositOutcome>, StoreError> {
         let rows = |deposit: &Deposit| {
             let tenant = &deposit.account.tenant;
             let outside = self.current_row(tenant, SystemKind::External, deposit.amount.currency, SHARD);
-            let accounts = [customer_row(tenant, &deposit.account.id), (tenant.clone(), outside)].map(RowKey::Account);
-            [RowKey::Operation(OperationKind::Deposit, tenant.clone(), deposit.id.clone())].into_iter().chain(accounts).collect()
+            let accounts =
+                [customer_row(tenant, &deposit.account.id), (tenant.clone(), outside)].map(RowKey::Account);
+            [RowKey::Operation(OperationKind::Deposit, tenant.clone(), deposit.id.clone())]
+                .into_iter()
+                .chain(accounts)
+                .collect()
         };
         let judge = async |piece: Piece<Deposit>| {
-            let currencies = piece.iter().map(|deposit| (deposit.account.tenant.clone(), deposit.amount.currency)).collect();
+            let currencies = piece
+                .iter()
+                .map(|deposit| (deposit.account.tenant.clone(), deposit.amount.currency))
+                .collect();
             let attempt = |ours| {
                 let input = Input { piece: piece.clone(), ours, now };
-                self.transact(input, |transaction, input, locks| Box::pin(deposit_all(transaction, input, locks)))
+                self.transact(input, |transaction, input, locks| {
+                    Box::pin(deposit_all(transaction, input, locks))
+                })
             };
             self.with_system_accounts(currencies, SHARD, attempt).await
         };
@@ -80,7 +93,8 @@ async fn deposit_all(
     Input { piece, ours, now }: &Input,
     locks: &Locks,
 ) -> Result<Attempt<Judged<Vec<DepositOutcome>>>, Broken> {
-    let touched = piece.iter().flat_map(|deposit| [account_row(deposit), outside_row(deposit, ours)]).collect();
+    let touched =
+        piece.iter().flat_map(|deposit| [account_row(deposit), outside_row(deposit, ours)]).collect();
     let accounts = locks.accounts(transaction, &touched).await?;
     if let Some(obstacle) = ours.obstacle(&touched, &accounts) {
         return Ok(Attempt::Nothing(obstacle));
@@ -97,14 +111,20 @@ async fn deposit_all(
         let outcome = match (known.get(&key), accounts.found.get(&needed[0])) {
             (Some(before), _) => replay(before, deposit),
             _ if needed.iter().any(|row| accounts.locked.contains(row)) => DepositOutcome::Locked,
-            (None, found) if found.is_none_or(|state| state.currency != deposit.amount.currency) => DepositOutcome::NoAccount,
+            (None, found) if found.is_none_or(|state| state.currency != deposit.amount.currency) => {
+                DepositOutcome::NoAccount
+            }
             (None, _) => match books.entry(tenant.clone()).or_default().post(&postings(deposit, ours)) {
                 Err(PostingError::Overflow(full)) if full == account => DepositOutcome::TooLarge,
                 // The customer's account was found above, so it is one of ours: no refusal of this deposit.
                 Err(fault) => return Err(StoreError::Corrupt(fault.to_string()).into()),
                 Ok(entries) => {
                     let balance_after = entries.last().map_or(0, |line| line.balance_after);
-                    let recorded = Recorded { account_id: deposit.account.id.to_string(), amount: deposit.amount, balance_after };
+                    let recorded = Recorded {
+                        account_id: deposit.account.id.to_string(),
+                        amount: deposit.amount,
+                        balance_after,
+                    };
                     fresh.push(recorded.clone());
                     known.insert(key, recorded);
                     operations.push(Operation { tenant, id: deposit.id.to_string(), entries, hold: None });
@@ -119,7 +139,8 @@ async fn deposit_all(
         return Ok(Attempt::Nothing(outcomes));
     }
     let recorded = |query| operations::bind(query, &operations, &fresh);
-    let is_written = DEPOSIT.run(transaction, &operations, *now, recorded).await.map_err(Broken::at_insert)?;
+    let is_written =
+        DEPOSIT.run(transaction, &operations, *now, recorded).await.map_err(Broken::at_insert)?;
     Ok(if is_written { Attempt::Commit(outcomes) } else { Attempt::Again })
 }
 
@@ -130,7 +151,10 @@ fn account_row(deposit: &Deposit) -> AccountRow {
 /// The row of the other side.
 fn outside_row(deposit: &Deposit, ours: &Ours) -> AccountRow {
     let tenant = &deposit.account.tenant;
-    (tenant.clone(), LedgerAccount::from(ours.of(tenant).current(SystemKind::External, deposit.amount.currency)))
+    (
+        tenant.clone(),
+        LedgerAccount::from(ours.of(tenant).current(SystemKind::External, deposit.amount.currency)),
+    )
 }
 
 fn postings(deposit: &Deposit, ours: &Ours) -> Postings {

@@ -42,7 +42,10 @@ impl StoreError {
         match self {
             StoreError::Unavailable(_) | StoreError::Silent(_) | StoreError::Contention(_) => true,
             StoreError::Of { source, .. } => source.is_outage(),
-            StoreError::Unexpected(_) | StoreError::Corrupt(_) | StoreError::Migration(_) | StoreError::Panicked(_) => false,
+            StoreError::Unexpected(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Migration(_)
+            | StoreError::Panicked(_) => false,
         }
     }
 
@@ -61,7 +64,8 @@ impl StoreError {
     }
 }
 
-/// The database's name and address; never its password, not even where one that was not escaped was taken for a name.
+/// The database's name and address; never its password, not even where one that was not escaped was taken for
+/// a name.
 fn place(options: &PgConnectOptions) -> String {
     let name = options.get_database().unwrap_or(options.get_username());
     let name = if name.contains('@') { "***" } else { name };
@@ -88,15 +92,24 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
 }
 
 fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
-    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| codes.contains(&code.as_ref()))
+    error
+        .as_database_error()
+        .and_then(|database| database.code())
+        .is_some_and(|code| codes.contains(&code.as_ref()))
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
         let about_the_data = match &error {
-            // 22: data exception, 23: constraint violation. Every other class speaks of the server, its schema or our rights.
-            sqlx::Error::Database(database) => database.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23")),
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) | sqlx::Error::ColumnNotFound(_) => true,
+            // 22: data exception, 23: constraint violation. Every other class speaks of the server, its
+            // schema or our rights.
+            sqlx::Error::Database(database) => {
+                database.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::ColumnNotFound(_) => true,
             _ => false,
         };
         if about_the_data { StoreError::Unexpected(error) } else { StoreError::Unavailable(error) }

@@ -39,15 +39,24 @@ impl Answer {
 }
 
 /// Inserts the rows and raises the holds.
-static RESERVE: LazyLock<LedgerWrite> = LazyLock::new(|| LedgerWrite::new(OperationKind::Payment, &record::insertion()));
+static RESERVE: LazyLock<LedgerWrite> =
+    LazyLock::new(|| LedgerWrite::new(OperationKind::Payment, &record::insertion()));
 
 impl Store {
-    /// Judges each request once, in order, and answers with each payment's row as it stands. `now` is when the holds are
-    /// made. Five round trips.
-    pub async fn reserve(&self, requests: Vec<HoldRequest>, now: Timestamp) -> Result<Vec<Answer>, StoreError> {
-        let rows = |request: &HoldRequest| vec![RowKey::Payment(request.facts.payment.key()), RowKey::Account(source_row(request))];
+    /// Judges each request once, in order, and answers with each payment's row as it stands. `now` is when
+    /// the holds are made. Five round trips.
+    pub async fn reserve(
+        &self,
+        requests: Vec<HoldRequest>,
+        now: Timestamp,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let rows = |request: &HoldRequest| {
+            vec![RowKey::Payment(request.facts.payment.key()), RowKey::Account(source_row(request))]
+        };
         let judge = |piece: Piece<HoldRequest>| {
-            self.transact(piece, move |transaction, piece, locks| Box::pin(reserve(transaction, piece, now, locks)))
+            self.transact(piece, move |transaction, piece, locks| {
+                Box::pin(reserve(transaction, piece, now, locks))
+            })
         };
         self.judge_all(requests, rows, || Answer::Locked, judge).await
     }
@@ -64,7 +73,8 @@ async fn reserve(
     locks: &Locks,
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
     let mut sources = locks.accounts(transaction, &requests.iter().map(source_row).collect()).await?;
-    let mut known = read_records(transaction, requests.iter().map(|request| request.facts.payment.key())).await?;
+    let mut known =
+        read_records(transaction, requests.iter().map(|request| request.facts.payment.key())).await?;
     let mut fresh = Vec::new();
     for request in requests {
         let (key, source) = (request.facts.payment.key(), source_row(request));
@@ -75,16 +85,21 @@ async fn reserve(
         fresh.push(record.clone());
         known.insert(key, record);
     }
-    let answers = requests.iter().map(|request| Answer::of(known.get(&request.facts.payment.key()))).collect();
+    let answers =
+        requests.iter().map(|request| Answer::of(known.get(&request.facts.payment.key()))).collect();
     if fresh.is_empty() {
         return Ok(Attempt::Nothing(answers));
     }
     let operations: Vec<Operation> = fresh.iter().map(operation).collect();
-    let is_written = RESERVE.run(transaction, &operations, now, |query| record::bind(query, &fresh)).await.map_err(Broken::at_insert)?;
+    let is_written = RESERVE
+        .run(transaction, &operations, now, |query| record::bind(query, &fresh))
+        .await
+        .map_err(Broken::at_insert)?;
     Ok(if is_written { Attempt::Commit(answers) } else { Attempt::Again })
 }
 
-/// The rows that are already there. A statement of its own after the locks, so that it sees all that they waited for.
+/// The rows that are already there. A statement of its own after the locks, so that it sees all that they
+/// waited for.
 pub(crate) async fn read_records(
     transaction: &mut Transaction<'static, Postgres>,
     keys: impl Iterator<Item = PaymentKey>,
@@ -94,7 +109,8 @@ pub(crate) async fn read_records(
 
 /// One payment against the running state of its source account.
 fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestamp) -> PaymentRecord {
-    let held = source.ok_or(Refusal::AccountNotFound).and_then(|account| account.hold(request.facts.payment.amount));
+    let held =
+        source.ok_or(Refusal::AccountNotFound).and_then(|account| account.hold(request.facts.payment.amount));
     let (screening, quote) = (request.screening.clone(), request.quote.clone());
     let state = match held {
         Ok(()) => RecordState::Reserved(Reserved { screening, quote, at: now }),

@@ -1,9 +1,9 @@
-//! The ledger as its users see it: what stages write, what the border and the janitor read. Each part of the services asks
-//! for its trait, so that it can work on a ledger in memory as well.
+//! The ledger as its users see it: what stages write, what the border and the janitor read. Each part of the
+//! services asks for its trait, so that it can work on a ledger in memory as well.
 
 use crate::{
-    Account, Answer, DeadLetter, HoldPage, HoldRequest, Known, OpenHold, RecentPayment, SettleRequest, Settlement, StatusRow, Store,
-    StoreError, Trace,
+    Account, Answer, DeadLetter, HoldPage, HoldRequest, Known, OpenHold, RecentPayment, SettleRequest,
+    Settlement, StatusRow, Store, StoreError, Trace,
 };
 use domain::{AccountKey, Currency, PaymentKey, PaymentRecord, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};

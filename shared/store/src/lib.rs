@@ -11,16 +11,17 @@
 //! | 4 | one statement of common table expressions writes, `RETURNING` what it wrote | fewer rows than expected: roll back, judge again |
 //! | 5 | `COMMIT` | |
 //!
-//! Lock order: `reserve` and deposits lock accounts by id, then insert by id. `settle` locks payments by id, then accounts
-//! by id; `locks` is the one place that takes them. Transactions run in tasks of their own that are never cancelled: sqlx
-//! 0.9's `begin` is not cancel-safe, and its `commit` does not look at the server's answer, so each ends on the proof that
-//! `RETURNING` gave.
+//! Lock order: `reserve` and deposits lock accounts by id, then insert by id. `settle` locks payments by id,
+//! then accounts by id; `locks` is the one place that takes them. Transactions run in tasks of their own that
+//! are never cancelled: sqlx 0.9's `begin` is not cancel-safe, and its `commit` does not look at the server's
+//! answer, so each ends on the proof that `RETURNING` gave.
 //!
-//! A locked row is not an outage: what waits longer than `lock_timeout` is judged again without the rows that are locked,
-//! and only the payments that need one of them are answered as locked. Where an `INSERT` waits, the batch is halved down to
-//! the payment that another transaction is inserting. Whoever needs such a row is answered without being asked about for a
-//! while, and nobody waits right after a wait in vain: locked rows cost the others one `lock_timeout` a second, and a key
-//! whose `INSERT` waits some ten of them, every ten seconds.
+//! A locked row is not an outage: what waits longer than `lock_timeout` is judged again without the rows that
+//! are locked, and only the payments that need one of them are answered as locked. Where an `INSERT` waits,
+//! the batch is halved down to the payment that another transaction is inserting. Whoever needs such a row is
+//! answered without being asked about for a while, and nobody waits right after a wait in vain: locked rows
+//! cost the others one `lock_timeout` a second, and a key whose `INSERT` waits some ten of them, every ten
+//! seconds.
 //!
 //! A new operation of the ledger (a refund, or a hold by hand and its void) touches, in this order:
 //!
@@ -34,10 +35,11 @@
 //! | `loadtest/sql/invariants.sql` | what always holds of it; what it holds back counts in the sum of holds |
 //! | `tests/ledger/` | its answers in order, the model, and its count of round trips |
 //!
-//! Nothing but `posting` writes balances, holds or entries. It numbers the parameters and proves that all was written.
+//! Nothing but `posting` writes balances, holds or entries. It numbers the parameters and proves that all was
+//! written.
 //!
-//! Our own accounts continue in a further row before a balance could leave the 64-bit range; a customer's balance that
-//! would leave it refuses the payment or the deposit.
+//! Our own accounts continue in a further row before a balance could leave the 64-bit range; a customer's
+//! balance that would leave it refuses the payment or the deposit.
 
 mod accounts;
 mod audit;

@@ -1,5 +1,6 @@
-//! Rows that were found locked a moment ago. Whoever needs one of them is answered at once instead of waiting again, and right
-//! after a wait in vain nobody waits: rows that stay locked cost the others one `lock_timeout` a second. Pure: time is an argument.
+//! Rows that were found locked a moment ago. Whoever needs one of them is answered at once instead of waiting
+//! again, and right after a wait in vain nobody waits: rows that stay locked cost the others one
+//! `lock_timeout` a second. Pure: time is an argument.
 
 use crate::locks::AccountRow;
 use crate::posting::OperationKind;
@@ -7,12 +8,14 @@ use domain::{OperationId, PaymentKey, Tenant};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long a row is taken to be locked still when it was found locked for the first time, and at most. A row that somebody
-/// holds for long costs the others one wait a second; one that a slow commit of our own held is asked about again soon.
+/// How long a row is taken to be locked still when it was found locked for the first time, and at most. A row
+/// that somebody holds for long costs the others one wait a second; one that a slow commit of our own held is
+/// asked about again soon.
 const REMEMBERED_FIRST: Duration = Duration::from_millis(200);
 const REMEMBERED_MAX: Duration = Duration::from_secs(1);
 
-/// How long a key is taken to be locked still that another transaction inserts. To find it among a batch costs many waits.
+/// How long a key is taken to be locked still that another transaction inserts. To find it among a batch
+/// costs many waits.
 const KEY_REMEMBERED: Duration = Duration::from_secs(10);
 
 /// A row that is found locked again within this time has been locked all the while.
@@ -48,7 +51,8 @@ impl LockedRows {
         self.waited_in_vain_at = Some(now);
     }
 
-    /// Whether a wait was in vain so lately that the next would be, too: then locked rows are skipped at once.
+    /// Whether a wait was in vain so lately that the next would be, too: then locked rows are skipped at
+    /// once.
     pub(crate) fn is_waiting_pointless(&self, now: Instant) -> bool {
         self.waited_in_vain_at.is_some_and(|at| now < at + NO_WAITING)
     }
@@ -97,7 +101,10 @@ mod tests {
     use domain::PaymentId;
 
     fn row(id: usize) -> RowKey {
-        RowKey::Payment(PaymentKey { tenant: Tenant::default(), id: PaymentId::parse(format!("P{id}")).unwrap() })
+        RowKey::Payment(PaymentKey {
+            tenant: Tenant::default(),
+            id: PaymentId::parse(format!("P{id}")).unwrap(),
+        })
     }
 
     #[test]
@@ -107,7 +114,9 @@ mod tests {
         let mut rows = LockedRows::default();
         assert!(rows.is_empty(at(0)));
         // When the row is found locked, and until when it is taken to be.
-        for (found, until) in [(0, 200), (400, 800), (1_000, 1_800), (2_000, 3_000), (4_000, 5_000), (7_001, 7_201)] {
+        for (found, until) in
+            [(0, 200), (400, 800), (1_000, 1_800), (2_000, 3_000), (4_000, 5_000), (7_001, 7_201)]
+        {
             rows.remember([row(1)], at(found));
             assert!(rows.has_any(&[row(2), row(1)], at(until - 1)), "found at {found} ms");
             assert!(!rows.has_any(&[row(2), row(1)], at(until)), "found at {found} ms");
@@ -124,7 +133,10 @@ mod tests {
         let mut rows = LockedRows::default();
         assert!(!rows.is_waiting_pointless(start));
         rows.waited_in_vain(start);
-        assert!(rows.is_waiting_pointless(start + NO_WAITING / 2) && !rows.is_waiting_pointless(start + NO_WAITING));
+        assert!(
+            rows.is_waiting_pointless(start + NO_WAITING / 2)
+                && !rows.is_waiting_pointless(start + NO_WAITING)
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Every lock that a batch takes, in the one order: payments by id, then accounts by id.
 //!
-//! A locked row is not an outage. A lock is waited for `lock_timeout` (a setting of the session). Only when that has passed
-//! the batch is judged again with `SKIP LOCKED`: rows that are skipped are told apart from rows that are not there by one
-//! more look without a lock, and only the payments that need a skipped row have to wait.
+//! A locked row is not an outage. A lock is waited for `lock_timeout` (a setting of the session). Only when
+//! that has passed the batch is judged again with `SKIP LOCKED`: rows that are skipped are told apart from
+//! rows that are not there by one more look without a lock, and only the payments that need a skipped row
+//! have to wait.
 
 use crate::locked_rows::{LockedRows, RowKey};
 use crate::transaction::Broken;
@@ -62,7 +63,12 @@ pub(crate) struct AccountState {
 impl AccountState {
     /// Holds `amount` if the account can afford it.
     pub(crate) fn hold(&mut self, amount: Money) -> Result<(), Refusal> {
-        let mut account = SourceAccount { currency: self.currency, status: self.status, balance: self.balance, held: self.held };
+        let mut account = SourceAccount {
+            currency: self.currency,
+            status: self.status,
+            balance: self.balance,
+            held: self.held,
+        };
         account.hold(amount)?;
         self.held = account.held;
         Ok(())
@@ -70,7 +76,8 @@ impl AccountState {
 }
 
 /// Locks payments.
-static LOCK_PAYMENTS: LazyLock<String> = LazyLock::new(|| format!("{} ORDER BY p.tenant, p.id FOR NO KEY UPDATE OF p", *record::BY_KEY));
+static LOCK_PAYMENTS: LazyLock<String> =
+    LazyLock::new(|| format!("{} ORDER BY p.tenant, p.id FOR NO KEY UPDATE OF p", *record::BY_KEY));
 
 /// Locks those payments that nobody else has locked.
 static LOCK_FREE_PAYMENTS: LazyLock<String> = LazyLock::new(|| format!("{} SKIP LOCKED", *LOCK_PAYMENTS));
@@ -115,8 +122,14 @@ impl Locks {
             Waiting::UntilTimeout => LOCK_PAYMENTS.as_str(),
             Waiting::Skipping => LOCK_FREE_PAYMENTS.as_str(),
         };
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await.map_err(Broken::at_lock)?;
+        let (tenants, ids): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+        let rows = sqlx::query(statement)
+            .bind(tenants)
+            .bind(ids)
+            .fetch_all(&mut **transaction)
+            .await
+            .map_err(Broken::at_lock)?;
         let found = record::decode_all(&rows)?;
         let columns = |key: &PaymentKey| (key.tenant.to_string(), key.id.to_string());
         let locked = self.skipped(transaction, find_unlocked!("payments"), keys, &found, columns).await?;
@@ -134,8 +147,14 @@ impl Locks {
             Waiting::UntilTimeout => lock_accounts!(""),
             Waiting::Skipping => lock_accounts!(" SKIP LOCKED"),
         };
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|(tenant, account)| (tenant.as_str(), account.as_str())).unzip();
-        let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await.map_err(Broken::at_lock)?;
+        let (tenants, ids): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|(tenant, account)| (tenant.as_str(), account.as_str())).unzip();
+        let rows = sqlx::query(statement)
+            .bind(tenants)
+            .bind(ids)
+            .fetch_all(&mut **transaction)
+            .await
+            .map_err(Broken::at_lock)?;
         let by_place: Vec<&AccountRow> = keys.iter().collect();
         let mut found = HashMap::with_capacity(rows.len());
         for row in &rows {
@@ -154,7 +173,8 @@ impl Locks {
         Ok(Rows { found, locked })
     }
 
-    /// Of the keys that were not found those that are there. A statement of its own: it sees what was committed meanwhile.
+    /// Of the keys that were not found those that are there. A statement of its own: it sees what was
+    /// committed meanwhile.
     async fn skipped<K: Ord + Hash + Clone, R>(
         &self,
         transaction: &mut Transaction<'static, Postgres>,
@@ -174,7 +194,10 @@ impl Locks {
 
     fn remember(&self, rows: impl ExactSizeIterator<Item = RowKey>) {
         if let Some(memory) = self.memory.as_ref().filter(|_| rows.len() > 0) {
-            tracing::warn!(rows = rows.len(), "locked by another transaction for too long: who needs these rows waits, the others do not");
+            tracing::warn!(
+                rows = rows.len(),
+                "locked by another transaction for too long: who needs these rows waits, the others do not"
+            );
             memory.lock().unwrap_or_else(PoisonError::into_inner).remember(rows, Instant::now());
         }
     }
@@ -183,5 +206,9 @@ impl Locks {
 /// The key that a row answers, by its place among those asked for.
 fn at_place<'k, K>(row: &sqlx::postgres::PgRow, keys: &[&'k K]) -> Result<&'k K, StoreError> {
     let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
-    place.checked_sub(1).and_then(|place| keys.get(place)).copied().ok_or_else(|| StoreError::Corrupt("place".to_owned()))
+    place
+        .checked_sub(1)
+        .and_then(|place| keys.get(place))
+        .copied()
+        .ok_or_else(|| StoreError::Corrupt("place".to_owned()))
 }

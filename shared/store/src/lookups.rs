@@ -39,7 +39,8 @@ static STATUS: LazyLock<String> = LazyLock::new(|| {
 impl Store {
     /// Which of these payments the ledger knows. One round trip.
     pub async fn known(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, Known>, StoreError> {
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+        let (tenants, ids): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
         let rows = self
             .within(
                 sqlx::query(
@@ -59,10 +60,14 @@ impl Store {
         let mut known = HashMap::with_capacity(rows.len());
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
-            let key = place.checked_sub(1).and_then(|place| keys.get(place)).ok_or_else(|| StoreError::Corrupt("place".into()))?;
+            let key = place
+                .checked_sub(1)
+                .and_then(|place| keys.get(place))
+                .ok_or_else(|| StoreError::Corrupt("place".into()))?;
             let found = match row.try_get::<Option<&[u8]>, _>("fingerprint")? {
                 Some(bytes) => {
-                    let bytes = <[u8; 32]>::try_from(bytes).map_err(|_| StoreError::Corrupt("payments.fingerprint".into()))?;
+                    let bytes = <[u8; 32]>::try_from(bytes)
+                        .map_err(|_| StoreError::Corrupt("payments.fingerprint".into()))?;
                     Known::Recorded(Fingerprint(bytes))
                 }
                 None => Known::Dead(row.try_get("payload")?),
@@ -81,7 +86,10 @@ impl Store {
     }
 
     /// The rows of these payments, those that exist. One round trip.
-    pub async fn records(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
+    pub async fn records(
+        &self,
+        keys: &[PaymentKey],
+    ) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
         record::decode_all(&self.within(record::read(&self.pool, keys)).await?)
     }
 }

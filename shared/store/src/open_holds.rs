@@ -1,9 +1,10 @@
 //! Holds that do not end in time: found once, remembered until they end.
 //!
-//! Two scans read the rows of `payments` in the order in which they were recorded, each row once. The young scan meets them
-//! as soon as they are old enough to be late. Rows are recorded before they are committed, so it can miss some; the late scan
-//! follows it by [`COMMIT_DELAY`] and misses none. What the late scan still finds open it writes to `open_holds` in the same
-//! statement that moves the watermark, so the watermark moves on whatever becomes of a hold.
+//! Two scans read the rows of `payments` in the order in which they were recorded, each row once. The young
+//! scan meets them as soon as they are old enough to be late. Rows are recorded before they are committed, so
+//! it can miss some; the late scan follows it by [`COMMIT_DELAY`] and misses none. What the late scan still
+//! finds open it writes to `open_holds` in the same statement that moves the watermark, so the watermark
+//! moves on whatever becomes of a hold.
 
 use crate::pool::milliseconds;
 use crate::{Store, StoreError};
@@ -36,9 +37,10 @@ pub struct HoldPage {
     pub holds: Vec<OpenHold>,
 }
 
-/// The step of a scan that both share: the rows recorded after the instant that the query calls `from`, until they are too
-/// young (`$2`, in milliseconds), or at least `$3` of them: all that were recorded in the last one's instant, so that no page
-/// ends between two of them. `now()` is older than the statement's snapshot, and unlike a clock may bound an index scan.
+/// The step of a scan that both share: the rows recorded after the instant that the query calls `from`, until
+/// they are too young (`$2`, in milliseconds), or at least `$3` of them: all that were recorded in the last
+/// one's instant, so that no page ends between two of them. `now()` is older than the statement's snapshot,
+/// and unlike a clock may bound an index scan.
 macro_rules! page_after {
     ($from:literal) => {
         concat!(
@@ -65,8 +67,8 @@ macro_rules! answer {
 }
 
 impl Store {
-    /// How far the late scan has come, over all processes there ever were: each open hold that was recorded up to here has
-    /// its line in `open_holds`.
+    /// How far the late scan has come, over all processes there ever were: each open hold that was recorded
+    /// up to here has its line in `open_holds`.
     pub async fn holds_watermark(&self) -> Result<Timestamp, StoreError> {
         // Older builds read the instant of the watermark again, so an open hold may have been recorded in it.
         let row = self
@@ -81,20 +83,35 @@ impl Store {
         Ok(Timestamp::from(row.try_get::<time::OffsetDateTime, _>("at")?))
     }
 
-    /// One step of the young scan: of the rows recorded after `after` and at least `age` ago, those that the late scan has
-    /// yet to come to. At most `rows_max` rows, and those of the last one's instant.
-    pub async fn young_holds(&self, after: Timestamp, age: Duration, rows_max: u32) -> Result<HoldPage, StoreError> {
-        let statement =
-            sqlx::query(concat!("WITH ", page_after!("GREATEST($1, now() - $4::bigint * interval '1 millisecond')"), " ", answer!()));
+    /// One step of the young scan: of the rows recorded after `after` and at least `age` ago, those that the
+    /// late scan has yet to come to. At most `rows_max` rows, and those of the last one's instant.
+    pub async fn young_holds(
+        &self,
+        after: Timestamp,
+        age: Duration,
+        rows_max: u32,
+    ) -> Result<HoldPage, StoreError> {
+        let statement = sqlx::query(concat!(
+            "WITH ",
+            page_after!("GREATEST($1, now() - $4::bigint * interval '1 millisecond')"),
+            " ",
+            answer!()
+        ));
         let statement = statement.bind(after.to_datetime()).bind(milliseconds(age)).bind(i64::from(rows_max));
-        let rows = self.within(statement.bind(milliseconds(age + COMMIT_DELAY)).fetch_all(&self.pool)).await?;
+        let rows =
+            self.within(statement.bind(milliseconds(age + COMMIT_DELAY)).fetch_all(&self.pool)).await?;
         decode_page(&rows)
     }
 
-    /// One step of the late scan: of the rows recorded after `after` and at least `age` and `COMMIT_DELAY` (a minute) ago. The holds
-    /// that it finds are written to `open_holds`, and the watermark moves past them. At most `rows_max` rows, and those of
-    /// the last one's instant.
-    pub async fn late_holds(&self, after: Timestamp, age: Duration, rows_max: u32) -> Result<HoldPage, StoreError> {
+    /// One step of the late scan: of the rows recorded after `after` and at least `age` and `COMMIT_DELAY` (a
+    /// minute) ago. The holds that it finds are written to `open_holds`, and the watermark moves past them.
+    /// At most `rows_max` rows, and those of the last one's instant.
+    pub async fn late_holds(
+        &self,
+        after: Timestamp,
+        age: Duration,
+        rows_max: u32,
+    ) -> Result<HoldPage, StoreError> {
         // The watermark stays where nothing happens: reading no rows again costs nothing.
         let statement = sqlx::query(concat!(
             "WITH ",
@@ -110,12 +127,20 @@ impl Store {
          ",
             answer!()
         ));
-        let statement = statement.bind(after.to_datetime()).bind(milliseconds(age + COMMIT_DELAY)).bind(i64::from(rows_max));
+        let statement = statement
+            .bind(after.to_datetime())
+            .bind(milliseconds(age + COMMIT_DELAY))
+            .bind(i64::from(rows_max));
         decode_page(&self.within(statement.fetch_all(&self.pool)).await?)
     }
 
-    /// The lines of `open_holds` after this payment, by key, at most `rows_max`: what a janitor that starts has to remember.
-    pub async fn remembered_holds(&self, after: Option<&PaymentKey>, rows_max: u32) -> Result<Vec<OpenHold>, StoreError> {
+    /// The lines of `open_holds` after this payment, by key, at most `rows_max`: what a janitor that starts
+    /// has to remember.
+    pub async fn remembered_holds(
+        &self,
+        after: Option<&PaymentKey>,
+        rows_max: u32,
+    ) -> Result<Vec<OpenHold>, StoreError> {
         let (tenant, id) = after.map_or(("", ""), |key| (key.tenant.as_str(), key.id.as_str()));
         let rows = self
             .within(
@@ -129,9 +154,11 @@ impl Store {
         rows.iter().map(decode_hold).filter_map(Result::transpose).collect()
     }
 
-    /// Which of these payments are still held, and whether each waits for someone to resolve its dead letter. One round trip.
+    /// Which of these payments are still held, and whether each waits for someone to resolve its dead letter.
+    /// One round trip.
     pub async fn still_held(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, bool>, StoreError> {
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+        let (tenants, ids): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
         let rows = self
             .within(
                 sqlx::query(
@@ -162,7 +189,8 @@ impl Store {
         // In one order, as they are written.
         let mut keys: Vec<&PaymentKey> = keys.iter().collect();
         keys.sort_unstable();
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+        let (tenants, ids): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
         self.within(
             sqlx::query(
                 "DELETE FROM open_holds h USING UNNEST($1::text[], $2::text[]) AS k(tenant, id) WHERE h.tenant = k.tenant AND h.id = k.id",
@@ -193,10 +221,12 @@ fn decode_hold(row: &PgRow) -> Result<Option<OpenHold>, StoreError> {
     Ok(decode_key(row)?.map(|key| OpenHold { key, held_at: Timestamp::from(held_at) }))
 }
 
-/// The payment of a line; nothing where its id could be none of ours: one such row must not stop the scan for ever.
+/// The payment of a line; nothing where its id could be none of ours: one such row must not stop the scan for
+/// ever.
 fn decode_key(row: &PgRow) -> Result<Option<PaymentKey>, StoreError> {
     let (tenant, id) = (row.try_get::<String, _>("tenant")?, row.try_get::<String, _>("id")?);
-    let key = Tenant::parse(tenant.as_str()).and_then(|tenant| Ok(PaymentKey { tenant, id: PaymentId::parse(id.as_str())? }));
+    let key = Tenant::parse(tenant.as_str())
+        .and_then(|tenant| Ok(PaymentKey { tenant, id: PaymentId::parse(id.as_str())? }));
     if key.is_err() {
         tracing::error!(tenant, id, "a row has an id that no payment can have");
     }

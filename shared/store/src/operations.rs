@@ -27,10 +27,11 @@ columns! {
     }
 }
 
-/// Writes operations of one kind. Sorted by id, so that two writers meet in one order; one that is already there is left
-/// alone, and not all is written.
+/// Writes operations of one kind. Sorted by id, so that two writers meet in one order; one that is already
+/// there is left alone, and not all is written.
 pub(crate) fn write(kind: OperationKind) -> LedgerWrite {
-    let (names, values, rows) = (OperationColumns::TABLE.names(), OperationColumns::TABLE.values(), OperationColumns::TABLE.rows(1));
+    let (names, values, rows) =
+        (OperationColumns::TABLE.names(), OperationColumns::TABLE.values(), OperationColumns::TABLE.rows(1));
     let insertion = format!(
         "INSERT INTO operations ({names}, kind) SELECT {values}, '{}' FROM {rows}
          ORDER BY n.tenant, n.id
@@ -46,14 +47,15 @@ pub(crate) fn bind<'q>(query: PgQuery<'q>, operations: &[Operation], recorded: &
     OperationColumns::of(operations.iter().zip(recorded)).bind(query)
 }
 
-/// Those of these operations that are already there. A statement of its own after the locks, so that it sees all that they
-/// waited for.
+/// Those of these operations that are already there. A statement of its own after the locks, so that it sees
+/// all that they waited for.
 pub(crate) async fn read(
     transaction: &mut Transaction<'static, Postgres>,
     kind: OperationKind,
     keys: impl Iterator<Item = (&Tenant, &OperationId)>,
 ) -> Result<HashMap<(Tenant, OperationId), Recorded>, StoreError> {
-    let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
+    let (tenants, ids): (Vec<&str>, Vec<&str>) =
+        keys.map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
     let rows = sqlx::query(
         "SELECT o.tenant, o.id, o.account_id, o.currency, o.amount, o.balance_after
          FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id)
@@ -71,7 +73,11 @@ pub(crate) async fn read(
         let id = OperationId::parse(row.try_get::<String, _>("id")?).map_err(|_| corrupt("id"))?;
         let currency = Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?;
         let amount = Money::new(row.try_get("amount")?, currency);
-        let recorded = Recorded { account_id: row.try_get("account_id")?, amount, balance_after: row.try_get("balance_after")? };
+        let recorded = Recorded {
+            account_id: row.try_get("account_id")?,
+            amount,
+            balance_after: row.try_get("balance_after")?,
+        };
         known.insert((tenant, id), recorded);
     }
     Ok(known)

@@ -55,9 +55,10 @@ impl StoreOptions {
 /// How Postgres may plan the statements of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plans {
-    /// By index, row by row. Every statement of a service goes by key, and its plan is made once and kept: one that was made
-    /// while the tables were empty would go on to scan them whole when they are full. Nor by bitmap: on a table that has not
-    /// been analysed a page of a scan would fetch and sort all that is left to read.
+    /// By index, row by row. Every statement of a service goes by key, and its plan is made once and kept:
+    /// one that was made while the tables were empty would go on to scan them whole when they are full. Nor
+    /// by bitmap: on a table that has not been analysed a page of a scan would fetch and sort all that is
+    /// left to read.
     ByKey,
     /// As the planner likes: for the audit, which reads everything.
     Free,
@@ -67,7 +68,8 @@ pub enum Plans {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) pool: PgPool,
-    /// How long an answer is waited for: the server's own limit of a statement, and the wait for a connection.
+    /// How long an answer is waited for: the server's own limit of a statement, and the wait for a
+    /// connection.
     pub(crate) patience: Duration,
     /// Our own accounts that are known to be there.
     pub(crate) system_accounts: Arc<Mutex<KnownSystemAccounts>>,
@@ -88,7 +90,8 @@ impl Store {
             ("lock_timeout", lock_timeout.as_str()),
             // A connection that was left inside a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
-            // A commit is acknowledged to the broker: it is on disk, whatever the server's or the role's default is.
+            // A commit is acknowledged to the broker: it is on disk, whatever the server's or the role's
+            // default is.
             ("synchronous_commit", "on"),
         ]);
         if options.plans == Plans::ByKey {
@@ -104,7 +107,8 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.acquire_timeout)
-            // A ping before each use would double the round trips; a dead connection shows itself and is retried.
+            // A ping before each use would double the round trips; a dead connection shows itself and is
+            // retried.
             .test_before_acquire(false)
             .before_acquire(move |_, connection| {
                 let is_kept = kept.keeps(connection.age);
@@ -115,7 +119,8 @@ impl Store {
         Ok(Store { pool, patience, system_accounts: Arc::default(), renewal, locked_rows: Arc::default() })
     }
 
-    /// The same connections with a memory of locked rows of its own: what holds up one user of the store is often another.
+    /// The same connections with a memory of locked rows of its own: what holds up one user of the store is
+    /// often another.
     pub fn apart(&self) -> Store {
         Store { locked_rows: Arc::default(), ..self.clone() }
     }
@@ -124,8 +129,11 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let asked = async {
             match sqlx::query("SELECT 1").execute(&self.pool).await {
-                // The pool does not say why it has no connection; the server does, or whatever stands before it.
-                Err(sqlx::Error::PoolTimedOut) => PgConnection::connect_with(&self.pool.connect_options()).await?.ping().await,
+                // The pool does not say why it has no connection; the server does, or whatever stands before
+                // it.
+                Err(sqlx::Error::PoolTimedOut) => {
+                    PgConnection::connect_with(&self.pool.connect_options()).await?.ping().await
+                }
                 answer => answer.map(drop),
             }
         };
@@ -138,9 +146,12 @@ impl Store {
         let _ = tokio::time::timeout(self.patience, self.pool.close()).await;
     }
 
-    /// Waits for an answer as long as one can come. A server that is stopped, or a network that swallows packets, keeps
-    /// connections open and says nothing: no limit of the server's own ends that.
-    pub(crate) async fn within<T>(&self, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    /// Waits for an answer as long as one can come. A server that is stopped, or a network that swallows
+    /// packets, keeps connections open and says nothing: no limit of the server's own ends that.
+    pub(crate) async fn within<T>(
+        &self,
+        asked: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
         match tokio::time::timeout(self.patience, asked).await {
             Ok(answer) => answer.inspect_err(|error| self.renewal.notice(error)).map_err(StoreError::from),
             Err(_) => Err(StoreError::Silent(self.patience)),
@@ -162,7 +173,10 @@ pub async fn migrate(owner_url: &str) -> Result<(), StoreError> {
     let options: PgConnectOptions = owner_url.parse().map_err(StoreError::Unavailable)?;
     let migrated = async {
         await_admission(&options).await?;
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(MIGRATION_PATIENCE).connect_lazy_with(options.clone());
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(MIGRATION_PATIENCE)
+            .connect_lazy_with(options.clone());
         let outcome = sqlx::migrate!("../../migrations").run(&pool).await;
         pool.close().await;
         Ok(outcome?)

@@ -1,9 +1,10 @@
 //! The one owner of ledger writes: what operations do to balances, holds and entries.
 //!
-//! Every operation of a batch writes one row that says what was decided (a payment's, or one of `operations`), any number of
-//! entries, and at most one change of a hold. All of it is one statement of common table expressions, `recorded`, `posted`
-//! and `moved`, each of which proves by `RETURNING` what it wrote. The accounts are locked before, so that the numbers and
-//! balances which the entries carry still hold.
+//! Every operation of a batch writes one row that says what was decided (a payment's, or one of
+//! `operations`), any number of entries, and at most one change of a hold. All of it is one statement of
+//! common table expressions, `recorded`, `posted` and `moved`, each of which proves by `RETURNING` what it
+//! wrote. The accounts are locked before, so that the numbers and balances which the entries carry still
+//! hold.
 
 use crate::columns::{PgQuery, columns, last_parameter};
 use crate::locks::{AccountRow, AccountState, Rows};
@@ -56,10 +57,12 @@ pub(crate) struct LedgerWrite {
 }
 
 impl LedgerWrite {
-    /// `recorded` writes the operations' own rows, the statement's first parameters, and returns a line for each.
+    /// `recorded` writes the operations' own rows, the statement's first parameters, and returns a line for
+    /// each.
     pub(crate) fn new(kind: OperationKind, recorded: &str) -> LedgerWrite {
         let recorded = format!("WITH recorded AS ({recorded})");
-        let (names, values, posted_at) = (EntryColumns::TABLE.names(), EntryColumns::TABLE.values(), last_parameter(&recorded) + 1);
+        let (names, values, posted_at) =
+            (EntryColumns::TABLE.names(), EntryColumns::TABLE.values(), last_parameter(&recorded) + 1);
         let posted = format!(
             "{recorded},
              posted AS (
@@ -79,12 +82,14 @@ impl LedgerWrite {
              SELECT (SELECT count(*) FROM recorded) AS recorded, {posted_count} AS posted, (SELECT count(*) FROM moved) AS moved"
             )
         };
-        let (posting, holding) = (with_moves(&posted, "(SELECT count(*) FROM posted)"), with_moves(&recorded, "0::bigint"));
+        let (posting, holding) =
+            (with_moves(&posted, "(SELECT count(*) FROM posted)"), with_moves(&recorded, "0::bigint"));
         LedgerWrite { posting, holding }
     }
 
-    /// Writes the operations, posted at `now`; whether all of it was written. What was not must not stay either: roll back
-    /// and judge again. `bind` gives the parameters of the operations' own rows, one row each.
+    /// Writes the operations, posted at `now`; whether all of it was written. What was not must not stay
+    /// either: roll back and judge again. `bind` gives the parameters of the operations' own rows, one row
+    /// each.
     pub(crate) async fn run(
         &'static self,
         transaction: &mut Transaction<'static, Postgres>,
@@ -92,14 +97,21 @@ impl LedgerWrite {
         now: Timestamp,
         bind: impl FnOnce(PgQuery<'static>) -> PgQuery<'static>,
     ) -> Result<bool, sqlx::Error> {
-        let lines = || operations.iter().flat_map(|operation| operation.entries.iter().map(move |line| (operation, line)));
+        let lines = || {
+            operations
+                .iter()
+                .flat_map(|operation| operation.entries.iter().map(move |line| (operation, line)))
+        };
         let (posted, moves) = (lines().count(), moves(operations));
         let query = match posted {
             0 => bind(sqlx::query(self.holding.as_str())),
-            _ => EntryColumns::of(lines()).bind(bind(sqlx::query(self.posting.as_str())).bind(now.to_datetime())),
+            _ => EntryColumns::of(lines())
+                .bind(bind(sqlx::query(self.posting.as_str())).bind(now.to_datetime())),
         };
         let row = MoveColumns::of(moves.iter()).bind(query).fetch_one(&mut **transaction).await?;
-        let wrote = |column: &str, expected: usize| row.try_get::<i64, _>(column).map(|count| usize::try_from(count) == Ok(expected));
+        let wrote = |column: &str, expected: usize| {
+            row.try_get::<i64, _>(column).map(|count| usize::try_from(count) == Ok(expected))
+        };
         Ok(wrote("recorded", operations.len())? && wrote("posted", posted)? && wrote("moved", moves.len())?)
     }
 }
@@ -164,9 +176,18 @@ mod tests {
 
     /// An operation that moves `minor` from A to B, if any, and changes what is held of A by `held`.
     fn operation(book: &mut Book, minor: i64, held: Option<i64>) -> Operation {
-        let postings = Postings::transfer(&account("A"), &account("B"), Money::new(minor, Currency::parse("USD").unwrap()));
+        let postings = Postings::transfer(
+            &account("A"),
+            &account("B"),
+            Money::new(minor, Currency::parse("USD").unwrap()),
+        );
         let hold = held.map(|held| (account("A"), held));
-        Operation { tenant: Tenant::default(), id: "1".to_owned(), entries: book.post(&postings).unwrap(), hold }
+        Operation {
+            tenant: Tenant::default(),
+            id: "1".to_owned(),
+            entries: book.post(&postings).unwrap(),
+            hold,
+        }
     }
 
     #[test]
@@ -183,7 +204,8 @@ mod tests {
             for id in ["A", "B"] {
                 book.insert(LedgerAccount::customer(&account(id)), Balance { minor: 100, entry_count: 8 });
             }
-            let batch: Vec<Operation> = operations.iter().map(|(minor, held)| operation(&mut book, *minor, *held)).collect();
+            let batch: Vec<Operation> =
+                operations.iter().map(|(minor, held)| operation(&mut book, *minor, *held)).collect();
             let moves = moves(&batch);
             let of = |id| moves.get(&("default", id)).copied();
             assert_eq!((of("A"), of("B")), (a, b), "{operations:?}");

@@ -33,11 +33,14 @@ impl Store {
             let currency = Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?;
             Ok(RecentPayment {
                 source: AccountKey {
-                    tenant: Tenant::parse(row.try_get::<String, _>("tenant")?).map_err(|_| corrupt("tenant"))?,
-                    id: AccountId::parse(row.try_get::<String, _>("source_account")?).map_err(|_| corrupt("source_account"))?,
+                    tenant: Tenant::parse(row.try_get::<String, _>("tenant")?)
+                        .map_err(|_| corrupt("tenant"))?,
+                    id: AccountId::parse(row.try_get::<String, _>("source_account")?)
+                        .map_err(|_| corrupt("source_account"))?,
                 },
                 amount: Money::new(row.try_get("amount")?, currency),
-                accepted_seq: u64::try_from(row.try_get::<i64, _>("accepted_seq")?).map_err(|_| corrupt("accepted_seq"))?,
+                accepted_seq: u64::try_from(row.try_get::<i64, _>("accepted_seq")?)
+                    .map_err(|_| corrupt("accepted_seq"))?,
                 accepted_at: Timestamp::from(row.try_get::<OffsetDateTime, _>("accepted_at")?),
                 payment_id: row.try_get("id")?,
             })

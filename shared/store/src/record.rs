@@ -5,8 +5,8 @@ use crate::columns::{PgQuery, columns};
 use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Reserved, Screening};
 use domain::fx::Rate;
 use domain::{
-    AccountId, Currency, Facts, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentKey, PaymentRecord, Refusal, StageName, Tenant,
-    Timestamp,
+    AccountId, Currency, Facts, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentKey, PaymentRecord,
+    Refusal, StageName, Tenant, Timestamp,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
@@ -94,10 +94,11 @@ impl<'r> Parts<'r> {
     }
 }
 
-/// Inserts records, the statement's first parameters. Sorted by id, so that two writers meet in one order; a row that is
-/// already there is left alone and not returned.
+/// Inserts records, the statement's first parameters. Sorted by id, so that two writers meet in one order; a
+/// row that is already there is left alone and not returned.
 pub(crate) fn insertion() -> String {
-    let (names, values, rows) = (RecordColumns::TABLE.names(), RecordColumns::TABLE.values(), RecordColumns::TABLE.rows(1));
+    let (names, values, rows) =
+        (RecordColumns::TABLE.names(), RecordColumns::TABLE.values(), RecordColumns::TABLE.rows(1));
     format!(
         "INSERT INTO payments ({names}) SELECT {values} FROM {rows}
          ORDER BY n.tenant, n.id
@@ -125,8 +126,12 @@ pub(crate) static BY_KEY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The rows of these payments, those that exist.
-pub(crate) async fn read(executor: impl PgExecutor<'_>, keys: &[PaymentKey]) -> Result<Vec<PgRow>, sqlx::Error> {
-    let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
+pub(crate) async fn read(
+    executor: impl PgExecutor<'_>,
+    keys: &[PaymentKey],
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let (tenants, ids): (Vec<&str>, Vec<&str>) =
+        keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
     sqlx::query(BY_KEY.as_str()).bind(tenants).bind(ids).fetch_all(executor).await
 }
 
@@ -154,8 +159,10 @@ fn currency(row: &PgRow, column: &'static str) -> Result<Option<Currency>, Store
 
 /// What a row of a [`selection`] says.
 pub(crate) fn decode(row: &PgRow) -> Result<PaymentRecord, StoreError> {
-    let fingerprint = <[u8; 32]>::try_from(row.try_get::<&[u8], _>("fingerprint")?).map_err(|_| corrupt("fingerprint"))?;
-    let accepted_seq = u64::try_from(row.try_get::<i64, _>("accepted_seq")?).map_err(|_| corrupt("accepted_seq"))?;
+    let fingerprint =
+        <[u8; 32]>::try_from(row.try_get::<&[u8], _>("fingerprint")?).map_err(|_| corrupt("fingerprint"))?;
+    let accepted_seq =
+        u64::try_from(row.try_get::<i64, _>("accepted_seq")?).map_err(|_| corrupt("accepted_seq"))?;
     Ok(PaymentRecord {
         facts: Facts {
             payment: decode_payment(row)?,
@@ -169,13 +176,17 @@ pub(crate) fn decode(row: &PgRow) -> Result<PaymentRecord, StoreError> {
 
 fn decode_payment(row: &PgRow) -> Result<Payment, StoreError> {
     let metadata = row.try_get::<Option<&str>, _>("metadata")?;
-    let account = |column: &'static str| AccountId::parse(row.get::<String, _>(column)).map_err(|_| corrupt(column));
+    let account =
+        |column: &'static str| AccountId::parse(row.get::<String, _>(column)).map_err(|_| corrupt(column));
     Ok(Payment {
         tenant: Tenant::parse(row.get::<String, _>("tenant")).map_err(|_| corrupt("tenant"))?,
         id: PaymentId::parse(row.get::<String, _>("id")).map_err(|_| corrupt("id"))?,
         source_account: account("source_account")?,
         destination_account: account("destination_account")?,
-        amount: Money::new(row.try_get("amount")?, currency(row, "currency")?.ok_or_else(|| corrupt("currency"))?),
+        amount: Money::new(
+            row.try_get("amount")?,
+            currency(row, "currency")?.ok_or_else(|| corrupt("currency"))?,
+        ),
         destination_currency: currency(row, "requested_currency")?,
         description: row.try_get("description")?,
         metadata: metadata.map(|text| Metadata::parse(text).map_err(|_| corrupt("metadata"))).transpose()?,
@@ -192,7 +203,10 @@ fn decode_state(row: &PgRow) -> Result<RecordState, StoreError> {
     };
     match row.try_get::<&str, _>("status")? {
         "RESERVED" => Ok(RecordState::Reserved(reserved()?)),
-        "CAPTURED" => Ok(RecordState::Captured { reserved: reserved()?, finished_at: required_time(row, "finished_at")? }),
+        "CAPTURED" => Ok(RecordState::Captured {
+            reserved: reserved()?,
+            finished_at: required_time(row, "finished_at")?,
+        }),
         "FAILED" => Ok(RecordState::Failed {
             screening: decode_screening(row)?,
             quote: decode_quote(row)?,
@@ -211,7 +225,8 @@ fn decode_screening(row: &PgRow) -> Result<Option<Screening>, StoreError> {
 }
 
 fn decode_quote(row: &PgRow) -> Result<Option<Quote>, StoreError> {
-    let arrives = row.try_get::<Option<i64>, _>("destination_amount")?.zip(currency(row, "destination_currency")?);
+    let arrives =
+        row.try_get::<Option<i64>, _>("destination_amount")?.zip(currency(row, "destination_currency")?);
     let Some(((minor, currency), at)) = arrives.zip(time(row, "quoted_at")?) else {
         return Ok(None);
     };
@@ -219,7 +234,8 @@ fn decode_quote(row: &PgRow) -> Result<Option<Quote>, StoreError> {
         None => None,
         Some(numerator) => Some(AppliedRate {
             rate: Rate { numerator, denominator: row.try_get("rate_denominator")? },
-            spread_bps: u32::try_from(row.try_get::<i32, _>("spread_bps")?).map_err(|_| corrupt("spread_bps"))?,
+            spread_bps: u32::try_from(row.try_get::<i32, _>("spread_bps")?)
+                .map_err(|_| corrupt("spread_bps"))?,
             gross_minor: row.try_get("gross_amount")?,
             residue: row.try_get("residue")?,
             as_of: required_time(row, "rate_as_of")?,
@@ -231,7 +247,10 @@ fn decode_quote(row: &PgRow) -> Result<Option<Quote>, StoreError> {
 fn decode_rejection(row: &PgRow) -> Result<Rejection, StoreError> {
     let refused_by = row.try_get::<&str, _>("refused_by")?;
     Ok(Rejection {
-        stage: StageName::ALL.into_iter().find(|stage| stage.as_str() == refused_by).ok_or_else(|| corrupt("refused_by"))?,
+        stage: StageName::ALL
+            .into_iter()
+            .find(|stage| stage.as_str() == refused_by)
+            .ok_or_else(|| corrupt("refused_by"))?,
         reason: Refusal::from_code(row.try_get("reason")?).ok_or_else(|| corrupt("reason"))?,
         rules: row.try_get("rules")?,
         at: required_time(row, "refused_at")?,

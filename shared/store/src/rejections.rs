@@ -9,15 +9,18 @@ use sqlx::{Postgres, Row, Transaction};
 use std::collections::hash_map::Entry;
 use std::sync::LazyLock;
 
-static RECORD: LazyLock<String> =
-    LazyLock::new(|| format!("WITH recorded AS ({}) SELECT count(*) AS recorded FROM recorded", record::insertion()));
+static RECORD: LazyLock<String> = LazyLock::new(|| {
+    format!("WITH recorded AS ({}) SELECT count(*) AS recorded FROM recorded", record::insertion())
+});
 
 impl Store {
-    /// Inserts each refusal that has no row yet, and answers with each payment's row as it stands. Four round trips.
+    /// Inserts each refusal that has no row yet, and answers with each payment's row as it stands. Four round
+    /// trips.
     pub async fn record_rejections(&self, refused: Vec<PaymentRecord>) -> Result<Vec<Answer>, StoreError> {
         let rows = |record: &PaymentRecord| vec![RowKey::Payment(record.facts.payment.key())];
-        let judge =
-            |piece: Piece<PaymentRecord>| self.transact(piece, |transaction, piece, _| Box::pin(record_rejections(transaction, piece)));
+        let judge = |piece: Piece<PaymentRecord>| {
+            self.transact(piece, |transaction, piece, _| Box::pin(record_rejections(transaction, piece)))
+        };
         self.judge_all(refused, rows, || Answer::Locked, judge).await
     }
 }
@@ -26,7 +29,8 @@ async fn record_rejections(
     transaction: &mut Transaction<'static, Postgres>,
     refused: &[PaymentRecord],
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
-    let mut known = read_records(transaction, refused.iter().map(|record| record.facts.payment.key())).await?;
+    let mut known =
+        read_records(transaction, refused.iter().map(|record| record.facts.payment.key())).await?;
     let mut fresh = Vec::new();
     for record in refused {
         if let Entry::Vacant(place) = known.entry(record.facts.payment.key()) {
@@ -40,5 +44,9 @@ async fn record_rejections(
     let statement = record::bind(sqlx::query(RECORD.as_str()), &fresh);
     let row = statement.fetch_one(&mut **transaction).await.map_err(Broken::at_insert)?;
     let recorded: i64 = row.try_get("recorded")?;
-    if usize::try_from(recorded) == Ok(fresh.len()) { Ok(Attempt::Commit(answers)) } else { Ok(Attempt::Again) }
+    if usize::try_from(recorded) == Ok(fresh.len()) {
+        Ok(Attempt::Commit(answers))
+    } else {
+        Ok(Attempt::Again)
+    }
 }

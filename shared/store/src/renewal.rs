@@ -1,7 +1,7 @@
 //! Connections that must not be used again.
 //!
-//! A connection keeps the plan of each statement. When a migration changes what a statement answers, the server refuses the
-//! kept plan in every transaction, for as long as the connection lives.
+//! A connection keeps the plan of each statement. When a migration changes what a statement answers, the
+//! server refuses the kept plan in every transaction, for as long as the connection lives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Renewal(Arc<Mutex<Option<Instant>>>);
 
 impl Renewal {
-    /// Has every connection that there is now replaced before its next use, if this error says that its plans are outdated.
+    /// Has every connection that there is now replaced before its next use, if this error says that its plans
+    /// are outdated.
     pub(crate) fn notice(&self, error: &sqlx::Error) {
         if is_outdated_plan(error) {
             tracing::warn!("the schema has changed: connections are made anew");
@@ -21,11 +22,17 @@ impl Renewal {
 
     /// Whether a connection of this age may still be used.
     pub(crate) fn keeps(&self, age: Duration) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|changed_at| age < changed_at.elapsed())
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none_or(|changed_at| age < changed_at.elapsed())
     }
 }
 
 /// `cached plan must not change result type`, or a prepared statement that the server has forgotten.
 fn is_outdated_plan(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| matches!(code.as_ref(), "0A000" | "26000"))
+    error
+        .as_database_error()
+        .and_then(|database| database.code())
+        .is_some_and(|code| matches!(code.as_ref(), "0A000" | "26000"))
 }

@@ -16,7 +16,8 @@ use sqlx::{Postgres, Transaction};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-/// A payment that is to be settled. The row alone decides what is posted; the rest says which rows that will need.
+/// A payment that is to be settled. The row alone decides what is posted; the rest says which rows that will
+/// need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettleRequest {
     /// The payment whose row is read.
@@ -50,9 +51,9 @@ columns! {
     }
 }
 
-/// Ends, posts and releases. The entries of a payment that did not end here never stay: one row fewer is returned, and the
-/// whole transaction is rolled back and judged again. (Joining the entries with the ended rows would say so in SQL, at the
-/// price of comparing each with each.)
+/// Ends, posts and releases. The entries of a payment that did not end here never stay: one row fewer is
+/// returned, and the whole transaction is rolled back and judged again. (Joining the entries with the ended
+/// rows would say so in SQL, at the price of comparing each with each.)
 static SETTLE: LazyLock<LedgerWrite> = LazyLock::new(|| {
     let ended = format!(
         "UPDATE payments p SET status = CASE WHEN n.reason IS NULL THEN 'CAPTURED' ELSE 'FAILED' END, finished_at = $4, reason = n.reason,
@@ -72,13 +73,21 @@ struct Input {
 }
 
 impl Store {
-    /// Captures each payment that is held, or fails it where its destination cannot take the money, and answers with each
-    /// row as it stands. Five round trips, one more when a currency is seen for the first time. `now` is the time of the
-    /// entries; `shard` says whose system accounts are posted to.
-    pub async fn settle(&self, requests: Vec<SettleRequest>, now: Timestamp, shard: u16) -> Result<Vec<Settlement>, StoreError> {
+    /// Captures each payment that is held, or fails it where its destination cannot take the money, and
+    /// answers with each row as it stands. Five round trips, one more when a currency is seen for the first
+    /// time. `now` is the time of the entries; `shard` says whose system accounts are posted to.
+    pub async fn settle(
+        &self,
+        requests: Vec<SettleRequest>,
+        now: Timestamp,
+        shard: u16,
+    ) -> Result<Vec<Settlement>, StoreError> {
         let judge = async |piece: Piece<SettleRequest>| {
-            let converting = piece.iter().filter_map(|request| Some((&request.payment.tenant, request.conversion?)));
-            let currencies = converting.flat_map(|(tenant, (from, to))| [from, to].map(|currency| (tenant.clone(), currency))).collect();
+            let converting =
+                piece.iter().filter_map(|request| Some((&request.payment.tenant, request.conversion?)));
+            let currencies = converting
+                .flat_map(|(tenant, (from, to))| [from, to].map(|currency| (tenant.clone(), currency)))
+                .collect();
             let attempt = |ours| {
                 let input = Input { piece: piece.clone(), ours, now };
                 self.transact(input, |transaction, input, locks| Box::pin(settle(transaction, input, locks)))
@@ -91,10 +100,14 @@ impl Store {
     /// The rows that a settlement needs.
     fn rows(&self, request: &SettleRequest, shard: u16) -> Vec<RowKey> {
         let tenant = &request.payment.tenant;
-        let system = |kind, currency| RowKey::Account((tenant.clone(), self.current_row(tenant, kind, currency, shard)));
-        let customers = [&request.source, &request.destination].map(|id| RowKey::Account(customer_row(tenant, id)));
-        let ours =
-            request.conversion.map(|(from, to)| [system(SystemKind::Fx, from), system(SystemKind::Fx, to), system(SystemKind::Fee, to)]);
+        let system = |kind, currency| {
+            RowKey::Account((tenant.clone(), self.current_row(tenant, kind, currency, shard)))
+        };
+        let customers =
+            [&request.source, &request.destination].map(|id| RowKey::Account(customer_row(tenant, id)));
+        let ours = request.conversion.map(|(from, to)| {
+            [system(SystemKind::Fx, from), system(SystemKind::Fx, to), system(SystemKind::Fee, to)]
+        });
         let payment = [RowKey::Payment(request.payment.clone())];
         payment.into_iter().chain(customers).chain(ours.into_iter().flatten()).collect()
     }
@@ -105,8 +118,12 @@ async fn settle(
     Input { piece, ours, now }: &Input,
     locks: &Locks,
 ) -> Result<Attempt<Judged<Vec<Settlement>>>, Broken> {
-    let mut payments = locks.payments(transaction, &piece.iter().map(|request| request.payment.clone()).collect()).await?;
-    let planned = payments.found.iter().filter_map(|(key, record)| Some((key.clone(), postings(record, ours.of(&key.tenant))?)));
+    let mut payments =
+        locks.payments(transaction, &piece.iter().map(|request| request.payment.clone()).collect()).await?;
+    let planned = payments
+        .found
+        .iter()
+        .filter_map(|(key, record)| Some((key.clone(), postings(record, ours.of(&key.tenant))?)));
     let mut planned: BTreeMap<PaymentKey, Postings> = planned.collect();
     let mut outcome = Outcome::default();
     if !planned.is_empty() {
@@ -115,8 +132,12 @@ async fn settle(
         if let Some(obstacle) = ours.obstacle(&touched, &accounts) {
             return Ok(Attempt::Nothing(obstacle));
         }
-        let waits = |key: &PaymentKey, postings: &Postings| rows_of(key, postings).any(|row| accounts.locked.contains(&row));
-        payments.locked.extend(planned.iter().filter(|(key, postings)| waits(key, postings)).map(|(key, _)| key.clone()));
+        let waits = |key: &PaymentKey, postings: &Postings| {
+            rows_of(key, postings).any(|row| accounts.locked.contains(&row))
+        };
+        payments.locked.extend(
+            planned.iter().filter(|(key, postings)| waits(key, postings)).map(|(key, _)| key.clone()),
+        );
         planned.retain(|key, _| !payments.locked.contains(key));
         outcome.set_aside_other_currencies(&mut planned, &accounts);
         outcome.post_all(&planned, &payments.found, books(&accounts));
@@ -129,7 +150,12 @@ async fn settle(
     if outcome.ended.is_empty() {
         return Ok(Attempt::Nothing(Judged::Answered(answers)));
     }
-    let ended = |query| EndColumns::of(outcome.ended.iter()).bind(query).bind(now.to_datetime()).bind(StageName::Settle.as_str());
+    let ended = |query| {
+        EndColumns::of(outcome.ended.iter())
+            .bind(query)
+            .bind(now.to_datetime())
+            .bind(StageName::Settle.as_str())
+    };
     let is_written = SETTLE.run(transaction, &outcome.operations, *now, ended).await?;
     Ok(if is_written { Attempt::Commit(Judged::Answered(answers)) } else { Attempt::Again })
 }
@@ -144,8 +170,16 @@ fn postings(record: &PaymentRecord, ours: &SystemAccounts) -> Option<Postings> {
     Some(match &reserved.quote.conversion {
         None => Postings::transfer(&payment.source_account, &payment.destination_account, payment.amount),
         Some(applied) => {
-            let conversion = Conversion { gross: applied.gross_minor, net: arrives.minor, residue: applied.residue };
-            Postings::conversion(&payment.source_account, &payment.destination_account, payment.amount, arrives.currency, conversion, ours)
+            let conversion =
+                Conversion { gross: applied.gross_minor, net: arrives.minor, residue: applied.residue };
+            Postings::conversion(
+                &payment.source_account,
+                &payment.destination_account,
+                payment.amount,
+                arrives.currency,
+                conversion,
+                ours,
+            )
         }
     })
 }
@@ -165,9 +199,13 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// An account's currency never changes; but a ledger that was set back may have lost the account that a payment was quoted
-    /// for, and have another by its name.
-    fn set_aside_other_currencies(&mut self, planned: &mut BTreeMap<PaymentKey, Postings>, accounts: &Rows<AccountRow, AccountState>) {
+    /// An account's currency never changes; but a ledger that was set back may have lost the account that a
+    /// payment was quoted for, and have another by its name.
+    fn set_aside_other_currencies(
+        &mut self,
+        planned: &mut BTreeMap<PaymentKey, Postings>,
+        accounts: &Rows<AccountRow, AccountState>,
+    ) {
         planned.retain(|key, postings| {
             let differs = |entry: &&Entry| {
                 let state = accounts.found.get(&(key.tenant.clone(), entry.account.clone()));
@@ -194,7 +232,9 @@ impl Outcome {
             let Some(payment) = records.get(key).map(|record| &record.facts.payment) else { continue };
             let (entries, refusal) = match books.entry(key.tenant.clone()).or_default().post(postings) {
                 Ok(numbered) => (numbered, None),
-                Err(PostingError::Overflow(account)) if account.as_str() == payment.destination_account.as_str() => {
+                Err(PostingError::Overflow(account))
+                    if account.as_str() == payment.destination_account.as_str() =>
+                {
                     (Vec::new(), Some(Refusal::DestinationLimit))
                 }
                 Err(fault) => {
@@ -203,7 +243,12 @@ impl Outcome {
                 }
             };
             let hold = Some((payment.source_account.clone(), -payment.amount.minor));
-            self.operations.push(Operation { tenant: key.tenant.clone(), id: key.id.to_string(), entries, hold });
+            self.operations.push(Operation {
+                tenant: key.tenant.clone(),
+                id: key.id.to_string(),
+                entries,
+                hold,
+            });
             self.ended.push((key.clone(), refusal));
         }
     }
@@ -219,7 +264,12 @@ impl Outcome {
                     screening: Some(reserved.screening),
                     quote: Some(reserved.quote),
                     reserved_at: Some(reserved.at),
-                    rejection: Rejection { stage: StageName::Settle, reason: *reason, rules: Vec::new(), at: now },
+                    rejection: Rejection {
+                        stage: StageName::Settle,
+                        reason: *reason,
+                        rules: Vec::new(),
+                        at: now,
+                    },
                     finished_at: now,
                 },
             };

@@ -11,8 +11,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{MutexGuard, PoisonError};
 
-/// Those that this process has met, by tenant and shard: as many as the ledger has, which clients can only make one of per
-/// currency. Each knows how far its account had come; another process may have gone on, which the next batch finds out.
+/// Those that this process has met, by tenant and shard: as many as the ledger has, which clients can only
+/// make one of per currency. Each knows how far its account had come; another process may have gone on, which
+/// the next batch finds out.
 pub(crate) type KnownSystemAccounts = HashMap<(Tenant, u16), SystemAccounts>;
 
 /// How often one batch goes on in a further row. Others would have to fill row after row meanwhile.
@@ -44,7 +45,11 @@ impl Ours {
     }
 
     /// What stands in the way of posting to these rows, if anything of ours does.
-    pub(crate) fn obstacle<T>(&self, touched: &BTreeSet<AccountRow>, rows: &Rows<AccountRow, AccountState>) -> Option<Judged<T>> {
+    pub(crate) fn obstacle<T>(
+        &self,
+        touched: &BTreeSet<AccountRow>,
+        rows: &Rows<AccountRow, AccountState>,
+    ) -> Option<Judged<T>> {
         let (mut full, mut missing) = (Vec::new(), Vec::new());
         for key in touched {
             let Some(account) = SystemAccount::parse(key.1.as_str()) else { continue };
@@ -63,8 +68,8 @@ impl Ours {
 }
 
 impl Store {
-    /// Judges a batch with the accounts of these currencies: again with the next row where one is full, and once more, with
-    /// accounts made anew, where a known one is not there, as after the ledger was set back.
+    /// Judges a batch with the accounts of these currencies: again with the next row where one is full, and
+    /// once more, with accounts made anew, where a known one is not there, as after the ledger was set back.
     pub(crate) async fn with_system_accounts<T, F>(
         &self,
         mut currencies: BTreeSet<(Tenant, Currency)>,
@@ -80,12 +85,17 @@ impl Store {
             match judge(ours).await? {
                 Judged::Answered(answer) => return Ok(answer),
                 Judged::Full(rows) => {
-                    currencies.extend(rows.iter().map(|(tenant, account)| (tenant.clone(), account.currency)));
-                    self.make(rows.into_iter().map(|(tenant, account)| (tenant, account.next())).collect()).await?;
+                    currencies
+                        .extend(rows.iter().map(|(tenant, account)| (tenant.clone(), account.currency)));
+                    self.make(rows.into_iter().map(|(tenant, account)| (tenant, account.next())).collect())
+                        .await?;
                 }
                 Judged::Missing(rows) => {
                     let example = rows.first().map(|(_, account)| account.to_string());
-                    tracing::error!(example, "system accounts are not in the ledger any more: they are made anew");
+                    tracing::error!(
+                        example,
+                        "system accounts are not in the ledger any more: they are made anew"
+                    );
                     currencies.extend(rows.into_iter().map(|(tenant, account)| (tenant, account.currency)));
                     self.known_system_accounts().clear();
                     is_renewed = true;
@@ -96,21 +106,34 @@ impl Store {
     }
 
     /// The row that an account of ours is at, as far as this process knows.
-    pub(crate) fn current_row(&self, tenant: &Tenant, kind: SystemKind, currency: Currency, shard: u16) -> LedgerAccount {
+    pub(crate) fn current_row(
+        &self,
+        tenant: &Tenant,
+        kind: SystemKind,
+        currency: Currency,
+        shard: u16,
+    ) -> LedgerAccount {
         let known = self.known_system_accounts();
         let current = known.get(&(tenant.clone(), shard)).map(|accounts| accounts.current(kind, currency));
         current.unwrap_or(SystemAccount::first(kind, currency, shard)).into()
     }
 
     /// The accounts of these currencies, made if this process has not met them.
-    async fn ours(&self, currencies: &BTreeSet<(Tenant, Currency)>, shard: u16, is_renewed: bool) -> Result<Ours, StoreError> {
-        let first_rows = currencies
-            .iter()
-            .flat_map(|(tenant, currency)| SystemKind::ALL.map(|kind| (tenant.clone(), SystemAccount::first(kind, *currency, shard))));
+    async fn ours(
+        &self,
+        currencies: &BTreeSet<(Tenant, Currency)>,
+        shard: u16,
+        is_renewed: bool,
+    ) -> Result<Ours, StoreError> {
+        let first_rows = currencies.iter().flat_map(|(tenant, currency)| {
+            SystemKind::ALL.map(|kind| (tenant.clone(), SystemAccount::first(kind, *currency, shard)))
+        });
         let unmet: BTreeSet<(Tenant, SystemAccount)> = {
             let known = self.known_system_accounts();
             let is_known = |tenant: &Tenant, account: &SystemAccount| {
-                known.get(&(tenant.clone(), shard)).is_some_and(|accounts| accounts.knows(account.kind, account.currency))
+                known
+                    .get(&(tenant.clone(), shard))
+                    .is_some_and(|accounts| accounts.knows(account.kind, account.currency))
             };
             first_rows.filter(|(tenant, account)| !is_known(tenant, account)).collect()
         };
@@ -118,12 +141,18 @@ impl Store {
             self.make(unmet).await?;
         }
         let known = self.known_system_accounts();
-        let of_tenant = |tenant: &Tenant| Some((tenant.clone(), known.get(&(tenant.clone(), shard))?.clone()));
+        let of_tenant =
+            |tenant: &Tenant| Some((tenant.clone(), known.get(&(tenant.clone(), shard))?.clone()));
         let tenants: BTreeSet<&Tenant> = currencies.iter().map(|(tenant, _)| tenant).collect();
-        Ok(Ours { known: tenants.into_iter().filter_map(of_tenant).collect(), unknown: SystemAccounts::of(shard), is_renewed })
+        Ok(Ours {
+            known: tenants.into_iter().filter_map(of_tenant).collect(),
+            unknown: SystemAccounts::of(shard),
+            is_renewed,
+        })
     }
 
-    /// Makes these rows where they are not there, and learns which is the last of each account. One round trip.
+    /// Makes these rows where they are not there, and learns which is the last of each account. One round
+    /// trip.
     async fn make(&self, rows: BTreeSet<(Tenant, SystemAccount)>) -> Result<(), StoreError> {
         let last_rows = self
             .within(
@@ -150,8 +179,11 @@ impl Store {
         let mut known = self.known_system_accounts();
         for ((tenant, made), row) in rows.into_iter().zip(&last_rows) {
             let last = row.try_get::<Option<&str>, _>("last")?.map(SystemAccount::parse);
-            let last = last.map(|parsed| parsed.ok_or_else(|| StoreError::Corrupt("accounts.id".to_owned()))).transpose()?;
-            let accounts = known.entry((tenant, made.shard)).or_insert_with(|| SystemAccounts::of(made.shard));
+            let last = last
+                .map(|parsed| parsed.ok_or_else(|| StoreError::Corrupt("accounts.id".to_owned())))
+                .transpose()?;
+            let accounts =
+                known.entry((tenant, made.shard)).or_insert_with(|| SystemAccounts::of(made.shard));
             accounts.reach(made);
             last.into_iter().for_each(|last| accounts.reach(last));
         }

@@ -1,4 +1,5 @@
-//! What accepted payments have left in the ledger: what the janitor asks before it purges or drives one again.
+//! What accepted payments have left in the ledger: what the janitor asks before it purges or drives one
+//! again.
 
 use crate::pool::milliseconds;
 use crate::{Store, StoreError};
@@ -6,7 +7,8 @@ use sqlx::Row;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What the ledger has of an accepted payment. Both kinds say how long it takes until they are as old as asked.
+/// What the ledger has of an accepted payment. Both kinds say how long it takes until they are as old as
+/// asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trace {
     /// A row, which never goes away.
@@ -22,10 +24,15 @@ pub enum Trace {
 }
 
 impl Store {
-    /// What these payments, given as tenant and id, have left in the ledger, by their place in `keys`; and how long each
-    /// trace takes until it is `age` old by the database's clock. One round trip.
-    pub async fn traces(&self, keys: &[(String, String)], age: Duration) -> Result<HashMap<usize, Trace>, StoreError> {
-        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
+    /// What these payments, given as tenant and id, have left in the ledger, by their place in `keys`; and
+    /// how long each trace takes until it is `age` old by the database's clock. One round trip.
+    pub async fn traces(
+        &self,
+        keys: &[(String, String)],
+        age: Duration,
+    ) -> Result<HashMap<usize, Trace>, StoreError> {
+        let (tenants, ids): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
         let rows = self
             .within(
                 sqlx::query(
@@ -49,7 +56,10 @@ impl Store {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
             let place = place.checked_sub(1).ok_or_else(|| StoreError::Corrupt("place".into()))?;
             let wait = Duration::from_millis(u64::try_from(row.try_get::<i64, _>("wait_ms")?).unwrap_or(0));
-            traces.insert(place, if row.try_get("recorded")? { Trace::Recorded { wait } } else { Trace::Dead { wait } });
+            traces.insert(
+                place,
+                if row.try_get("recorded")? { Trace::Recorded { wait } } else { Trace::Dead { wait } },
+            );
         }
         Ok(traces)
     }

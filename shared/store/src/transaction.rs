@@ -1,4 +1,5 @@
-//! One way to run a transaction: in a task that nobody cancels, again when it loses a race, around what others have locked.
+//! One way to run a transaction: in a task that nobody cancels, again when it loses a race, around what
+//! others have locked.
 
 use crate::error::{is_lock_timeout, lost_a_race};
 use crate::locked_rows::RowKey;
@@ -12,11 +13,12 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often a batch is judged again before its caller hears of it. Locks are taken in one order, so losing even once
-/// takes an outsider; ten losses in a row are an outage.
+/// How often a batch is judged again before its caller hears of it. Locks are taken in one order, so losing
+/// even once takes an outsider; ten losses in a row are an outage.
 const ATTEMPTS_MAX: u32 = 10;
 
-/// How often one batch may wait for keys that others insert. Finding one payment of a thousand takes eleven waits.
+/// How often one batch may wait for keys that others insert. Finding one payment of a thousand takes eleven
+/// waits.
 const WAITS_MAX: u32 = 12;
 
 /// How one attempt ended.
@@ -96,9 +98,10 @@ impl<I> Deref for Piece<I> {
 type Step<'t, T> = Pin<Box<dyn Future<Output = Result<Attempt<T>, Broken>> + Send + 't>>;
 
 impl Store {
-    /// Answers every item of a batch, in order. `rows` says which rows an item needs, the one that it inserts first: items
-    /// that need a row which was locked a moment ago are `locked` without being asked about. The rest is judged at once,
-    /// and where one of its INSERTs waits, in halves, down to the one item that is then `locked`.
+    /// Answers every item of a batch, in order. `rows` says which rows an item needs, the one that it inserts
+    /// first: items that need a row which was locked a moment ago are `locked` without being asked about. The
+    /// rest is judged at once, and where one of its INSERTs waits, in halves, down to the one item that is
+    /// then `locked`.
     pub(crate) async fn judge_all<I, A, F>(
         &self,
         items: Vec<I>,
@@ -110,9 +113,17 @@ impl Store {
         F: Future<Output = Result<Vec<A>, Broken>>,
     {
         let is_locked = self.known_to_be_locked(&items, &rows);
-        let free: Arc<[I]> = items.into_iter().zip(&is_locked).filter(|(_, is_locked)| !**is_locked).map(|(item, _)| item).collect();
+        let free: Arc<[I]> = items
+            .into_iter()
+            .zip(&is_locked)
+            .filter(|(_, is_locked)| !**is_locked)
+            .map(|(item, _)| item)
+            .collect();
         let mut judged = self.judge_in_pieces(free, rows, locked, judge).await?.into_iter();
-        Ok(is_locked.into_iter().filter_map(|is_locked| if is_locked { Some(locked()) } else { judged.next() }).collect())
+        Ok(is_locked
+            .into_iter()
+            .filter_map(|is_locked| if is_locked { Some(locked()) } else { judged.next() })
+            .collect())
     }
 
     fn known_to_be_locked<I>(&self, items: &[I], rows: &impl Fn(&I) -> Vec<RowKey>) -> Vec<bool> {
@@ -136,7 +147,8 @@ impl Store {
     {
         let mut answers = Vec::with_capacity(items.len());
         let starts = (0..items.len()).step_by(OPERATIONS_MAX).rev();
-        let mut pieces: Vec<Range<usize>> = starts.map(|start| start..items.len().min(start + OPERATIONS_MAX)).collect();
+        let mut pieces: Vec<Range<usize>> =
+            starts.map(|start| start..items.len().min(start + OPERATIONS_MAX)).collect();
         let (mut waits, mut is_any_judged) = (0, false);
         while let Some(range) = pieces.pop() {
             let piece = Piece { items: Arc::clone(&items), range: range.clone() };
@@ -159,7 +171,10 @@ impl Store {
                 return Err(StoreError::Unavailable(error));
             } else if let [item] = &*piece {
                 if let Some(own) = rows(item).into_iter().next() {
-                    self.locked_rows.lock().unwrap_or_else(PoisonError::into_inner).remember_key(own, Instant::now());
+                    self.locked_rows
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remember_key(own, Instant::now());
                 }
                 answers.push(locked());
             } else {
@@ -175,15 +190,21 @@ impl Store {
     where
         I: Send + Sync + 'static,
         T: Send + 'static,
-        F: for<'t> Fn(&'t mut Transaction<'static, Postgres>, &'t I, &'t Locks) -> Step<'t, T> + Send + Sync + 'static,
+        F: for<'t> Fn(&'t mut Transaction<'static, Postgres>, &'t I, &'t Locks) -> Step<'t, T>
+            + Send
+            + Sync
+            + 'static,
     {
-        let (pool, memory, renewal) = (self.pool.clone(), Arc::clone(&self.locked_rows), self.renewal.clone());
+        let (pool, memory, renewal) =
+            (self.pool.clone(), Arc::clone(&self.locked_rows), self.renewal.clone());
         let task = tokio::spawn(async move {
-            let is_pointless = memory.lock().unwrap_or_else(PoisonError::into_inner).is_waiting_pointless(Instant::now());
+            let is_pointless =
+                memory.lock().unwrap_or_else(PoisonError::into_inner).is_waiting_pointless(Instant::now());
             let mut waiting = if is_pointless { Waiting::Skipping } else { Waiting::UntilTimeout };
             let mut has_waited = false;
             for attempt in 0..ATTEMPTS_MAX {
-                // A row that was skipped without a wait may be locked by a batch that is as healthy as this one.
+                // A row that was skipped without a wait may be locked by a batch that is as healthy as this
+                // one.
                 let locks = Locks::new(waiting, has_waited.then(|| Arc::clone(&memory)));
                 let mut transaction = pool.begin().await?;
                 match body(&mut transaction, &input, &locks).await {
@@ -207,7 +228,9 @@ impl Store {
                         transaction.rollback().await?;
                         return Err(Broken::KeyLocked(error));
                     }
-                    Err(Broken::Failed(StoreError::Unavailable(error))) if lost_a_race(&error) => transaction.rollback().await?,
+                    Err(Broken::Failed(StoreError::Unavailable(error))) if lost_a_race(&error) => {
+                        transaction.rollback().await?
+                    }
                     Err(Broken::Failed(StoreError::Unavailable(error))) => {
                         renewal.notice(&error);
                         return Err(Broken::Failed(StoreError::Unavailable(error)));
@@ -218,9 +241,12 @@ impl Store {
             }
             Err(StoreError::Contention(ATTEMPTS_MAX).into())
         });
-        // Seven statements at most. When the wait ends the task goes on, never cancelled; whoever tries again meets its locks.
+        // Seven statements at most. When the wait ends the task goes on, never cancelled; whoever tries again
+        // meets its locks.
         let ended = match tokio::time::timeout(self.patience * 2, task).await {
-            Ok(ended) => ended.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string()).into())),
+            Ok(ended) => {
+                ended.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string()).into()))
+            }
             Err(_) => Err(StoreError::Silent(self.patience * 2).into()),
         };
         ended.map_err(|broken| match broken {

@@ -1,4 +1,5 @@
-//! What a dead letter is called and says. Whatever was delivered, a letter about it can be written, published and found.
+//! What a dead letter is called and says. Whatever was delivered, a letter about it can be written, published
+//! and found.
 
 use domain::{PaymentKey, Tenant};
 use sha2::{Digest, Sha256};
@@ -21,10 +22,14 @@ fn is_kept(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '_' | '-')
 }
 
-/// The token by which a letter is kept: the payment's own; or for one that names no payment its beginning and a hash of all
-/// of it, as `invalid:BEGINNING:HASH`, which no payment can be called. A name given here is its own name.
+/// The token by which a letter is kept: the payment's own; or for one that names no payment its beginning and
+/// a hash of all of it, as `invalid:BEGINNING:HASH`, which no payment can be called. A name given here is its
+/// own name.
 pub fn token(token: &str) -> Cow<'_, str> {
-    let is_name = |rest: &str| rest.len() <= PREFIX_LENGTH + HASH_LENGTH && rest.bytes().all(|byte| is_kept(byte as char) || byte == b':');
+    let is_name = |rest: &str| {
+        rest.len() <= PREFIX_LENGTH + HASH_LENGTH
+            && rest.bytes().all(|byte| is_kept(byte as char) || byte == b':')
+    };
     if PaymentKey::from_token(token).is_ok() || token.strip_prefix(INVALID).is_some_and(is_name) {
         return Cow::Borrowed(token);
     }
@@ -47,7 +52,8 @@ pub fn key(token: &str) -> (String, String) {
 
 /// A reason as it is kept: one line without control characters, at most [`REASON_BYTES_MAX`] long.
 pub fn reason(text: &str) -> String {
-    let mut clean: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let mut clean: String =
+        text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     clean.truncate(clean.floor_char_boundary(REASON_BYTES_MAX));
     clean
 }
@@ -67,11 +73,19 @@ mod tests {
             ("", "invalid::e3b0c44298fc1c14", "default", "invalid::e3b0c44298fc1c14"),
         ];
         for (given, name, tenant, id) in rows {
-            assert_eq!((token(given).as_ref(), key(given)), (name, (tenant.to_owned(), id.to_owned())), "{given:?}");
+            assert_eq!(
+                (token(given).as_ref(), key(given)),
+                (name, (tenant.to_owned(), id.to_owned())),
+                "{given:?}"
+            );
         }
         for given in [long.as_str(), "nul\0", "\u{1f47b}>*.", "a~b~c"] {
             let name = token(given);
-            assert!(name.len() < 80 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:".contains(&byte)), "{name}");
+            assert!(
+                name.len() < 80
+                    && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:".contains(&byte)),
+                "{name}"
+            );
         }
         assert_ne!(token(&long), token(&"x".repeat(3_001)), "the hash tells them apart");
     }

@@ -47,7 +47,8 @@ impl Headers {
         self.redrive.map_or(stored_at, |redrive| redrive.first_accepted_at)
     }
 
-    /// Reads ours among all headers of a message. A redrive that does not say when its first copy was accepted is none.
+    /// Reads ours among all headers of a message. A redrive that does not say when its first copy was
+    /// accepted is none.
     pub fn read<'h>(all: impl IntoIterator<Item = (&'h str, &'h str)>) -> Headers {
         let (mut times, mut first_accepted_at, mut dead_reason) = (0, None, None);
         for (name, value) in all {
@@ -58,7 +59,10 @@ impl Headers {
                 _ => {}
             }
         }
-        Headers { redrive: first_accepted_at.map(|first_accepted_at| Redrive { times, first_accepted_at }), dead_reason }
+        Headers {
+            redrive: first_accepted_at.map(|first_accepted_at| Redrive { times, first_accepted_at }),
+            dead_reason,
+        }
     }
 
     /// Names and values as they are written.
@@ -79,12 +83,17 @@ mod tests {
         let at = Timestamp::from_micros(1_795_309_323_456_789);
         let rows: [(Headers, &[(&str, &str)]); 3] = [
             (Headers::default(), &[]),
-            (Headers::redriven(3, at), &[("Kilat-Redrive", "3"), ("Kilat-Accepted-At", "2026-11-22T01:02:03.456789Z")]),
+            (
+                Headers::redriven(3, at),
+                &[("Kilat-Redrive", "3"), ("Kilat-Accepted-At", "2026-11-22T01:02:03.456789Z")],
+            ),
             (Headers::buried("why".to_owned()), &[("Kilat-Dead-Reason", "why")]),
         ];
         for (headers, pairs) in rows {
-            let written: Vec<(&str, String)> = headers.pairs().map(|(name, value)| (name, value.into_owned())).collect();
-            let expected: Vec<(&str, String)> = pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            let written: Vec<(&str, String)> =
+                headers.pairs().map(|(name, value)| (name, value.into_owned())).collect();
+            let expected: Vec<(&str, String)> =
+                pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
             assert_eq!(written, expected);
             assert_eq!(Headers::read(pairs.iter().copied().chain([("Nats-Batch-Id", "x")])), headers);
         }
@@ -96,7 +105,10 @@ mod tests {
         let rows: [(&[(&str, &str)], Headers); 4] = [
             (&[("Kilat-Redrive", "3")], Headers::default()),
             (&[("Kilat-Redrive", "3"), ("Kilat-Accepted-At", "yesterday")], Headers::default()),
-            (&[("Kilat-Redrive", "-"), ("Kilat-Accepted-At", "1970-01-01T00:00:00Z")], Headers::redriven(0, at)),
+            (
+                &[("Kilat-Redrive", "-"), ("Kilat-Accepted-At", "1970-01-01T00:00:00Z")],
+                Headers::redriven(0, at),
+            ),
             (&[("kilat-accepted-at", "1970-01-01T00:00:00Z")], Headers::default()),
         ];
         for (pairs, expected) in rows {

@@ -1,8 +1,9 @@
 //! What leaves a process: subjects, streams, messages, headers, request-reply bodies and problems.
 //!
-//! Architecture invariants: every subject and stream name in the project is spelled here and nowhere else; a message
-//! type exists for what is known *after* each hop, so no field of it is ever "not yet". The committed files in
-//! `tests/golden` are the wire format: a change of theirs is a change for everyone who reads the streams.
+//! Architecture invariants: every subject and stream name in the project is spelled here and nowhere else; a
+//! message type exists for what is known *after* each hop, so no field of it is ever "not yet". The committed
+//! files in `tests/golden` are the wire format: a change of theirs is a change for everyone who reads the
+//! streams.
 
 pub mod caller;
 pub mod dead_letter;

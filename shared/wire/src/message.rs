@@ -6,7 +6,9 @@ use domain::{Fingerprint, Money, Payment, PaymentKey, Refusal, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A message of the pipeline.
-pub trait Message: Serialize + serde::de::DeserializeOwned + Into<HopMessage> + Send + Sync + 'static {
+pub trait Message:
+    Serialize + serde::de::DeserializeOwned + Into<HopMessage> + Send + Sync + 'static
+{
     /// The hop that the payment has behind it.
     const HOP: Hop;
 
@@ -75,8 +77,8 @@ pub struct PaymentRejected {
     pub rejection: Rejection,
 }
 
-/// Reading a message whose facts stand beside its other fields. Serde's own `flatten` reads through a buffer that a raw JSON
-/// value, as the sender's metadata is, cannot pass (serde-rs/json 599 and 1099).
+/// Reading a message whose facts stand beside its other fields. Serde's own `flatten` reads through a buffer
+/// that a raw JSON value, as the sender's metadata is, cannot pass (serde-rs/json 599 and 1099).
 macro_rules! read_flat {
     ($message:ident { $($field:ident: $kind:ty),+ $(,)? }) => {
         impl<'de> Deserialize<'de> for $message {

@@ -1,4 +1,5 @@
-//! Request objects read field by field, so that each thing that can be wrong with one has its own clear answer.
+//! Request objects read field by field, so that each thing that can be wrong with one has its own clear
+//! answer.
 
 use crate::{Code, Problem, own_object};
 use domain::money::AmountError;
@@ -42,11 +43,16 @@ impl RequestObject {
     /// Reads one JSON object; anything else, or anything after it, is malformed.
     pub fn parse(body: &[u8]) -> Result<RequestObject, Problem> {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let read = deserializer.deserialize_map(Fields).and_then(|fields| deserializer.end().map(|()| fields));
+        let read =
+            deserializer.deserialize_map(Fields).and_then(|fields| deserializer.end().map(|()| fields));
         match read {
             Ok(fields) => Ok(RequestObject { fields }),
-            Err(error) if error.is_data() => Err(malformed("the body must be one JSON object, each field once")),
-            Err(error) => Err(malformed(format!("not JSON at line {} column {}", error.line(), error.column()))),
+            Err(error) if error.is_data() => {
+                Err(malformed("the body must be one JSON object, each field once"))
+            }
+            Err(error) => {
+                Err(malformed(format!("not JSON at line {} column {}", error.line(), error.column())))
+            }
         }
     }
 
@@ -68,7 +74,9 @@ impl RequestObject {
 
     /// Takes an optional text field.
     pub fn take_text(&mut self, name: &str) -> Result<Option<String>, Problem> {
-        let read = |raw: Box<RawValue>| serde_json::from_str(raw.get()).map_err(|_| malformed(format!("{name} must be a string")));
+        let read = |raw: Box<RawValue>| {
+            serde_json::from_str(raw.get()).map_err(|_| malformed(format!("{name} must be a string")))
+        };
         self.take(name).map(read).transpose()
     }
 
@@ -80,7 +88,8 @@ impl RequestObject {
     /// Takes the digits of an optional amount: a decimal string or a JSON number, as written.
     pub fn take_decimal(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let read = |raw: Box<RawValue>| match raw.get().as_bytes().first() {
-            Some(b'"') => serde_json::from_str(raw.get()).map_err(|_| malformed(format!("{name} must be a decimal string"))),
+            Some(b'"') => serde_json::from_str(raw.get())
+                .map_err(|_| malformed(format!("{name} must be a decimal string"))),
             Some(b'-' | b'0'..=b'9') => Ok(raw.get().to_owned()),
             _ => Err(malformed(format!("{name} must be a decimal string or a number"))),
         };
@@ -94,16 +103,23 @@ impl RequestObject {
 
     /// Takes an optional JSON object of the client's own, as it is written.
     pub fn take_object(&mut self, name: &str) -> Result<Option<Metadata>, Problem> {
-        let read = |raw: Box<RawValue>| own_object::read(raw).map_err(|objection| malformed(format!("{name} {objection}")));
+        let read = |raw: Box<RawValue>| {
+            own_object::read(raw).map_err(|objection| malformed(format!("{name} {objection}")))
+        };
         self.take(name).map(read).transpose()
     }
 
     /// Everything known has been taken: a field that is left is unknown.
     pub fn finish(self) -> Result<(), Problem> {
-        let known = |name: &str| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        let known = |name: &str| {
+            name.len() <= 64
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        };
         match self.fields.first() {
             None => Ok(()),
-            Some((name, _)) if known(name) => Err(Problem::new(Code::UnknownField, format!("{name} is not a field of this request"))),
+            Some((name, _)) if known(name) => {
+                Err(Problem::new(Code::UnknownField, format!("{name} is not a field of this request")))
+            }
             Some(_) => Err(Problem::new(Code::UnknownField, "the request has a field that it does not know")),
         }
     }
@@ -173,7 +189,12 @@ mod tests {
             (deep.as_str(), Err(Code::MalformedJson)),
         ];
         for (body, expected) in rows {
-            assert_eq!(check(body), expected.map(|text| text.map(str::to_owned)), "{}", &body[..body.len().min(40)]);
+            assert_eq!(
+                check(body),
+                expected.map(|text| text.map(str::to_owned)),
+                "{}",
+                &body[..body.len().min(40)]
+            );
         }
     }
 }

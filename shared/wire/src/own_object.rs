@@ -1,5 +1,5 @@
-//! What a JSON object of a client's own may hold. It travels as it is written, so whatever two readers of it could take in
-//! two ways is refused here.
+//! What a JSON object of a client's own may hold. It travels as it is written, so whatever two readers of it
+//! could take in two ways is refused here.
 
 use domain::Metadata;
 use domain::metadata::NotAnObject;
@@ -143,7 +143,9 @@ mod tests {
     #[test]
     fn objects_are_kept_as_they_are_written_or_refused() {
         use Objection::{Nul, RepeatedKey, Rounded, TooDeep, Unreadable};
-        let nested = |open: &str, close: &str, depth: usize| format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+        let nested = |open: &str, close: &str, depth: usize| {
+            format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth))
+        };
         let no_object = Err(Objection::NotAnObject(NotAnObject));
         let rows = [
             ("{}".to_owned(), Ok(())),

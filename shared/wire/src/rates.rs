@@ -87,7 +87,11 @@ mod tests {
         for (value, expected) in rows {
             let read = decode(value.as_bytes(), revised_at)
                 .map(|quotation| (quotation.rate.to_string(), quotation.as_of.micros(), quotation.ageless));
-            assert_eq!(read, expected.map(|(rate, as_of, ageless)| (rate.to_owned(), as_of, ageless)), "{value}");
+            assert_eq!(
+                read,
+                expected.map(|(rate, as_of, ageless)| (rate.to_owned(), as_of, ageless)),
+                "{value}"
+            );
         }
         assert_eq!(pair("EUR.USD").map(|(base, quote)| key(base, quote)), Ok("EUR.USD".to_owned()));
         assert_eq!(pair("EURUSD"), Err(RateEntryError::Key));

@@ -6,8 +6,8 @@ use domain::facts::{Facts, PaymentRecord, Quote, RecordState, Reserved};
 use domain::{Refusal, StageName, Timestamp};
 
 impl HopMessage {
-    /// What a stage tells of a row; nothing where it cannot have met such a row: risk and fx ask for none, and what settle has
-    /// settled is not reserved any more.
+    /// What a stage tells of a row; nothing where it cannot have met such a row: risk and fx ask for none,
+    /// and what settle has settled is not reserved any more.
     pub fn of_record(record: PaymentRecord, stage: StageName) -> Option<HopMessage> {
         use StageName::{Fx, Reserve, Risk, Settle, SettleRejected};
         let PaymentRecord { facts, state } = record;
@@ -20,9 +20,9 @@ impl HopMessage {
             (RecordState::Failed { screening, quote, rejection, .. }, Reserve) => {
                 Some(PaymentRejected { facts, screening, quote, rejection }.into())
             }
-            (RecordState::Failed { quote, rejection, finished_at, .. }, Settle | SettleRejected) => {
-                Some(finished(&facts, FinalStatus::Failed, Some(rejection.reason), quote.as_ref(), finished_at))
-            }
+            (RecordState::Failed { quote, rejection, finished_at, .. }, Settle | SettleRejected) => Some(
+                finished(&facts, FinalStatus::Failed, Some(rejection.reason), quote.as_ref(), finished_at),
+            ),
             (RecordState::Captured { reserved, finished_at }, Reserve | Settle | SettleRejected) => {
                 Some(finished(&facts, FinalStatus::Captured, None, Some(&reserved.quote), finished_at))
             }
@@ -30,7 +30,13 @@ impl HopMessage {
     }
 }
 
-fn finished(facts: &Facts, status: FinalStatus, reason: Option<Refusal>, quote: Option<&Quote>, finished_at: Timestamp) -> HopMessage {
+fn finished(
+    facts: &Facts,
+    status: FinalStatus,
+    reason: Option<Refusal>,
+    quote: Option<&Quote>,
+    finished_at: Timestamp,
+) -> HopMessage {
     HopMessage::Finished(PaymentFinished {
         key: facts.payment.key(),
         status,

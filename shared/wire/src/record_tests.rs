@@ -16,7 +16,11 @@ fn facts() -> Facts {
 }
 
 fn hold() -> Reserved {
-    let quote = Quote { destination_amount: Money::new(160, Currency::parse("USD").unwrap()), conversion: None, at: at(3) };
+    let quote = Quote {
+        destination_amount: Money::new(160, Currency::parse("USD").unwrap()),
+        conversion: None,
+        at: at(3),
+    };
     Reserved { screening: Screening { score: 1, at: at(2) }, quote, at: at(4) }
 }
 
@@ -38,7 +42,8 @@ fn rows() -> [PaymentRecord; 3] {
         .map(|state| PaymentRecord { facts: facts(), state })
 }
 
-/// The table of DESIGN.md, section 6.1: what each stage tells of a payment that is reserved, failed, captured.
+/// The table of DESIGN.md, section 6.1: what each stage tells of a payment that is reserved, failed,
+/// captured.
 #[test]
 fn each_stage_tells_of_a_row_what_the_next_reader_needs() {
     use Hop::{Finished, Rejected, Reserved};
@@ -67,14 +72,24 @@ fn a_message_says_what_its_row_says() {
         accepted_at: at(1),
         finished_at: at(6),
     };
-    let rejected =
-        PaymentRejected { facts: facts(), screening: Some(screening.clone()), quote: Some(quote.clone()), rejection: rejection() };
+    let rejected = PaymentRejected {
+        facts: facts(),
+        screening: Some(screening.clone()),
+        quote: Some(quote.clone()),
+        rejection: rejection(),
+    };
     let [held, failed, captured] = rows();
     let checks: [(PaymentRecord, StageName, HopMessage); 4] = [
         (
             held,
             StageName::Reserve,
-            PaymentReserved { facts: facts(), screening: screening.clone(), quote: quote.clone(), reserved_at }.into(),
+            PaymentReserved {
+                facts: facts(),
+                screening: screening.clone(),
+                quote: quote.clone(),
+                reserved_at,
+            }
+            .into(),
         ),
         (failed.clone(), StageName::Reserve, rejected.into()),
         (failed, StageName::Settle, ended(FinalStatus::Failed, Some(Refusal::DestinationLimit)).into()),

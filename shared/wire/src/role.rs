@@ -3,8 +3,8 @@
 use crate::StageName;
 
 domain::closed_set! {
-    /// What a process plays: the `service` label of its metrics, and for all but the gateway an argument of `stages`. The first
-    /// is the border's, the others are the workers'.
+    /// What a process plays: the `service` label of its metrics, and for all but the gateway an argument of
+    /// `stages`. The first is the border's, the others are the workers'.
     Role {
         /// The HTTP border.
         Gateway = "gateway",

@@ -134,7 +134,8 @@ pub struct RateReply {
     pub as_of: Timestamp,
 }
 
-/// Reply of `fx.convert`: the amount at the mid-market rate, rounded down to the minor unit. A payment pays the spread on top.
+/// Reply of `fx.convert`: the amount at the mid-market rate, rounded down to the minor unit. A payment pays
+/// the spread on top.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvertReply {
     /// The currency of `amount`.

@@ -6,7 +6,8 @@ use crate::{Hop, StageName, Subject};
 /// A JetStream stream of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stream {
-    /// The intake: on disk, every message fsynced. With Postgres it is the truth; every other stream is derived.
+    /// The intake: on disk, every message fsynced. With Postgres it is the truth; every other stream is
+    /// derived.
     Accepted,
     /// In memory, one per shard.
     Screened(u16),
@@ -126,8 +127,10 @@ mod tests {
             (Stream::Finished, "PAY_FINISHED", "pay.finished.0.*", true),
             (Stream::Dead, "PAY_DEAD", "pay.dead.*.*", false),
         ];
-        let found: Vec<_> =
-            Stream::all(2).into_iter().map(|stream| (stream, stream.name(), stream.subjects(), stream.is_derived())).collect();
+        let found: Vec<_> = Stream::all(2)
+            .into_iter()
+            .map(|stream| (stream, stream.name(), stream.subjects(), stream.is_derived()))
+            .collect();
         assert_eq!(found.len(), rows.len());
         for ((stream, name, subjects, is_derived), row) in found.iter().zip(rows) {
             assert_eq!((*stream, name.as_str(), subjects.as_str(), *is_derived), row);

@@ -5,8 +5,8 @@ use domain::PaymentKey;
 use domain::id::InvalidId;
 
 domain::closed_set! {
-    /// A step that a payment has behind it, in the order of a payment's life. The name is the subject's token, and the `stage`
-    /// that a client is told.
+    /// A step that a payment has behind it, in the order of a payment's life. The name is the subject's
+    /// token, and the `stage` that a client is told.
     Hop {
         /// Durable at the intake.
         Accepted = "accepted",
@@ -47,8 +47,8 @@ impl Hop {
         }
     }
 
-    /// Whether a derived stream carries the payment to a stage that has not judged it yet. These hops are spread over shards
-    /// by source account.
+    /// Whether a derived stream carries the payment to a stage that has not judged it yet. These hops are
+    /// spread over shards by source account.
     pub const fn is_sharded(self) -> bool {
         match self.place() {
             Place::OnTheWay | Place::Refused => true,
@@ -78,7 +78,8 @@ impl Subject {
         Subject(format!("pay.{}.{shard}.{}", hop.as_str(), payment.token()))
     }
 
-    /// Where a payment that a stage could not judge is buried. `token` is the payment's subject token, well-formed or not.
+    /// Where a payment that a stage could not judge is buried. `token` is the payment's subject token,
+    /// well-formed or not.
     pub fn dead(stage: StageName, token: &str) -> Subject {
         Subject(format!("pay.dead.{stage}.{token}"))
     }
@@ -149,7 +150,10 @@ mod tests {
     }
     #[test]
     fn hops_are_walked_as_payments_go() {
-        assert_eq!(Hop::carrying().collect::<Vec<_>>(), [Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected]);
+        assert_eq!(
+            Hop::carrying().collect::<Vec<_>>(),
+            [Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected]
+        );
         assert_eq!(Hop::furthest_first().collect::<Vec<_>>(), [Hop::Reserved, Hop::Quoted, Hop::Screened]);
     }
 }

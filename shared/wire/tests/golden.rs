@@ -5,7 +5,10 @@
 use domain::facts::{AppliedRate, Facts, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Metadata, Money, Payment, PaymentKey, Refusal, Timestamp};
-use wire::message::{FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved, PaymentScreened};
+use wire::message::{
+    FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved,
+    PaymentScreened,
+};
 use wire::{Hop, HopMessage, Message, StageName, envelope};
 
 fn at(second: i64) -> Timestamp {
@@ -35,12 +38,24 @@ fn messages(payment: Payment) -> Vec<HopMessage> {
         residue: 5,
         as_of: at(-60),
     };
-    let quote = Quote { destination_amount: Money::new(223_479_600, currency("IDR")), conversion: Some(conversion), at: at(2) };
-    let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules: vec!["amount_cap".into()], at: at(1) };
+    let quote = Quote {
+        destination_amount: Money::new(223_479_600, currency("IDR")),
+        conversion: Some(conversion),
+        at: at(2),
+    };
+    let rejection = Rejection {
+        stage: StageName::Risk,
+        reason: Refusal::RiskRejected,
+        rules: vec!["amount_cap".into()],
+        at: at(1),
+    };
     vec![
         PaymentAccepted { payment: payment.clone(), fingerprint }.into(),
-        PaymentScreened { facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at }, screening: screening.clone() }
-            .into(),
+        PaymentScreened {
+            facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
+            screening: screening.clone(),
+        }
+        .into(),
         PaymentQuoted {
             facts: Facts { payment: payment.clone(), fingerprint, accepted_seq, accepted_at },
             screening: screening.clone(),
@@ -54,8 +69,13 @@ fn messages(payment: Payment) -> Vec<HopMessage> {
             reserved_at: at(3),
         }
         .into(),
-        PaymentRejected { facts: Facts { payment, fingerprint, accepted_seq, accepted_at }, screening: None, quote: None, rejection }
-            .into(),
+        PaymentRejected {
+            facts: Facts { payment, fingerprint, accepted_seq, accepted_at },
+            screening: None,
+            quote: None,
+            rejection,
+        }
+        .into(),
         PaymentFinished {
             key: PaymentKey::from_token("PAY-001").unwrap(),
             status: FinalStatus::Captured,
@@ -89,7 +109,11 @@ fn read_back(message: &HopMessage, payload: &[u8]) -> HopMessage {
 fn messages_are_written_as_committed() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let messages = messages(payment());
-    assert_eq!(messages.iter().map(HopMessage::hop).collect::<Vec<_>>(), Hop::ALL, "each hop has its message here");
+    assert_eq!(
+        messages.iter().map(HopMessage::hop).collect::<Vec<_>>(),
+        Hop::ALL,
+        "each hop has its message here"
+    );
     for message in messages {
         let file = folder.join(format!("{}.json", message.hop().as_str()));
         let mut written = String::from_utf8(message.encode().unwrap()).unwrap();
@@ -97,14 +121,15 @@ fn messages_are_written_as_committed() {
         if std::env::var_os("GOLDEN_WRITE").is_some() {
             std::fs::write(&file, &written).unwrap();
         }
-        let committed = std::fs::read_to_string(&file).expect("each hop has its file: GOLDEN_WRITE=1 cargo test -p wire");
+        let committed =
+            std::fs::read_to_string(&file).expect("each hop has its file: GOLDEN_WRITE=1 cargo test -p wire");
         assert_eq!(written, committed, "{}", file.display());
         assert_eq!(read_back(&message, committed.as_bytes()), message);
     }
 }
 
-/// White space, the order of keys, escapes and the form of numbers stay; what was written sorted and spaced by an older
-/// build is text like any other.
+/// White space, the order of keys, escapes and the form of numbers stay; what was written sorted and spaced
+/// by an older build is text like any other.
 #[test]
 fn metadata_travels_as_it_was_written() {
     let rows = [
@@ -134,6 +159,9 @@ fn other_versions_and_shapes_are_not_understood() {
         ("junk", "undecodable message: expected value at line 1 column 1"),
     ];
     for (payload, expected) in rows {
-        assert_eq!(envelope::decode::<PaymentAccepted>(payload.as_bytes()).unwrap_err().to_string(), expected);
+        assert_eq!(
+            envelope::decode::<PaymentAccepted>(payload.as_bytes()).unwrap_err().to_string(),
+            expected
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Emits held payments again that no message leads to settle any more.
 //!
-//! Rows are read once when they are old enough to be late, and once more when none of that age can still be uncommitted.
-//! What is open then is remembered, here and in the ledger, and looked at by key, ever less often, until it ends.
+//! Rows are read once when they are old enough to be late, and once more when none of that age can still be
+//! uncommitted. What is open then is remembered, here and in the ledger, and looked at by key, ever less
+//! often, until it ends.
 
 use super::{ALARM_FROM, Janitor, LOOK_MAX, RoundError, chain};
 use crate::janitor::open_holds::OpenHolds;
@@ -16,11 +17,12 @@ use wire::{Hop, HopMessage};
 /// Rows that one step of a scan reads.
 const PAGE_ROWS: u32 = 10_000;
 
-/// Steps of each scan in a round, so that a janitor that starts on millions of rows spreads them over its rounds.
+/// Steps of each scan in a round, so that a janitor that starts on millions of rows spreads them over its
+/// rounds.
 const PAGES_MAX: usize = 3;
 
-/// The scans wait while so many holds are late: three times what the stream before settle carries, and some fifty megabytes.
-/// What is not read then is later, not lost.
+/// The scans wait while so many holds are late: three times what the stream before settle carries, and some
+/// fifty megabytes. What is not read then is later, not lost.
 const HOLDS_MAX: usize = 200_000;
 
 /// Payments whose rows are read and published at once. A row can have 16 KiB of text.
@@ -117,11 +119,17 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         has_room
     }
 
-    /// Those of these holds that are still open and not buried, and whose message is nowhere on its way to settle.
-    async fn without_message(&mut self, due: Vec<PaymentKey>, now: Timestamp) -> Result<Vec<PaymentKey>, RoundError> {
+    /// Those of these holds that are still open and not buried, and whose message is nowhere on its way to
+    /// settle.
+    async fn without_message(
+        &mut self,
+        due: Vec<PaymentKey>,
+        now: Timestamp,
+    ) -> Result<Vec<PaymentKey>, RoundError> {
         let tokens: Vec<String> = due.iter().map(PaymentKey::token).collect();
         let carried = self.carried(&tokens, [Hop::Reserved].into_iter()).await?;
-        let (waiting, missing): (Vec<_>, Vec<_>) = due.into_iter().zip(tokens).partition(|(_, token)| carried.contains(token));
+        let (waiting, missing): (Vec<_>, Vec<_>) =
+            due.into_iter().zip(tokens).partition(|(_, token)| carried.contains(token));
         for (key, _) in waiting {
             self.late.open.wait(&key, now);
         }
@@ -130,7 +138,11 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// Those of these holds that are still open and not buried. The others are forgotten, or put off.
-    async fn still_open(&mut self, keys: Vec<PaymentKey>, now: Timestamp) -> Result<Vec<PaymentKey>, RoundError> {
+    async fn still_open(
+        &mut self,
+        keys: Vec<PaymentKey>,
+        now: Timestamp,
+    ) -> Result<Vec<PaymentKey>, RoundError> {
         if keys.is_empty() {
             return Ok(keys);
         }
@@ -160,10 +172,12 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
                 match records.get(key).map(|record| (record, &record.state)) {
                     // Settle is behind with what others carry to it.
                     _ if is_full => self.late.open.wait(key, now),
-                    Some((record, RecordState::Reserved(_))) => match self.emit_one(key, record, now).await? {
-                        true => count += 1,
-                        false => is_full = true,
-                    },
+                    Some((record, RecordState::Reserved(_))) => {
+                        match self.emit_one(key, record, now).await? {
+                            true => count += 1,
+                            false => is_full = true,
+                        }
+                    }
                     // It has ended just now, and is still due: the next round forgets it.
                     Some(_) => {}
                     None => _ = self.late.open.put_off(key, now),
@@ -177,10 +191,16 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// Whether the stream had room for it.
-    async fn emit_one(&mut self, key: &PaymentKey, record: &PaymentRecord, now: Timestamp) -> Result<bool, RoundError> {
+    async fn emit_one(
+        &mut self,
+        key: &PaymentKey,
+        record: &PaymentRecord,
+        now: Timestamp,
+    ) -> Result<bool, RoundError> {
         // As reserve tells of it.
         let message = HopMessage::of_record(record.clone(), StageName::Reserve);
-        let written = message.and_then(|message| Some((message.route(self.pipeline.shards).1, message.encode().ok()?)));
+        let written =
+            message.and_then(|message| Some((message.route(self.pipeline.shards).1, message.encode().ok()?)));
         let Some((subject, payload)) = written else {
             tracing::error!(payment = %key.id, "a held payment cannot be written");
             self.late.open.put_off(key, now);
@@ -208,7 +228,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         }
     }
 
-    /// The rows of these holds. One that this build does not understand does not keep the others from being read.
+    /// The rows of these holds. One that this build does not understand does not keep the others from being
+    /// read.
     async fn readable(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, PaymentRecord>, RoundError> {
         match self.ledger.records(keys).await {
             Err(error) if !error.is_outage() => {}
@@ -226,8 +247,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         Ok(records)
     }
 
-    /// Puts the age of the oldest hold that is late on the metrics. Most looks at a hold lie further apart than rounds: the
-    /// oldest is looked at now, and when it has ended, as many others as a round may.
+    /// Puts the age of the oldest hold that is late on the metrics. Most looks at a hold lie further apart
+    /// than rounds: the oldest is looked at now, and when it has ended, as many others as a round may.
     async fn tell_oldest(&mut self, now: Timestamp) -> Result<(), RoundError> {
         for looks in [1, LOOK_MAX] {
             let oldest = self.late.open.oldest(looks);
@@ -238,7 +259,9 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             }
         }
         let held_at = self.late.open.oldest_held_at().unwrap_or(now);
-        self.metrics.oldest_open_hold(Duration::from_micros(u64::try_from(now.micros() - held_at.micros()).unwrap_or(0)));
+        self.metrics.oldest_open_hold(Duration::from_micros(
+            u64::try_from(now.micros() - held_at.micros()).unwrap_or(0),
+        ));
         Ok(())
     }
 }

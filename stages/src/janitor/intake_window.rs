@@ -67,8 +67,8 @@ impl IntakeWindow {
         }
     }
 
-    /// Payments to look for in the ledger now: due, without a trace so far, and processed by risk (`floor`), so that their
-    /// absence would mean something. At most `max`.
+    /// Payments to look for in the ledger now: due, without a trace so far, and processed by risk (`floor`),
+    /// so that their absence would mean something. At most `max`.
     pub(crate) fn due(&self, now: Timestamp, floor: u64, max: usize) -> Vec<u64> {
         let due = |entry: &Entry| matches!(entry.state, State::Untraced { next_look } if next_look <= now);
         self.entries.range(..=floor).filter(|(_, entry)| due(entry)).map(|(seq, _)| *seq).take(max).collect()
@@ -100,10 +100,11 @@ impl IntakeWindow {
         }
     }
 
-    /// The longest prefix whose payments may all be purged: below which sequence the stream may be, and how many entries
-    /// that is.
+    /// The longest prefix whose payments may all be purged: below which sequence the stream may be, and how
+    /// many entries that is.
     pub(crate) fn purgeable(&self, now: Timestamp) -> Option<(u64, usize)> {
-        let purgeable = |entry: &Entry| matches!(entry.state, State::Recorded { purge_at } if purge_at <= now);
+        let purgeable =
+            |entry: &Entry| matches!(entry.state, State::Recorded { purge_at } if purge_at <= now);
         let prefix = self.entries.iter().take_while(|(_, entry)| purgeable(entry));
         prefix.enumerate().last().map(|(place, (seq, _))| (seq + 1, place + 1))
     }
@@ -134,7 +135,13 @@ mod tests {
     }
 
     fn head(seq: u64, id: &str, stored: i64, redrives: u32) -> AcceptedHead {
-        AcceptedHead { seq, subject: format!("pay.accepted.0.{id}"), stored_at: at(stored), accepted_at: at(0), redrives }
+        AcceptedHead {
+            seq,
+            subject: format!("pay.accepted.0.{id}"),
+            stored_at: at(stored),
+            accepted_at: at(0),
+            redrives,
+        }
     }
 
     #[test]
@@ -165,8 +172,13 @@ mod tests {
     #[test]
     fn payments_are_due_once_risk_has_had_them_and_their_patience_is_over() {
         let mut window = IntakeWindow::default();
-        window.read(vec![head(1, "A", 0, 0), head(2, "B", 10, 0), head(3, "C", 0, 1), head(4, "D", 0, 0)], FIRST, MAX);
-        let rows: [(i64, u64, &[u64]); 5] = [(29, 4, &[]), (30, 4, &[1, 4]), (40, 4, &[1, 2, 4]), (60, 4, &[1, 2, 3, 4]), (60, 2, &[1, 2])];
+        window.read(
+            vec![head(1, "A", 0, 0), head(2, "B", 10, 0), head(3, "C", 0, 1), head(4, "D", 0, 0)],
+            FIRST,
+            MAX,
+        );
+        let rows: [(i64, u64, &[u64]); 5] =
+            [(29, 4, &[]), (30, 4, &[1, 4]), (40, 4, &[1, 2, 4]), (60, 4, &[1, 2, 3, 4]), (60, 2, &[1, 2])];
         for (now, floor, expected) in rows {
             assert_eq!(window.due(at(now), floor, 100), expected, "at {now} s with floor {floor}");
         }

@@ -1,8 +1,9 @@
-//! The janitor: purges what is safely recorded, drives again what was lost, emits again what is held and forgotten.
+//! The janitor: purges what is safely recorded, drives again what was lost, emits again what is held and
+//! forgotten.
 //!
-//! It reads in the direction of flow: how far risk has come, then the derived streams, the ledger last. A payment that is
-//! neither carried by a stream nor recorded is lost: memory streams vanish with their server. Being wrong here costs work,
-//! never money, because reserve answers from the row.
+//! It reads in the direction of flow: how far risk has come, then the derived streams, the ledger last. A
+//! payment that is neither carried by a stream nor recorded is lost: memory streams vanish with their server.
+//! Being wrong here costs work, never money, because reserve answers from the row.
 
 mod emit_again;
 mod intake_window;
@@ -56,9 +57,18 @@ pub(crate) struct Janitor<S, L> {
 
 impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     /// A janitor that has read nothing yet.
-    pub(crate) fn new(streams: S, ledger: L, config: JanitorConfig, pipeline: PipelineConfig, metrics: Metrics) -> Janitor<S, L> {
+    pub(crate) fn new(
+        streams: S,
+        ledger: L,
+        config: JanitorConfig,
+        pipeline: PipelineConfig,
+        metrics: Metrics,
+    ) -> Janitor<S, L> {
         let (window, purged_at) = (IntakeWindow::default(), Timestamp::default());
-        let late = LateHolds::new(Duration::from_millis(config.redrive_after_ms), Duration::from_millis(config.redrive_after_ms_max));
+        let late = LateHolds::new(
+            Duration::from_millis(config.redrive_after_ms),
+            Duration::from_millis(config.redrive_after_ms_max),
+        );
         Janitor { streams, ledger, config, pipeline, metrics, window, purged_at, late }
     }
 
@@ -115,7 +125,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             for (seq, trace) in self.traces(part).await? {
                 match trace {
                     Some(Trace::Recorded { wait }) => self.window.recorded(seq, now, wait),
-                    // Nothing that dies is driven again; once its letter is old enough the intake may forget it too.
+                    // Nothing that dies is driven again; once its letter is old enough the intake may forget
+                    // it too.
                     Some(Trace::Dead { wait }) if wait.is_zero() => self.window.recorded(seq, now, wait),
                     Some(Trace::Dead { wait }) => self.window.look_again(seq, now, wait),
                     None => untraced.push(seq),
@@ -126,16 +137,23 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     async fn traces(&self, seqs: &[u64]) -> Result<Vec<(u64, Option<Trace>)>, RoundError> {
-        let known: Vec<(u64, (String, String))> =
-            seqs.iter().filter_map(|seq| self.window.entry(*seq).map(|entry| (*seq, dead_letter::key(&entry.token)))).collect();
+        let known: Vec<(u64, (String, String))> = seqs
+            .iter()
+            .filter_map(|seq| self.window.entry(*seq).map(|entry| (*seq, dead_letter::key(&entry.token))))
+            .collect();
         let keys: Vec<(String, String)> = known.iter().map(|(_, key)| key.clone()).collect();
         let traces = self.ledger.traces(&keys, Duration::from_millis(self.config.purge_after_ms)).await?;
         Ok(known.iter().enumerate().map(|(place, (seq, _))| (*seq, traces.get(&place).copied())).collect())
     }
 
     /// Those payments whose last message in one of these hops is still to be processed.
-    async fn carried(&self, tokens: &[String], hops: impl Iterator<Item = Hop>) -> Result<HashSet<String>, RoundError> {
-        let keys: Vec<PaymentKey> = tokens.iter().filter_map(|token| PaymentKey::from_token(token).ok()).collect();
+    async fn carried(
+        &self,
+        tokens: &[String],
+        hops: impl Iterator<Item = Hop>,
+    ) -> Result<HashSet<String>, RoundError> {
+        let keys: Vec<PaymentKey> =
+            tokens.iter().filter_map(|token| PaymentKey::from_token(token).ok()).collect();
         let mut carried = HashSet::new();
         for hop in hops {
             for shard in 0..self.pipeline.shards {
@@ -154,7 +172,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     async fn purge(&mut self, now: Timestamp) -> Result<(), RoundError> {
-        let rested = now.micros() - self.purged_at.micros() >= i64::try_from(PURGE_EVERY.as_micros()).unwrap_or(0);
+        let rested =
+            now.micros() - self.purged_at.micros() >= i64::try_from(PURGE_EVERY.as_micros()).unwrap_or(0);
         let every = Duration::from_millis(self.config.purge_after_ms) < PURGE_EVERY;
         if !(rested || every || self.window.len() >= PURGE_MESSAGES) {
             return Ok(());

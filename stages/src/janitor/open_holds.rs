@@ -47,7 +47,13 @@ impl OpenHolds {
 
     /// The holds to look at now, those that have waited longest first, at most `max`.
     pub(crate) fn due(&self, now: Timestamp, max: usize) -> Vec<PaymentKey> {
-        first(self.holds.iter().filter(|(_, hold)| hold.next_look <= now).map(|(key, hold)| (hold.next_look, key)), max)
+        first(
+            self.holds
+                .iter()
+                .filter(|(_, hold)| hold.next_look <= now)
+                .map(|(key, hold)| (hold.next_look, key)),
+            max,
+        )
     }
 
     /// Its message waits, or cannot be published yet: that is no failure, and the next look comes soon.
@@ -57,8 +63,8 @@ impl OpenHolds {
         }
     }
 
-    /// It was emitted again, or could not be: the next look comes later from time to time. Answers how often that was
-    /// so before.
+    /// It was emitted again, or could not be: the next look comes later from time to time. Answers how often
+    /// that was so before.
     pub(crate) fn put_off(&mut self, key: &PaymentKey, now: Timestamp) -> u32 {
         let Some(hold) = self.holds.get_mut(key) else { return 0 };
         let before = hold.delays;
@@ -144,7 +150,11 @@ mod tests {
         holds.put_off(&key("B"), at(101));
         let rows: [(i64, &[&str]); 3] = [(129, &["C"]), (130, &["C", "A"]), (131, &["C", "A", "B"])];
         for (now, expected) in rows {
-            assert_eq!(ids(&holds.due(at(now), 10)), expected, "at {now} s: whoever waits longest comes first");
+            assert_eq!(
+                ids(&holds.due(at(now), 10)),
+                expected,
+                "at {now} s: whoever waits longest comes first"
+            );
         }
         // Found again by the other scan: known, and no sooner due.
         holds.remember(vec![OpenHold { key: key("B"), held_at: at(20) }], true, at(110));

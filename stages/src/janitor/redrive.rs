@@ -13,10 +13,14 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         if untraced.is_empty() {
             return Ok(());
         }
-        let tokens: Vec<String> = untraced.iter().filter_map(|seq| self.window.entry(*seq).map(|entry| entry.token.clone())).collect();
+        let tokens: Vec<String> = untraced
+            .iter()
+            .filter_map(|seq| self.window.entry(*seq).map(|entry| entry.token.clone()))
+            .collect();
         let carried = self.carried(&tokens, Hop::carrying()).await?;
-        let (waiting, candidates): (Vec<u64>, Vec<u64>) =
-            untraced.into_iter().partition(|seq| self.window.entry(*seq).is_some_and(|entry| carried.contains(&entry.token)));
+        let (waiting, candidates): (Vec<u64>, Vec<u64>) = untraced
+            .into_iter()
+            .partition(|seq| self.window.entry(*seq).is_some_and(|entry| carried.contains(&entry.token)));
         for seq in waiting {
             self.window.look_again(seq, now, self.first_patience());
         }
@@ -44,13 +48,16 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         };
         let subject = match PaymentKey::from_token(&entry.token) {
             Ok(key) => Subject::of(Hop::Accepted, 0, &key),
-            // No payment, so nothing to keep: risk has met it, and its letter, if it was not resolved since, says the rest.
+            // No payment, so nothing to keep: risk has met it, and its letter, if it was not resolved since,
+            // says the rest.
             Err(_) => {
                 self.window.recorded(seq, now, Duration::ZERO);
                 return Ok(false);
             }
         };
-        let Some(stored) = self.streams.last(Stream::Accepted, &subject).await?.filter(|stored| stored.seq == seq) else {
+        let Some(stored) =
+            self.streams.last(Stream::Accepted, &subject).await?.filter(|stored| stored.seq == seq)
+        else {
             self.window.replaced(seq);
             return Ok(false);
         };

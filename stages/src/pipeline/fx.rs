@@ -1,8 +1,8 @@
 //! Fx: consumes screened payments, forwards quoted ones.
 //!
 //! The destination account's currency is what arrives. Refuses with `account_not_found`, `currency_mismatch`,
-//! `fx_rate_unavailable`, `fx_rate_stale`, `amount_too_small` or `amount_too_large`. Asked again it may quote another rate;
-//! the ledger keeps the first quote that reserve saw.
+//! `fx_rate_unavailable`, `fx_rate_stale`, `amount_too_small` or `amount_too_large`. Asked again it may quote
+//! another rate; the ledger keeps the first quote that reserve saw.
 
 use crate::pipeline::rate_book::RateBooks;
 use domain::facts::{AppliedRate, Quote, Rejection};
@@ -34,7 +34,10 @@ impl<L: StageLedger> Fx<L> {
     }
 
     /// The currencies of the batch's destinations, those that exist: remembered, or read at once.
-    async fn destinations(&self, batch: &[Input<PaymentScreened>]) -> Result<HashMap<AccountKey, Currency>, Fault> {
+    async fn destinations(
+        &self,
+        batch: &[Input<PaymentScreened>],
+    ) -> Result<HashMap<AccountKey, Currency>, Fault> {
         let mut found = HashMap::new();
         let mut unknown = BTreeSet::new();
         {
@@ -59,7 +62,12 @@ impl<L: StageLedger> Fx<L> {
         Ok(found)
     }
 
-    fn quote(&self, message: &PaymentScreened, arrives: Option<Currency>, now: Timestamp) -> Result<Quote, Refusal> {
+    fn quote(
+        &self,
+        message: &PaymentScreened,
+        arrives: Option<Currency>,
+        now: Timestamp,
+    ) -> Result<Quote, Refusal> {
         let payment = &message.facts.payment;
         let arrives = arrives.ok_or(Refusal::AccountNotFound)?;
         if payment.destination_currency.is_some_and(|wanted| wanted != arrives) {
@@ -77,7 +85,11 @@ impl<L: StageLedger> Fx<L> {
             residue: converted.residue,
             as_of: found.as_of,
         };
-        Ok(Quote { destination_amount: Money::new(converted.net, arrives), conversion: Some(conversion), at: now })
+        Ok(Quote {
+            destination_amount: Money::new(converted.net, arrives),
+            conversion: Some(conversion),
+            at: now,
+        })
     }
 }
 
@@ -86,18 +98,28 @@ impl<L: StageLedger> Stage for Fx<L> {
     type In = PaymentScreened;
     type Out = PaymentQuoted;
 
-    async fn advance(&self, batch: &[Input<PaymentScreened>], now: Timestamp) -> Result<Vec<Verdict<PaymentQuoted>>, Fault> {
+    async fn advance(
+        &self,
+        batch: &[Input<PaymentScreened>],
+        now: Timestamp,
+    ) -> Result<Vec<Verdict<PaymentQuoted>>, Fault> {
         if !self.rates.is_loaded() {
             return Err(Fault::Outage("the rates are not loaded yet".to_owned()));
         }
         let destinations = self.destinations(batch).await?;
         let judge = |input: &Input<PaymentScreened>| {
             let PaymentScreened { facts, screening } = input.message.clone();
-            match self.quote(&input.message, destinations.get(&facts.payment.destination_key()).copied(), now) {
+            match self.quote(&input.message, destinations.get(&facts.payment.destination_key()).copied(), now)
+            {
                 Ok(quote) => Verdict::Forward(PaymentQuoted { facts, screening, quote }),
                 Err(reason) => {
                     let rejection = Rejection { stage: StageName::Fx, reason, rules: Vec::new(), at: now };
-                    Verdict::Reject(Box::new(PaymentRejected { facts, screening: Some(screening), quote: None, rejection }))
+                    Verdict::Reject(Box::new(PaymentRejected {
+                        facts,
+                        screening: Some(screening),
+                        quote: None,
+                        rejection,
+                    }))
                 }
             }
         };

@@ -1,5 +1,7 @@
 use super::*;
-use crate::pipeline::testing::{NOW, ScriptedLedger, account, currency, errors, euros, facts, input, payment, screening};
+use crate::pipeline::testing::{
+    NOW, ScriptedLedger, account, currency, errors, euros, facts, input, payment, screening,
+};
 
 /// A book with one rate: EUR into USD, of the instant zero, which is stale after an hour.
 fn books() -> Arc<RateBooks> {
@@ -16,7 +18,10 @@ fn ledger() -> ScriptedLedger {
 }
 
 fn message(destination: &str, minor: i64, wanted: Option<&str>) -> PaymentScreened {
-    let payment = domain::Payment { destination_currency: wanted.map(currency), ..payment("P", destination, euros(minor)) };
+    let payment = domain::Payment {
+        destination_currency: wanted.map(currency),
+        ..payment("P", destination, euros(minor))
+    };
     PaymentScreened { facts: facts(payment), screening: screening() }
 }
 
@@ -24,7 +29,8 @@ fn message(destination: &str, minor: i64, wanted: Option<&str>) -> PaymentScreen
 async fn what_arrives_is_quoted_or_refused() {
     const HOUR: i64 = 3_600_000_000;
     use Refusal::{AccountNotFound, AmountTooSmall, CurrencyMismatch, FxRateStale, FxRateUnavailable};
-    // Destination, minor units, the currency asked for, the time, and expected: what arrives and its gross, or the refusal.
+    // Destination, minor units, the currency asked for, the time, and expected: what arrives and its gross,
+    // or the refusal.
     let rows: [(&str, i64, Option<&str>, i64, Result<(i64, Option<i64>), Refusal>); 9] = [
         ("E", 200, None, 0, Ok((200, None))),
         ("E", 200, Some("EUR"), 2 * HOUR, Ok((200, None))),
@@ -41,11 +47,20 @@ async fn what_arrives_is_quoted_or_refused() {
         let verdicts = stage(books(), ledger()).advance(&[input(&message)], now).await.unwrap();
         let seen = match &verdicts[0] {
             Verdict::Forward(quoted) => {
-                assert_eq!((&quoted.facts, &quoted.screening, quoted.quote.at), (&message.facts, &message.screening, now));
-                Ok((quoted.quote.destination_amount.minor, quoted.quote.conversion.as_ref().map(|applied| applied.gross_minor)))
+                assert_eq!(
+                    (&quoted.facts, &quoted.screening, quoted.quote.at),
+                    (&message.facts, &message.screening, now)
+                );
+                Ok((
+                    quoted.quote.destination_amount.minor,
+                    quoted.quote.conversion.as_ref().map(|applied| applied.gross_minor),
+                ))
             }
             Verdict::Reject(rejected) => {
-                assert_eq!((&rejected.facts, rejected.screening.as_ref()), (&message.facts, Some(&message.screening)));
+                assert_eq!(
+                    (&rejected.facts, rejected.screening.as_ref()),
+                    (&message.facts, Some(&message.screening))
+                );
                 assert_eq!((rejected.rejection.stage, rejected.rejection.at), (StageName::Fx, now));
                 Err(rejected.rejection.reason)
             }
@@ -64,7 +79,10 @@ async fn an_account_is_asked_for_once_and_a_missing_one_each_time() {
         stage.advance(&batch, NOW).await.unwrap();
     }
     let asked = ledger.asked().currencies;
-    assert_eq!(asked, [BTreeSet::from([account("E"), account("NOBODY")]), BTreeSet::from([account("NOBODY")])]);
+    assert_eq!(
+        asked,
+        [BTreeSet::from([account("E"), account("NOBODY")]), BTreeSet::from([account("NOBODY")])]
+    );
 }
 
 #[tokio::test]

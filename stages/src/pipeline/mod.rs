@@ -1,4 +1,5 @@
-//! The stages, in the order a payment meets them, and what they know: what accounts sent lately, and the rates.
+//! The stages, in the order a payment meets them, and what they know: what accounts sent lately, and the
+//! rates.
 //!
 //! A stage is one small file: what it consumes, what it decides, why it may be asked twice.
 

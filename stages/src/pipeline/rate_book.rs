@@ -10,7 +10,8 @@ use std::sync::RwLock;
 use std::time::Duration;
 use wire::rates;
 
-/// The European Central Bank's reference rates of one day, committed so that a fresh machine has rates at all.
+/// The European Central Bank's reference rates of one day, committed so that a fresh machine has rates at
+/// all.
 const SEED: &str = include_str!("../../rates/ecb-2026-10-30.csv");
 /// When that day's rates were published, about 16:00 in Frankfurt.
 const SEED_AS_OF: &str = "2026-10-30T15:00:00Z";
@@ -80,8 +81,9 @@ impl RateBooks {
         if let Some(unseen) = state.unseen.as_mut() {
             unseen.remove(&change.key);
         }
-        let read = rates::pair(&change.key)
-            .and_then(|pair| Ok((pair, change.value.as_ref().map(|value| rates::decode(value, change.at)).transpose()?)));
+        let read = rates::pair(&change.key).and_then(|pair| {
+            Ok((pair, change.value.as_ref().map(|value| rates::decode(value, change.at)).transpose()?))
+        });
         match read {
             Ok(((base, quote), Some(quotation))) => state.book.insert(base, quote, quotation),
             Ok(((base, quote), None)) => state.book.remove(base, quote),
@@ -102,7 +104,8 @@ impl RateBooks {
 /// The committed rates as entries of the bucket.
 fn seed() -> Vec<(String, Vec<u8>)> {
     let as_of = Timestamp::parse(SEED_AS_OF).unwrap_or_default();
-    let rows = SEED.lines().filter(|line| !line.starts_with('#')).skip(1).filter_map(|line| line.split_once(','));
+    let rows =
+        SEED.lines().filter(|line| !line.starts_with('#')).skip(1).filter_map(|line| line.split_once(','));
     rows.filter_map(|(code, rate)| {
         let quote = Currency::parse(code).ok()?;
         Some((rates::key(Currency::EUR, quote), rates::encode_seed(rate, as_of).ok()?))
@@ -117,7 +120,11 @@ impl RateBooks {
         let books = RateBooks::new(age_seconds_max);
         books.write().unseen = Some(HashSet::new());
         for (key, value) in entries {
-            books.apply(&BucketChange { key: (*key).to_owned(), value: Some((*value).to_owned().into()), at });
+            books.apply(&BucketChange {
+                key: (*key).to_owned(),
+                value: Some((*value).to_owned().into()),
+                at,
+            });
         }
         books
     }

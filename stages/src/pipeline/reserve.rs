@@ -1,8 +1,8 @@
 //! Reserve: consumes quoted payments, forwards those whose money is held.
 //!
-//! Refuses with `account_not_found`, `account_frozen`, `currency_mismatch` or `insufficient_funds`. One transaction per
-//! batch; a payment that has a row is answered from it, whatever the message says, so asking twice changes nothing. One
-//! whose account another transaction has locked waits, and the others do not.
+//! Refuses with `account_not_found`, `account_frozen`, `currency_mismatch` or `insufficient_funds`. One
+//! transaction per batch; a payment that has a row is answered from it, whatever the message says, so asking
+//! twice changes nothing. One whose account another transaction has locked waits, and the others do not.
 
 use domain::{StageName, Timestamp};
 use host::fault;
@@ -21,7 +21,11 @@ impl<L: StageLedger> Stage for Reserve<L> {
     type In = PaymentQuoted;
     type Out = PaymentReserved;
 
-    async fn advance(&self, batch: &[Input<PaymentQuoted>], now: Timestamp) -> Result<Vec<Verdict<PaymentReserved>>, Fault> {
+    async fn advance(
+        &self,
+        batch: &[Input<PaymentQuoted>],
+        now: Timestamp,
+    ) -> Result<Vec<Verdict<PaymentReserved>>, Fault> {
         let requests = batch.iter().map(|input| request(&input.message)).collect();
         let answers = self.ledger.reserve(requests, now).await.map_err(|error| fault(&error))?;
         Ok(answers.into_iter().map(verdict).collect())

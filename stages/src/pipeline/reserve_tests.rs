@@ -1,5 +1,7 @@
 use super::*;
-use crate::pipeline::testing::{NOW, ScriptedLedger, errors, euros, facts, held, input, payment, quote, screening};
+use crate::pipeline::testing::{
+    NOW, ScriptedLedger, errors, euros, facts, held, input, payment, quote, screening,
+};
 
 fn message(id: &str) -> PaymentQuoted {
     PaymentQuoted { facts: facts(payment(id, "D", euros(5))), screening: screening(), quote: quote(euros(5)) }
@@ -11,11 +13,17 @@ async fn the_row_answers_and_what_is_locked_waits() {
     let row = held(message("A").facts);
     let ledger = ScriptedLedger::answering(vec![Answer::Recorded(row.clone()), Answer::Locked]);
     let verdicts = Reserve { ledger: ledger.clone() }.advance(&batch, NOW).await.unwrap();
-    assert_eq!(verdicts, [Verdict::Retell(row), Verdict::Later("another transaction's lock on its account or its id")]);
+    assert_eq!(
+        verdicts,
+        [Verdict::Retell(row), Verdict::Later("another transaction's lock on its account or its id")]
+    );
     let asked = ledger.asked().holds;
     let [(requests, now)] = asked.as_slice() else { panic!("{asked:?}") };
-    let requests: Vec<PaymentQuoted> =
-        requests.iter().cloned().map(|HoldRequest { facts, screening, quote }| PaymentQuoted { facts, screening, quote }).collect();
+    let requests: Vec<PaymentQuoted> = requests
+        .iter()
+        .cloned()
+        .map(|HoldRequest { facts, screening, quote }| PaymentQuoted { facts, screening, quote })
+        .collect();
     assert_eq!((requests, *now), (vec![message("A"), message("B")], NOW), "the whole batch at once");
 }
 

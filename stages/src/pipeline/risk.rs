@@ -1,7 +1,8 @@
 //! Risk: consumes accepted payments, forwards screened ones.
 //!
-//! Refuses with `risk_rejected` what breaks a limit; the broken rules go with the refusal. Asked again about a payment it
-//! does not count it again, so the second answer may only differ by what others have sent since; the ledger keeps the first.
+//! Refuses with `risk_rejected` what breaks a limit; the broken rules go with the refusal. Asked again about
+//! a payment it does not count it again, so the second answer may only differ by what others have sent since;
+//! the ledger keeps the first.
 
 use crate::pipeline::velocities::Velocities;
 use domain::facts::{Rejection, Screening};
@@ -23,7 +24,11 @@ impl Stage for Risk {
     type In = PaymentAccepted;
     type Out = PaymentScreened;
 
-    async fn advance(&self, batch: &[Input<PaymentAccepted>], now: Timestamp) -> Result<Vec<Verdict<PaymentScreened>>, Fault> {
+    async fn advance(
+        &self,
+        batch: &[Input<PaymentAccepted>],
+        now: Timestamp,
+    ) -> Result<Vec<Verdict<PaymentScreened>>, Fault> {
         Ok(batch.iter().map(|input| self.screen(input, now)).collect())
     }
 }

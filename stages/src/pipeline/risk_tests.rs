@@ -4,7 +4,12 @@ use domain::Money;
 use std::collections::HashMap;
 
 fn stage() -> Risk {
-    let limits = RiskLimits { amount_max: HashMap::new(), amount_max_default: 100, count_max: 2, sum_max_multiple: 10 };
+    let limits = RiskLimits {
+        amount_max: HashMap::new(),
+        amount_max_default: 100,
+        count_max: 2,
+        sum_max_multiple: 10,
+    };
     Risk { limits: Arc::new(limits), velocities: Arc::new(Velocities::new(60)) }
 }
 
@@ -38,8 +43,13 @@ async fn limits_refuse_and_each_payment_counts_once() {
     ];
     for (id, minor, seq, is_redriven, expected) in rows {
         let verdicts = stage.advance(&[delivery(id, euros(minor), seq, is_redriven)], NOW).await.unwrap();
-        let expected: Result<u8, Vec<String>> = expected.map_err(|rules| rules.iter().map(|rule| (*rule).to_owned()).collect());
-        assert_eq!(judged(&verdicts[0]), expected.as_ref().map(|score| *score).map_err(Vec::as_slice), "{id} at {seq}");
+        let expected: Result<u8, Vec<String>> =
+            expected.map_err(|rules| rules.iter().map(|rule| (*rule).to_owned()).collect());
+        assert_eq!(
+            judged(&verdicts[0]),
+            expected.as_ref().map(|score| *score).map_err(Vec::as_slice),
+            "{id} at {seq}"
+        );
     }
 }
 
@@ -47,7 +57,10 @@ async fn limits_refuse_and_each_payment_counts_once() {
 async fn what_is_told_has_the_facts_of_the_delivery_and_the_time_that_was_given() {
     let batch = [delivery("A", euros(20), 7, false), delivery("B", euros(101), 8, false)];
     let verdicts = stage().advance(&batch, NOW).await.unwrap();
-    let screened = PaymentScreened { facts: facts(payment("A", "D", euros(20))), screening: Screening { score: 50, at: NOW } };
+    let screened = PaymentScreened {
+        facts: facts(payment("A", "D", euros(20))),
+        screening: Screening { score: 50, at: NOW },
+    };
     let rules = vec!["amount_cap".to_owned()];
     let rejected = PaymentRejected {
         facts: Facts { accepted_seq: 8, accepted_at: at(1_000), ..facts(payment("B", "D", euros(101))) },

@@ -1,9 +1,10 @@
 //! Settle: consumes reserved payments, forwards finished ones.
 //!
 //! Posts the entries, releases the hold and captures the payment, one transaction per batch. Refuses with
-//! `destination_limit` where the destination's balance cannot take the money: the hold is released and the payment fails. A
-//! payment that had ended before is told again from its row. One that needs what another transaction has locked waits, and
-//! the others do not. One without a row was in a ledger that has been set back since: it is accepted again.
+//! `destination_limit` where the destination's balance cannot take the money: the hold is released and the
+//! payment fails. A payment that had ended before is told again from its row. One that needs what another
+//! transaction has locked waits, and the others do not. One without a row was in a ledger that has been set
+//! back since: it is accepted again.
 
 use domain::{StageName, Timestamp};
 use host::fault;
@@ -24,7 +25,11 @@ impl<L: StageLedger> Stage for Settle<L> {
     type In = PaymentReserved;
     type Out = PaymentFinished;
 
-    async fn advance(&self, batch: &[Input<PaymentReserved>], now: Timestamp) -> Result<Vec<Verdict<PaymentFinished>>, Fault> {
+    async fn advance(
+        &self,
+        batch: &[Input<PaymentReserved>],
+        now: Timestamp,
+    ) -> Result<Vec<Verdict<PaymentFinished>>, Fault> {
         let requests = batch.iter().map(|input| request(&input.message)).collect();
         let settled = self.ledger.settle(requests, now, self.shard).await.map_err(|error| fault(&error))?;
         Ok(batch.iter().zip(settled).map(|(input, settlement)| verdict(&input.message, settlement)).collect())
@@ -49,7 +54,10 @@ fn verdict(message: &PaymentReserved, settlement: Settlement) -> Verdict<Payment
         Settlement::NoRow => {
             let id = &message.facts.payment.id;
             tracing::error!(payment = %id, "a reserved payment has no row: the ledger was set back, and the payment is accepted again");
-            let accepted = PaymentAccepted { payment: message.facts.payment.clone(), fingerprint: message.facts.fingerprint };
+            let accepted = PaymentAccepted {
+                payment: message.facts.payment.clone(),
+                fingerprint: message.facts.fingerprint,
+            };
             Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: message.facts.accepted_at }))
         }
     }

@@ -1,7 +1,8 @@
 //! Settle rejected: consumes refusals, forwards finished payments.
 //!
-//! Records what risk and fx refused as FAILED. A payment that has a row is told from it: refusals of reserve have one
-//! already, and one that was reserved meanwhile goes on to settle. One that another transaction is recording just now waits.
+//! Records what risk and fx refused as FAILED. A payment that has a row is told from it: refusals of reserve
+//! have one already, and one that was reserved meanwhile goes on to settle. One that another transaction is
+//! recording just now waits.
 
 use domain::facts::RecordState;
 use domain::{PaymentRecord, StageName, Timestamp};
@@ -21,7 +22,11 @@ impl<L: StageLedger> Stage for SettleRejected<L> {
     type In = PaymentRejected;
     type Out = PaymentFinished;
 
-    async fn advance(&self, batch: &[Input<PaymentRejected>], now: Timestamp) -> Result<Vec<Verdict<PaymentFinished>>, Fault> {
+    async fn advance(
+        &self,
+        batch: &[Input<PaymentRejected>],
+        now: Timestamp,
+    ) -> Result<Vec<Verdict<PaymentFinished>>, Fault> {
         let refused = batch.iter().map(|input| record(&input.message, now)).collect();
         let answers = self.ledger.record_rejections(refused).await.map_err(|error| fault(&error))?;
         Ok(answers.into_iter().map(verdict).collect())

@@ -1,10 +1,17 @@
 use super::*;
-use crate::pipeline::testing::{NOW, ScriptedLedger, errors, euros, facts, held, input, payment, quote, rejection, screening};
+use crate::pipeline::testing::{
+    NOW, ScriptedLedger, errors, euros, facts, held, input, payment, quote, rejection, screening,
+};
 use domain::Refusal;
 
 fn message(id: &str, stage: StageName, reason: Refusal) -> PaymentRejected {
     let facts = facts(payment(id, "D", euros(5)));
-    PaymentRejected { facts, screening: Some(screening()), quote: Some(quote(euros(5))), rejection: rejection(stage, reason) }
+    PaymentRejected {
+        facts,
+        screening: Some(screening()),
+        quote: Some(quote(euros(5))),
+        rejection: rejection(stage, reason),
+    }
 }
 
 #[tokio::test]
@@ -27,7 +34,10 @@ async fn the_row_answers_and_what_is_locked_waits() {
 async fn an_error_of_the_ledger_is_an_outage_or_a_fault() {
     for (error, is_outage) in errors() {
         let stage = SettleRejected { ledger: ScriptedLedger::failing(error) };
-        let fault = stage.advance(&[input(&message("A", StageName::Fx, Refusal::FxRateStale))], NOW).await.unwrap_err();
+        let fault = stage
+            .advance(&[input(&message("A", StageName::Fx, Refusal::FxRateStale))], NOW)
+            .await
+            .unwrap_err();
         assert_eq!(matches!(fault, Fault::Outage(_)), is_outage, "{fault}");
     }
 }

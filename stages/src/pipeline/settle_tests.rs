@@ -1,5 +1,7 @@
 use super::*;
-use crate::pipeline::testing::{NOW, ScriptedLedger, account, at, currency, errors, euros, facts, held, input, payment, quote, screening};
+use crate::pipeline::testing::{
+    NOW, ScriptedLedger, account, at, currency, errors, euros, facts, held, input, payment, quote, screening,
+};
 use devstack::testing::TestPostgres;
 use domain::facts::RecordState;
 use domain::ledger::{LedgerAccount, PostingError};
@@ -18,7 +20,14 @@ fn message(id: &str, destination: &str, minor: i64) -> PaymentReserved {
 async fn ledger(held: &[PaymentReserved]) -> Store {
     let url = TestPostgres::shared().await.fresh_database().await;
     store::migrate(&url).await.unwrap();
-    let options = StoreOptions::for_service(&url.replace(devstack::OWNER, "kilat_app"), "settle test", 2, LONG, LONG, LONG);
+    let options = StoreOptions::for_service(
+        &url.replace(devstack::OWNER, "kilat_app"),
+        "settle test",
+        2,
+        LONG,
+        LONG,
+        LONG,
+    );
     let store = Store::connect_lazily(&options).unwrap();
     for (id, minor) in [("FULL", i64::MAX - 10), ("S", 1_000), ("D", 1)] {
         let key = account(id);
@@ -36,7 +45,8 @@ async fn ledger(held: &[PaymentReserved]) -> Store {
 }
 
 fn put_back(message: &PaymentReserved) -> Verdict<PaymentFinished> {
-    let accepted = PaymentAccepted { payment: message.facts.payment.clone(), fingerprint: message.facts.fingerprint };
+    let accepted =
+        PaymentAccepted { payment: message.facts.payment.clone(), fingerprint: message.facts.fingerprint };
     Verdict::PutBack(Box::new(PutBack { accepted, accepted_at: message.facts.accepted_at }))
 }
 
@@ -50,7 +60,9 @@ async fn the_row_says_how_a_payment_ends() {
     let ended = |verdict: &Verdict<PaymentFinished>| match verdict {
         Verdict::Retell(record) => match &record.state {
             RecordState::Captured { .. } => Some((record.facts.payment.id.to_string(), None)),
-            RecordState::Failed { rejection, .. } => Some((record.facts.payment.id.to_string(), Some(rejection.reason))),
+            RecordState::Failed { rejection, .. } => {
+                Some((record.facts.payment.id.to_string(), Some(rejection.reason)))
+            }
             RecordState::Reserved(_) => None,
         },
         _ => None,
@@ -59,7 +71,11 @@ async fn the_row_says_how_a_payment_ends() {
     for _ in 0..2 {
         let verdicts = stage.advance(&batch, NOW).await.unwrap();
         assert_eq!(ended(&verdicts[0]), Some(("GOOD".to_owned(), None)), "{verdicts:?}");
-        assert_eq!(ended(&verdicts[2]), Some(("LIMIT".to_owned(), Some(Refusal::DestinationLimit))), "{verdicts:?}");
+        assert_eq!(
+            ended(&verdicts[2]),
+            Some(("LIMIT".to_owned(), Some(Refusal::DestinationLimit))),
+            "{verdicts:?}"
+        );
         assert_eq!(verdicts[1], put_back(&lost));
     }
 }
@@ -89,10 +105,12 @@ async fn the_ledger_is_told_which_rows_a_settlement_needs() {
     let ledger = ScriptedLedger::settling(vec![Settlement::Locked; 2]);
     let stage = Settle { ledger: ledger.clone(), shard: 3 };
     stage.advance(&[input(&plain), input(&converted)], NOW).await.unwrap();
-    let expected = [("A", "D", None), ("B", "E", Some((Currency::EUR, dollars.currency)))].map(|(id, destination, conversion)| {
-        let [source, destination] = ["S", destination].map(|id| account(id).id);
-        SettleRequest { payment: payment(id, "D", euros(5)).key(), source, destination, conversion }
-    });
+    let expected = [("A", "D", None), ("B", "E", Some((Currency::EUR, dollars.currency)))].map(
+        |(id, destination, conversion)| {
+            let [source, destination] = ["S", destination].map(|id| account(id).id);
+            SettleRequest { payment: payment(id, "D", euros(5)).key(), source, destination, conversion }
+        },
+    );
     let asked = ledger.asked().settlements;
     assert_eq!(asked, [(expected.to_vec(), NOW, 3)]);
 }

@@ -1,7 +1,11 @@
-//! What the stages' tests share: payments as they come to each stage, and a ledger that answers what a test has prepared.
+//! What the stages' tests share: payments as they come to each stage, and a ledger that answers what a test
+//! has prepared.
 
 use domain::facts::{Facts, Quote, RecordState, Rejection, Reserved, Screening};
-use domain::{AccountId, AccountKey, Currency, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
+use domain::{
+    AccountId, AccountKey, Currency, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant,
+    Timestamp,
+};
 use runtime::stage::Input;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -121,7 +125,10 @@ impl ScriptedLedger {
 }
 
 impl StageLedger for ScriptedLedger {
-    async fn account_currencies(&self, keys: &BTreeSet<AccountKey>) -> Result<HashMap<AccountKey, Currency>, StoreError> {
+    async fn account_currencies(
+        &self,
+        keys: &BTreeSet<AccountKey>,
+    ) -> Result<HashMap<AccountKey, Currency>, StoreError> {
         let found = self.currencies.clone().into_iter().filter(|(key, _)| keys.contains(key)).collect();
         self.answer(|asked| asked.currencies.push(keys.clone()), found)
     }
@@ -130,7 +137,12 @@ impl StageLedger for ScriptedLedger {
         self.answer(|asked| asked.holds.push((requests, now)), self.answers.clone())
     }
 
-    async fn settle(&self, requests: Vec<SettleRequest>, now: Timestamp, shard: u16) -> Result<Vec<Settlement>, StoreError> {
+    async fn settle(
+        &self,
+        requests: Vec<SettleRequest>,
+        now: Timestamp,
+        shard: u16,
+    ) -> Result<Vec<Settlement>, StoreError> {
         self.answer(|asked| asked.settlements.push((requests, now, shard)), self.settlements.clone())
     }
 
@@ -145,5 +157,8 @@ impl StageLedger for ScriptedLedger {
 
 /// Errors of a ledger, and whether a stage takes each for an outage.
 pub(super) fn errors() -> [(fn() -> StoreError, bool); 2] {
-    [(|| StoreError::Silent(Duration::from_secs(1)), true), (|| StoreError::Corrupt("a row".to_owned()), false)]
+    [
+        (|| StoreError::Silent(Duration::from_secs(1)), true),
+        (|| StoreError::Corrupt("a row".to_owned()), false),
+    ]
 }

@@ -19,7 +19,8 @@ struct State {
     book: VelocityBook,
     /// Accepted messages up to this sequence are counted, but for those in `skipped`.
     counted_to: u64,
-    /// Sequences that were passed over: fetched ahead and let go in an outage, they come later, behind newer ones.
+    /// Sequences that were passed over: fetched ahead and let go in an outage, they come later, behind newer
+    /// ones.
     skipped: BTreeSet<u64>,
 }
 
@@ -27,8 +28,8 @@ struct State {
 const SKIPPED_MAX: usize = 100_000;
 
 impl State {
-    /// Whether a sequence is seen for the first time. The intake's consumer delivers new messages in order, so what is at or
-    /// below the newest comes again, unless it was skipped.
+    /// Whether a sequence is seen for the first time. The intake's consumer delivers new messages in order,
+    /// so what is at or below the newest comes again, unless it was skipped.
     fn is_first_sight(&mut self, seq: u64) -> bool {
         if seq <= self.counted_to {
             return self.skipped.remove(&seq);
@@ -58,13 +59,23 @@ impl Velocities {
     /// Empty counters over a sliding window.
     pub(crate) fn new(window_seconds: u32) -> Velocities {
         Velocities {
-            state: Mutex::new(State { book: VelocityBook::new(window_seconds), counted_to: 0, skipped: BTreeSet::new() }),
+            state: Mutex::new(State {
+                book: VelocityBook::new(window_seconds),
+                counted_to: 0,
+                skipped: BTreeSet::new(),
+            }),
             window_seconds,
         }
     }
 
-    /// Counts what was accepted within the window before `now`: the intake's messages, and the rows of those it no longer has.
-    pub(crate) async fn rebuild<S: Streams, L: StageLedger>(&self, streams: &S, ledger: &L, now: Timestamp) -> Result<(), RebuildError> {
+    /// Counts what was accepted within the window before `now`: the intake's messages, and the rows of those
+    /// it no longer has.
+    pub(crate) async fn rebuild<S: Streams, L: StageLedger>(
+        &self,
+        streams: &S,
+        ledger: &L,
+        now: Timestamp,
+    ) -> Result<(), RebuildError> {
         let since = Timestamp::from_micros(now.micros() - i64::from(self.window_seconds) * 1_000_000);
         // Rows first: a payment that is purged between the two reads has had its row for long.
         let rows = ledger.recent_payments(since).await?;
@@ -78,7 +89,8 @@ impl Velocities {
             }
         }
         for stored in accepted {
-            let Ok(PaymentAccepted { payment, .. }) = envelope::decode::<PaymentAccepted>(&stored.payload) else {
+            let Ok(PaymentAccepted { payment, .. }) = envelope::decode::<PaymentAccepted>(&stored.payload)
+            else {
                 continue;
             };
             if counted.insert((payment.source_key(), payment.id.to_string())) {
@@ -90,7 +102,8 @@ impl Velocities {
         Ok(())
     }
 
-    /// Counts a payment the first time it is seen, and answers with its account's velocity, the payment included.
+    /// Counts a payment the first time it is seen, and answers with its account's velocity, the payment
+    /// included.
     pub(crate) fn count(&self, facts: &Facts, is_redriven: bool) -> Velocity {
         let Facts { payment, accepted_seq, accepted_at, .. } = facts;
         let mut state = self.lock();

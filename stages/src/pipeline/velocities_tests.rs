@@ -48,7 +48,10 @@ impl StageLedger for RecentRows {
         Ok(self.0.iter().filter(|row| row.accepted_at >= since).cloned().collect())
     }
 
-    async fn account_currencies(&self, _: &BTreeSet<AccountKey>) -> Result<HashMap<AccountKey, Currency>, StoreError> {
+    async fn account_currencies(
+        &self,
+        _: &BTreeSet<AccountKey>,
+    ) -> Result<HashMap<AccountKey, Currency>, StoreError> {
         Ok(HashMap::new())
     }
 
@@ -56,7 +59,12 @@ impl StageLedger for RecentRows {
         Ok(Vec::new())
     }
 
-    async fn settle(&self, _: Vec<SettleRequest>, _: Timestamp, _: u16) -> Result<Vec<Settlement>, StoreError> {
+    async fn settle(
+        &self,
+        _: Vec<SettleRequest>,
+        _: Timestamp,
+        _: u16,
+    ) -> Result<Vec<Settlement>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -65,7 +73,8 @@ impl StageLedger for RecentRows {
     }
 }
 
-/// A message of the intake: its payment, in which second it was stored, and in which its first copy was, if it is a later one.
+/// A message of the intake: its payment, in which second it was stored, and in which its first copy was, if
+/// it is a later one.
 type Accepted<'r> = (&'r str, i64, Option<i64>);
 
 async fn intake(messages: &[Accepted<'_>]) -> MemoryStreams {
@@ -115,7 +124,9 @@ async fn what_was_counted_is_not_counted_when_it_is_delivered() {
     let velocities = Velocities::new(60);
     velocities.rebuild(&streams, &RecentRows::of(&[]), at(NOW)).await.unwrap();
     // The sequence of a delivery, whether it is a later copy, and how many payments are counted then.
-    for (seq, is_redriven, count) in [(1, false, 2), (3, false, 2), (4, false, 3), (4, false, 3), (5, true, 3), (6, false, 4)] {
+    for (seq, is_redriven, count) in
+        [(1, false, 2), (3, false, 2), (4, false, 3), (4, false, 3), (5, true, 3), (6, false, 4)]
+    {
         velocities.count(&facts("P", seq), is_redriven);
         assert_eq!(payments(&velocities).0, count, "sequence {seq}");
     }

@@ -49,7 +49,12 @@ impl RateService {
             Ok(conversion) => conversion.gross,
             // An amount that is worth less than one minor unit is worth nothing, which is an answer here.
             Err(Refusal::AmountTooSmall) => 0,
-            Err(_) => return Err(Problem::new(Code::AmountTooLarge, "the converted amount is larger than one operation may move")),
+            Err(_) => {
+                return Err(Problem::new(
+                    Code::AmountTooLarge,
+                    "the converted amount is larger than one operation may move",
+                ));
+            }
         };
         reply(&ConvertReply {
             from,
@@ -66,7 +71,9 @@ impl RateService {
             return Err(Problem::new(Code::Unavailable, "the rates are not loaded yet"));
         }
         self.rates.rate(from, to, runtime::clock::now()).map_err(|refusal| match refusal {
-            Refusal::FxRateStale => Problem::new(Code::FxRateStale, format!("the newest rate from {from} to {to} is too old")),
+            Refusal::FxRateStale => {
+                Problem::new(Code::FxRateStale, format!("the newest rate from {from} to {to} is too old"))
+            }
             _ => Problem::new(Code::FxRateUnavailable, format!("there is no rate from {from} to {to}")),
         })
     }
@@ -74,6 +81,7 @@ impl RateService {
 
 /// A reply with this JSON body.
 pub(crate) fn reply<T: serde::Serialize>(body: &T) -> Result<Reply, Problem> {
-    let body = serde_json::to_vec(body).map_err(|_| Problem::new(Code::Internal, "the answer cannot be written"))?;
+    let body =
+        serde_json::to_vec(body).map_err(|_| Problem::new(Code::Internal, "the answer cannot be written"))?;
     Ok(Reply { body: body.into(), replayed: false })
 }

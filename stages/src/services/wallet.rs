@@ -28,9 +28,10 @@ impl ServiceHandler for Wallet {
             Endpoint::Balance => join_all(calls.iter().map(|call| self.balance(call))).await,
             Endpoint::Open => join_all(calls.iter().map(|call| self.open(call))).await,
             Endpoint::Deposit => self.deposit_all(&calls).await,
-            Endpoint::Rate | Endpoint::Convert | Endpoint::Score => {
-                calls.iter().map(|_| Err(Problem::new(Code::NotFound, "the wallet service has no such endpoint"))).collect()
-            }
+            Endpoint::Rate | Endpoint::Convert | Endpoint::Score => calls
+                .iter()
+                .map(|_| Err(Problem::new(Code::NotFound, "the wallet service has no such endpoint")))
+                .collect(),
         }
     }
 }
@@ -45,7 +46,8 @@ impl Wallet {
         let id = request.require_text("account_id")?;
         request.finish()?;
         let key = call.caller.account(account("account_id", id)?);
-        let found = self.store.account(&key).await.map_err(|error| problem(&error))?.ok_or_else(no_account)?;
+        let found =
+            self.store.account(&key).await.map_err(|error| problem(&error))?.ok_or_else(no_account)?;
         reply(&BalanceReply {
             currency: found.currency,
             balance: found.balance.to_decimal_string(),
@@ -63,28 +65,35 @@ impl Wallet {
         match self.store.open_account(&key, currency).await.map_err(|error| problem(&error))? {
             Opening::Opened(opened) => reply(&account_reply(opened)),
             Opening::Replayed(opened) => Ok(Reply { replayed: true, ..reply(&account_reply(opened))? }),
-            Opening::OtherCurrency => Err(Problem::new(Code::IdempotencyMismatch, "the account exists in another currency")),
+            Opening::OtherCurrency => {
+                Err(Problem::new(Code::IdempotencyMismatch, "the account exists in another currency"))
+            }
         }
     }
 
     /// All waiting deposits in one transaction.
     async fn deposit_all(&self, calls: &[Call]) -> Vec<Result<Reply, Problem>> {
         let requests: Vec<Result<DepositRequest, Problem>> = calls.iter().map(parse_deposit).collect();
-        let accounts: BTreeSet<AccountKey> = requests.iter().flatten().map(|request| request.account.clone()).collect();
+        let accounts: BTreeSet<AccountKey> =
+            requests.iter().flatten().map(|request| request.account.clone()).collect();
         let currencies = match self.store.account_currencies(&accounts).await {
             Ok(currencies) => currencies,
             Err(error) => return calls.iter().map(|_| Err(problem(&error))).collect(),
         };
-        let checked: Vec<Result<Deposit, Problem>> = requests.into_iter().map(|request| check_deposit(request?, &currencies)).collect();
+        let checked: Vec<Result<Deposit, Problem>> =
+            requests.into_iter().map(|request| check_deposit(request?, &currencies)).collect();
         let deposits: Vec<Deposit> = checked.iter().flatten().cloned().collect();
         let outcomes = match self.store.deposit(deposits, runtime::clock::now()).await {
             Ok(outcomes) => outcomes,
-            Err(error) => return checked.into_iter().map(|one| one.and_then(|_| Err(problem(&error)))).collect(),
+            Err(error) => {
+                return checked.into_iter().map(|one| one.and_then(|_| Err(problem(&error)))).collect();
+            }
         };
         let mut outcomes = outcomes.into_iter();
         let answer = |deposit: Result<Deposit, Problem>| {
             let deposit = deposit?;
-            let outcome = outcomes.next().ok_or_else(|| Problem::new(Code::Internal, "a deposit was not answered"))?;
+            let outcome =
+                outcomes.next().ok_or_else(|| Problem::new(Code::Internal, "a deposit was not answered"))?;
             deposit_reply(deposit, &outcome)
         };
         checked.into_iter().map(answer).collect()
@@ -100,9 +109,16 @@ fn parse_deposit(call: &Call) -> Result<DepositRequest, Problem> {
     Ok(DepositRequest { account: call.caller.account(account("account_id", account_id)?), id, digits })
 }
 
-fn check_deposit(request: DepositRequest, currencies: &HashMap<AccountKey, Currency>) -> Result<Deposit, Problem> {
+fn check_deposit(
+    request: DepositRequest,
+    currencies: &HashMap<AccountKey, Currency>,
+) -> Result<Deposit, Problem> {
     let currency = currencies.get(&request.account).ok_or_else(no_account)?;
-    Ok(Deposit { amount: amount("amount", &request.digits, *currency)?, account: request.account, id: request.id })
+    Ok(Deposit {
+        amount: amount("amount", &request.digits, *currency)?,
+        account: request.account,
+        id: request.id,
+    })
 }
 
 fn deposit_reply(deposit: Deposit, outcome: &DepositOutcome) -> Result<Reply, Problem> {
@@ -118,9 +134,13 @@ fn deposit_reply(deposit: Deposit, outcome: &DepositOutcome) -> Result<Reply, Pr
     match outcome {
         DepositOutcome::Posted(balance) => body(*balance),
         DepositOutcome::Replayed(balance) => Ok(Reply { replayed: true, ..body(*balance)? }),
-        DepositOutcome::Mismatch => Err(Problem::new(Code::IdempotencyMismatch, "the id was used for another deposit")),
+        DepositOutcome::Mismatch => {
+            Err(Problem::new(Code::IdempotencyMismatch, "the id was used for another deposit"))
+        }
         DepositOutcome::NoAccount => Err(no_account()),
-        DepositOutcome::Locked => Err(Problem::new(Code::Unavailable, "the account is locked by another transaction")),
+        DepositOutcome::Locked => {
+            Err(Problem::new(Code::Unavailable, "the account is locked by another transaction"))
+        }
         DepositOutcome::TooLarge => Err(Problem::new(Code::AmountTooLarge, "the balance would be too large")),
     }
 }
@@ -148,7 +168,11 @@ mod tests {
         ];
         for (outcome, expected) in rows {
             let deposit = Deposit { account: account.clone(), id: OperationId::parse("D").unwrap(), amount };
-            assert_eq!(deposit_reply(deposit, &outcome).map_err(|problem| problem.code), Err(expected), "{outcome:?}");
+            assert_eq!(
+                deposit_reply(deposit, &outcome).map_err(|problem| problem.code),
+                Err(expected),
+                "{outcome:?}"
+            );
         }
     }
 }

@@ -70,11 +70,14 @@ impl System {
         // Two of the gateway, and one of each role.
         let ports: Vec<TestPort> = (0..Role::ALL.len() + 1).map(|_| TestPort::take()).collect();
         let (gateway, admin) = ports.split_at(2);
-        let mut overrides: Vec<String> = QUICK.iter().chain(settings).map(|text| (*text).to_owned()).collect();
+        let mut overrides: Vec<String> =
+            QUICK.iter().chain(settings).map(|text| (*text).to_owned()).collect();
         overrides.push(format!("nats.url={}", nats.url()));
         overrides.push(format!("postgres.url={}", owner_url.replace("kilat_owner", "kilat_app")));
         overrides.push(format!("gateway.ports=[{}, {}]", gateway[0].number(), gateway[1].number()));
-        overrides.extend(Role::STAGES.iter().zip(admin).map(|(role, port)| format!("admin.{role}={}", port.number())));
+        overrides.extend(
+            Role::STAGES.iter().zip(admin).map(|(role, port)| format!("admin.{role}={}", port.number())),
+        );
         let config = config::load(&Flags { config: None, overrides }).unwrap();
         System { nats, postgres, database, config, ports, parts: Vec::new() }
     }
@@ -124,7 +127,10 @@ impl System {
     }
 
     async fn ready(&self, port: u16) {
-        until("a part is ready", || async { Client::new(port).get("/readyz").await.is_some_and(|answer| answer.status == 200) }).await;
+        until("a part is ready", || async {
+            Client::new(port).get("/readyz").await.is_some_and(|answer| answer.status == 200)
+        })
+        .await;
     }
 
     /// A client of the first gateway port.
@@ -143,7 +149,8 @@ impl System {
             .await;
             if *amount != "0" {
                 let path = format!("/accounts/{id}/deposits");
-                let answer = client.post(&path, &json!({ "id": format!("open-{id}"), "amount": amount })).await;
+                let answer =
+                    client.post(&path, &json!({ "id": format!("open-{id}"), "amount": amount })).await;
                 assert_eq!(answer.status, 201, "{}", answer.body);
             }
         }
@@ -186,7 +193,8 @@ impl System {
         };
         let store = store::Store::connect_lazily(&options).unwrap();
         let file = include_str!("../../../loadtest/sql/invariants.sql");
-        let sections: Vec<&str> = file.split("\n-- ").filter_map(|section| section.strip_prefix("name: ")).collect();
+        let sections: Vec<&str> =
+            file.split("\n-- ").filter_map(|section| section.strip_prefix("name: ")).collect();
         assert!(sections.len() >= 10, "the invariants are there");
         for section in sections {
             let (name, query) = section.split_once('\n').unwrap();

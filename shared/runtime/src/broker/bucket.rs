@@ -19,7 +19,12 @@ pub struct BucketChange {
 
 impl Broker {
     /// Makes the bucket if it is missing and puts in those pairs that it has never had.
-    pub async fn seed_bucket(&self, name: &str, description: &str, pairs: &[(String, Vec<u8>)]) -> Result<(), BrokerError> {
+    pub async fn seed_bucket(
+        &self,
+        name: &str,
+        description: &str,
+        pairs: &[(String, Vec<u8>)],
+    ) -> Result<(), BrokerError> {
         self.require_connection()?;
         let bucket = self.made_bucket(name, description).await?;
         for (key, value) in pairs {
@@ -36,7 +41,10 @@ impl Broker {
     }
 
     /// The bucket's present content followed by its changes, until the watch breaks.
-    pub async fn watch_bucket(&self, name: &str) -> Result<impl Sequence<Item = Result<BucketChange, BrokerError>> + use<>, BrokerError> {
+    pub async fn watch_bucket(
+        &self,
+        name: &str,
+    ) -> Result<impl Sequence<Item = Result<BucketChange, BrokerError>> + use<>, BrokerError> {
         self.require_connection()?;
         let bucket = self.reading.get_key_value(name).await.map_err(BrokerError::unavailable)?;
         let watch = bucket.watch_with_history(">").await.map_err(BrokerError::unavailable)?;
@@ -48,7 +56,12 @@ impl Broker {
     }
 
     async fn made_bucket(&self, name: &str, description: &str) -> Result<kv::Store, BrokerError> {
-        let config = kv::Config { bucket: name.to_owned(), description: description.to_owned(), history: 1, ..Default::default() };
+        let config = kv::Config {
+            bucket: name.to_owned(),
+            description: description.to_owned(),
+            history: 1,
+            ..Default::default()
+        };
         match self.reading.get_key_value(name).await {
             Ok(bucket) => Ok(bucket),
             Err(_) => self.reading.create_key_value(config).await.map_err(BrokerError::unavailable),

@@ -28,7 +28,8 @@ pub struct Broker {
     reconnects: watch::Receiver<u64>,
 }
 
-/// Messages of a core subscription. They are hints: core subscribers see the messages of a batch before its commit.
+/// Messages of a core subscription. They are hints: core subscribers see the messages of a batch before its
+/// commit.
 #[derive(Debug)]
 pub struct Subscription(async_nats::Subscriber);
 
@@ -40,16 +41,18 @@ impl Subscription {
 }
 
 impl Broker {
-    /// Connects, now or as soon as the broker is there: an absent broker is an outage to be waited for, not an error.
-    /// `name` is shown in the broker's list of connections.
+    /// Connects, now or as soon as the broker is there: an absent broker is an outage to be waited for, not
+    /// an error. `name` is shown in the broker's list of connections.
     pub async fn connect(config: &NatsConfig, name: &str) -> Result<Broker, BrokerError> {
         let (changed, reconnects) = watch::channel(0_u64);
         let timeout = Duration::from_millis(config.timeout_ms);
         let addresses: Vec<&str> = config.url.split(',').collect();
-        let shown: Arc<str> = addresses.iter().map(|address| place(address)).collect::<Vec<_>>().join(",").into();
+        let shown: Arc<str> =
+            addresses.iter().map(|address| place(address)).collect::<Vec<_>>().join(",").into();
         let is_told = Arc::new(AtomicBool::new(false));
         let options = |part: &str| {
-            let (changed, name, shown, is_told) = (changed.clone(), format!("{name} {part}"), shown.clone(), is_told.clone());
+            let (changed, name, shown, is_told) =
+                (changed.clone(), format!("{name} {part}"), shown.clone(), is_told.clone());
             let is_counted = part == CONSUMING;
             ConnectOptions::new()
                 .name(&name)
@@ -64,15 +67,24 @@ impl Broker {
                     std::future::ready(())
                 })
         };
-        let publishing = options("publishing").connect(addresses.clone()).await.map_err(BrokerError::unavailable)?;
+        let publishing =
+            options("publishing").connect(addresses.clone()).await.map_err(BrokerError::unavailable)?;
         let consuming = options(CONSUMING).connect(addresses).await.map_err(BrokerError::unavailable)?;
         let context = |client: Client| ContextBuilder::new().timeout(timeout).build(client);
-        Ok(Broker { publishing: context(publishing), reading: context(consuming), timeout, addresses: shown, reconnects })
+        Ok(Broker {
+            publishing: context(publishing),
+            reading: context(consuming),
+            timeout,
+            addresses: shown,
+            reconnects,
+        })
     }
 
     /// Whether both connections are up.
     pub fn is_connected(&self) -> bool {
-        [&self.publishing, &self.reading].iter().all(|context| context.client().connection_state() == State::Connected)
+        [&self.publishing, &self.reading]
+            .iter()
+            .all(|context| context.client().connection_state() == State::Connected)
     }
 
     /// Counts the connections made; a change means that memory streams may have vanished.
@@ -82,14 +94,19 @@ impl Broker {
 
     /// Subscribes to a subject pattern outside of any stream.
     pub async fn subscribe(&self, subject: &str) -> Result<Subscription, BrokerError> {
-        let subscriber = self.reading.client().subscribe(subject.to_owned()).await.map_err(BrokerError::unavailable)?;
+        let subscriber =
+            self.reading.client().subscribe(subject.to_owned()).await.map_err(BrokerError::unavailable)?;
         self.reading.client().flush().await.map_err(BrokerError::unavailable)?;
         Ok(Subscription(subscriber))
     }
 
     /// Fails at once when there is no connection, before anything is sent that might be delivered later.
     pub(super) fn require_connection(&self) -> Result<(), BrokerError> {
-        if self.is_connected() { Ok(()) } else { Err(BrokerError::Unavailable(format!("not connected to {}", self.addresses))) }
+        if self.is_connected() {
+            Ok(())
+        } else {
+            Err(BrokerError::Unavailable(format!("not connected to {}", self.addresses)))
+        }
     }
 }
 
@@ -106,7 +123,8 @@ fn tell(connection: &str, event: &Event, addresses: &str, is_told: &AtomicBool) 
     }
 }
 
-/// Host and port of an address. What stands before them is a secret, and may have been taken for them where it was not escaped.
+/// Host and port of an address. What stands before them is a secret, and may have been taken for them where
+/// it was not escaped.
 fn place(address: &str) -> String {
     match Url::parse(address) {
         Ok(url) if !url.path().contains('@') && url.fragment().is_none() => {

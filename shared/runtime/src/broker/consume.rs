@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use wire::Stream;
 
-/// A pull request ends after this; a heartbeat that is missed for twice [`HEARTBEAT`] shows a lost one sooner.
+/// A pull request ends after this; a heartbeat that is missed for twice [`HEARTBEAT`] shows a lost one
+/// sooner.
 const EXPIRES: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
@@ -34,7 +35,12 @@ pub struct JetStreamTransport {
 impl JetStreamTransport {
     /// The input of a stage in a shard, not yet opened.
     pub fn new<S: Stage>(broker: Broker, shard: u16, pipeline: PipelineConfig) -> JetStreamTransport {
-        const { assert!(consumes_its_stream::<S>(), "a stream's durable consumer is named for the stage that consumes it") };
+        const {
+            assert!(
+                consumes_its_stream::<S>(),
+                "a stream's durable consumer is named for the stage that consumes it"
+            )
+        };
         let reconnects = broker.reconnects();
         JetStreamTransport { broker, stream: S::input(shard), pipeline, messages: None, reconnects }
     }
@@ -44,7 +50,11 @@ impl JetStreamTransport {
         self.reconnects.mark_unchanged();
         self.broker.declare_all(&self.pipeline).await?;
         let consumer = self.broker.declare_consumer(self.stream, &self.pipeline).await?;
-        let messages = consumer.stream().max_messages_per_batch(self.pipeline.batch_max).expires(EXPIRES).heartbeat(HEARTBEAT);
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(self.pipeline.batch_max)
+            .expires(EXPIRES)
+            .heartbeat(HEARTBEAT);
         self.messages = Some(messages.messages().await.map_err(BrokerError::unavailable)?);
         Ok(())
     }
@@ -68,9 +78,21 @@ fn delivery(message: jetstream::Message) -> Result<Delivery<Receipt>, BrokerErro
     let (seq, attempt) = (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1));
     let stored_at = Timestamp::from(info.published);
     let headers = headers::read(message.headers.as_ref());
-    let receipt = message.reply.clone().map(Receipt).ok_or_else(|| BrokerError::unavailable("a delivery without reply subject"))?;
+    let receipt = message
+        .reply
+        .clone()
+        .map(Receipt)
+        .ok_or_else(|| BrokerError::unavailable("a delivery without reply subject"))?;
     let (message, _) = message.split();
-    Ok(Delivery { subject: message.subject.to_string(), payload: message.payload, seq, stored_at, headers, attempt, receipt })
+    Ok(Delivery {
+        subject: message.subject.to_string(),
+        payload: message.payload,
+        seq,
+        stored_at,
+        headers,
+        attempt,
+        receipt,
+    })
 }
 
 impl Transport for JetStreamTransport {
@@ -132,7 +154,9 @@ impl Transport for JetStreamTransport {
     }
 
     async fn postpone(&self, receipts: &[(Receipt, Duration)]) -> Result<(), BrokerError> {
-        let answers = receipts.iter().map(|(receipt, after)| (receipt, format!("-NAK {{\"delay\": {}}}", after.as_nanos()).into()));
+        let answers = receipts
+            .iter()
+            .map(|(receipt, after)| (receipt, format!("-NAK {{\"delay\": {}}}", after.as_nanos()).into()));
         self.answer(answers).await
     }
 

@@ -35,7 +35,9 @@ impl BrokerError {
     /// An error code of the server's.
     pub(super) fn of_code(error: &jetstream::Error) -> BrokerError {
         match error.error_code() {
-            ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => BrokerError::Conflict,
+            ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
+                BrokerError::Conflict
+            }
             ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => BrokerError::Refused(error.to_string()),
             ErrorCode::STREAM_STORE_FAILED => BrokerError::Full,
             ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND => BrokerError::Missing,
@@ -49,8 +51,12 @@ impl BrokerError {
             PublishErrorKind::WrongLastSequence => BrokerError::Conflict,
             PublishErrorKind::StreamNotFound => BrokerError::Missing,
             PublishErrorKind::MaxPayloadExceeded => BrokerError::Refused(error.to_string()),
-            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => BrokerError::Unknown(error.to_string()),
-            _ => match std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>()) {
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
+                BrokerError::Unknown(error.to_string())
+            }
+            _ => match std::error::Error::source(error)
+                .and_then(|source| source.downcast_ref::<jetstream::Error>())
+            {
                 Some(answer) => BrokerError::of_code(answer),
                 None => BrokerError::Unknown(error.to_string()),
             },

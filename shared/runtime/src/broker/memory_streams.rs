@@ -1,5 +1,6 @@
-//! The streams in memory: what the border, the stages and the janitor see of a broker, without a server. Nothing is
-//! delivered; how far a stage has come, what time it is and when the broker is away is for the test to say.
+//! The streams in memory: what the border, the stages and the janitor see of a broker, without a server.
+//! Nothing is delivered; how far a stage has come, what time it is and when the broker is away is for the
+//! test to say.
 
 use super::streams::stream_config;
 use super::trim::trim;
@@ -126,7 +127,8 @@ impl Streams for MemoryStreams {
         self.call(|state| {
             let Some(first) = batch.first() else { return Ok(()) };
             let (now, lost_answer) = (state.now, state.lost_answer.take());
-            let answer = lost_answer.map_or(Ok(()), |_| Err(BrokerError::Unknown("an answer that was lost".to_owned())));
+            let answer = lost_answer
+                .map_or(Ok(()), |_| Err(BrokerError::Unknown("an answer that was lost".to_owned())));
             if lost_answer == Some(false) {
                 return answer;
             }
@@ -147,14 +149,18 @@ impl Streams for MemoryStreams {
 
     async fn last_of_each(&self, stream: Stream, subjects: &[Subject]) -> Result<Vec<Stored>, BrokerError> {
         self.call(|state| match state.streams.get(&stream) {
-            Some(log) => Ok(subjects.iter().filter_map(|subject| log.last_of(subject.as_str())).map(stored).collect()),
+            Some(log) => {
+                Ok(subjects.iter().filter_map(|subject| log.last_of(subject.as_str())).map(stored).collect())
+            }
             None if stream.is_derived() => Ok(Vec::new()),
             None => Err(BrokerError::unavailable("the stream is missing")),
         })
     }
 
     async fn progress(&self, stream: Stream) -> Result<Option<Progress>, BrokerError> {
-        self.call(|state| Ok(state.streams.get(&stream).filter(|_| stream.consumer().is_some()).map(Log::progress)))
+        self.call(|state| {
+            Ok(state.streams.get(&stream).filter(|_| stream.consumer().is_some()).map(Log::progress))
+        })
     }
 
     async fn bounds(&self, stream: Stream) -> Result<Option<Bounds>, BrokerError> {
@@ -171,13 +177,21 @@ impl Streams for MemoryStreams {
     async fn accepted_since(&self, since: Timestamp, last: u64) -> Result<Vec<Stored>, BrokerError> {
         self.call(|state| {
             let Some(log) = state.streams.get(&Stream::Accepted) else { return Ok(Vec::new()) };
-            Ok(log.messages.range(..=last).filter(|(_, message)| message.stored_at >= since).map(stored).collect())
+            Ok(log
+                .messages
+                .range(..=last)
+                .filter(|(_, message)| message.stored_at >= since)
+                .map(stored)
+                .collect())
         })
     }
 
     async fn purge_below(&self, stream: Stream, seq: u64) -> Result<u64, BrokerError> {
         self.call(|state| {
-            let log = state.streams.get_mut(&stream).ok_or_else(|| BrokerError::unavailable("the stream is missing"))?;
+            let log = state
+                .streams
+                .get_mut(&stream)
+                .ok_or_else(|| BrokerError::unavailable("the stream is missing"))?;
             let kept = log.messages.split_off(&seq);
             Ok(std::mem::replace(&mut log.messages, kept).len() as u64)
         })
@@ -189,7 +203,8 @@ impl Streams for MemoryStreams {
 }
 
 impl Log {
-    /// An empty stream. One that is derived never counts from a sequence again that it had before it vanished.
+    /// An empty stream. One that is derived never counts from a sequence again that it had before it
+    /// vanished.
     fn new(config: Config, anew: u64) -> Log {
         let next = if config.first_sequence.is_some() { anew } else { 1 };
         Log { config, messages: BTreeMap::new(), next, floor: next - 1 }
@@ -197,8 +212,10 @@ impl Log {
 
     fn takes(&self, subject: &str) -> bool {
         let is_taken = |pattern: &String| {
-            let (pattern, tokens): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), subject.split('.').collect());
-            pattern.len() == tokens.len() && pattern.iter().zip(tokens).all(|(pattern, token)| *pattern == "*" || *pattern == token)
+            let (pattern, tokens): (Vec<&str>, Vec<&str>) =
+                (pattern.split('.').collect(), subject.split('.').collect());
+            pattern.len() == tokens.len()
+                && pattern.iter().zip(tokens).all(|(pattern, token)| *pattern == "*" || *pattern == token)
         };
         self.config.subjects.iter().any(is_taken)
     }
@@ -208,10 +225,16 @@ impl Log {
         let mut subjects = HashSet::new();
         for message in batch {
             if !self.takes(&message.subject) {
-                return Err(BrokerError::Refused(format!("{} is a subject of another stream than the batch's", message.subject)));
+                return Err(BrokerError::Refused(format!(
+                    "{} is a subject of another stream than the batch's",
+                    message.subject
+                )));
             }
             if size(message) > u64::try_from(self.config.max_message_size).unwrap_or(0) {
-                return Err(BrokerError::Refused(format!("{} bytes are more than a stream takes", message.payload.len())));
+                return Err(BrokerError::Refused(format!(
+                    "{} bytes are more than a stream takes",
+                    message.payload.len()
+                )));
             }
             let is_absent = subjects.insert(&message.subject) && self.last_of(&message.subject).is_none();
             if message.only_if_absent && !is_absent {
@@ -257,7 +280,11 @@ impl Log {
     }
 
     fn progress(&self) -> Progress {
-        Progress { floor: self.floor, pending: self.messages.range(self.floor + 1..).count() as u64, in_hand: 0 }
+        Progress {
+            floor: self.floor,
+            pending: self.messages.range(self.floor + 1..).count() as u64,
+            in_hand: 0,
+        }
     }
 
     fn bounds(&self) -> Bounds {
@@ -292,7 +319,13 @@ fn stored((seq, message): (&u64, &Message)) -> Stored {
 fn head(entry: (&u64, &Message)) -> AcceptedHead {
     let stored = stored(entry);
     let redrives = stored.headers.redrive.map_or(0, |redrive| redrive.times);
-    AcceptedHead { seq: stored.seq, accepted_at: stored.accepted_at(), stored_at: stored.stored_at, subject: stored.subject, redrives }
+    AcceptedHead {
+        seq: stored.seq,
+        accepted_at: stored.accepted_at(),
+        stored_at: stored.stored_at,
+        subject: stored.subject,
+        redrives,
+    }
 }
 
 #[cfg(test)]

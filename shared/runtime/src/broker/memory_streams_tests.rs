@@ -38,7 +38,8 @@ async fn declared() -> MemoryStreams {
 
 /// The ids and sizes of what a stream holds, in order.
 fn held(streams: &MemoryStreams, stream: Stream) -> Vec<(String, usize)> {
-    let text = |message: Outgoing| (Subject::payment_token(&message.subject).to_owned(), message.payload.len());
+    let text =
+        |message: Outgoing| (Subject::payment_token(&message.subject).to_owned(), message.payload.len());
     streams.messages(stream).into_iter().map(text).collect()
 }
 
@@ -49,24 +50,60 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
     type Held<'r> = &'r [(&'r str, usize)];
     let rows: [(Hop, Held<'_>, Held<'_>, Result<(), BrokerError>, Held<'_>); 11] = [
         (Screened, &[], &[], Ok(()), &[]),
-        (Screened, &[("A", 1), ("B", 1)], &[("A", 2), ("C", 2)], Ok(()), &[("A", 1), ("B", 1), ("A", 2), ("C", 2)]),
-        (Screened, &[("A", 1), ("B", 1)], &[("C", 2), ("D", 2), ("E", 2)], Err(BrokerError::Full), &[("A", 1), ("B", 1)]),
+        (
+            Screened,
+            &[("A", 1), ("B", 1)],
+            &[("A", 2), ("C", 2)],
+            Ok(()),
+            &[("A", 1), ("B", 1), ("A", 2), ("C", 2)],
+        ),
+        (
+            Screened,
+            &[("A", 1), ("B", 1)],
+            &[("C", 2), ("D", 2), ("E", 2)],
+            Err(BrokerError::Full),
+            &[("A", 1), ("B", 1)],
+        ),
         (Screened, &[("A", 60)], &[("B", 40)], Ok(()), &[("A", 60), ("B", 40)]),
         (Screened, &[("A", 60)], &[("B", 20), ("C", 21)], Err(BrokerError::Full), &[("A", 60)]),
         (Accepted, &[("A", 1), ("B", 1)], &[("A", 2)], Ok(()), &[("B", 1), ("A", 2)]),
         // Only a single publish replaces a copy in a stream that is full, and by bytes only by less.
-        (Accepted, &[("A", 1), ("B", 1), ("C", 1), ("D", 1)], &[("A", 2)], Ok(()), &[("B", 1), ("C", 1), ("D", 1), ("A", 2)]),
-        (Accepted, &[("A", 1), ("B", 1), ("C", 1)], &[("A", 2), ("B", 2)], Err(BrokerError::Full), &[("A", 1), ("B", 1), ("C", 1)]),
+        (
+            Accepted,
+            &[("A", 1), ("B", 1), ("C", 1), ("D", 1)],
+            &[("A", 2)],
+            Ok(()),
+            &[("B", 1), ("C", 1), ("D", 1), ("A", 2)],
+        ),
+        (
+            Accepted,
+            &[("A", 1), ("B", 1), ("C", 1)],
+            &[("A", 2), ("B", 2)],
+            Err(BrokerError::Full),
+            &[("A", 1), ("B", 1), ("C", 1)],
+        ),
         (Accepted, &[("A", 50), ("B", 50)], &[("A", 50)], Err(BrokerError::Full), &[("A", 50), ("B", 50)]),
         (Accepted, &[("A", 50), ("B", 50)], &[("A", 49)], Ok(()), &[("B", 50), ("A", 49)]),
-        (Finished, &[("A", 1), ("B", 1), ("C", 1)], &[("D", 1), ("E", 1)], Ok(()), &[("B", 1), ("C", 1), ("D", 1), ("E", 1)]),
+        (
+            Finished,
+            &[("A", 1), ("B", 1), ("C", 1)],
+            &[("D", 1), ("E", 1)],
+            Ok(()),
+            &[("B", 1), ("C", 1), ("D", 1), ("E", 1)],
+        ),
     ];
     for (hop, before, batch, expected, after) in rows {
         let streams = declared().await;
-        let messages = |row: Held<'_>| row.iter().map(|(id, bytes)| message(hop, id, *bytes)).collect::<Vec<_>>();
+        let messages =
+            |row: Held<'_>| row.iter().map(|(id, bytes)| message(hop, id, *bytes)).collect::<Vec<_>>();
         streams.publish_batch(&messages(before)).await.unwrap();
-        assert_eq!(streams.publish_batch(&messages(batch)).await, expected, "{hop:?}: {batch:?} on {before:?}");
-        let after: Vec<(String, usize)> = after.iter().map(|(id, bytes)| ((*id).to_owned(), *bytes)).collect();
+        assert_eq!(
+            streams.publish_batch(&messages(batch)).await,
+            expected,
+            "{hop:?}: {batch:?} on {before:?}"
+        );
+        let after: Vec<(String, usize)> =
+            after.iter().map(|(id, bytes)| ((*id).to_owned(), *bytes)).collect();
         assert_eq!(held(&streams, Stream::of(hop, 0)), after, "{batch:?} on {before:?}");
     }
 }
@@ -92,7 +129,10 @@ async fn what_no_stream_takes_is_refused() {
     let streams = declared().await;
     let unknown = Outgoing::new("pay.unknown.0.A".to_owned(), "x");
     assert_eq!(streams.publish(&unknown).await, Err(BrokerError::Missing));
-    let rows = [vec![message(Hop::Screened, "A", 300_000)], vec![message(Hop::Screened, "A", 1), message(Hop::Quoted, "A", 1)]];
+    let rows = [
+        vec![message(Hop::Screened, "A", 300_000)],
+        vec![message(Hop::Screened, "A", 1), message(Hop::Quoted, "A", 1)],
+    ];
     for batch in rows {
         assert!(matches!(streams.publish_batch(&batch).await, Err(BrokerError::Refused(_))));
         assert_eq!(held(&streams, DERIVED), []);
@@ -110,8 +150,10 @@ async fn the_intake_is_read_from_a_sequence_and_since_an_instant() {
     again.headers = Headers::redriven(2, at(1));
     streams.publish(&again).await.unwrap();
     let heads = streams.accepted_heads(3, 9).await.unwrap();
-    let texts: Vec<_> =
-        heads.iter().map(|head| (head.seq, head.subject.as_str(), head.stored_at, head.accepted_at, head.redrives)).collect();
+    let texts: Vec<_> = heads
+        .iter()
+        .map(|head| (head.seq, head.subject.as_str(), head.stored_at, head.accepted_at, head.redrives))
+        .collect();
     assert_eq!(texts, [(3, "pay.accepted.0.C", at(3), at(3), 0), (4, "pay.accepted.0.A", at(3), at(1), 2)]);
     assert_eq!(streams.accepted_heads(0, 1).await.unwrap()[0].seq, 2);
     let since = streams.accepted_since(at(3), 3).await.unwrap();
@@ -131,7 +173,10 @@ async fn progress_is_what_the_test_says_and_what_is_acknowledged_is_trimmed() {
     let streams = declared().await;
     streams.publish_batch(&["A", "B", "C"].map(|id| message(Hop::Screened, id, 10))).await.unwrap();
     let first = streams.bounds(DERIVED).await.unwrap().unwrap().first;
-    assert_eq!(streams.progress(DERIVED).await, Ok(Some(Progress { floor: first - 1, pending: 3, in_hand: 0 })));
+    assert_eq!(
+        streams.progress(DERIVED).await,
+        Ok(Some(Progress { floor: first - 1, pending: 3, in_hand: 0 }))
+    );
     streams.acknowledge(DERIVED, first + 1);
     let progress = Progress { floor: first + 1, pending: 1, in_hand: 0 };
     assert_eq!(streams.trim(DERIVED, &pipeline()).await, Ok(Some(progress)));
@@ -152,7 +197,10 @@ async fn a_stream_that_vanished_holds_nothing_and_counts_on_from_elsewhere() {
     }
     assert_eq!(streams.publish(&message).await, Err(BrokerError::Missing));
     assert_eq!(streams.last_of_each(DERIVED, &[subject(Hop::Screened, "A")]).await, Ok(Vec::new()));
-    assert!(matches!(streams.last(Stream::Accepted, &subject(Hop::Accepted, "A")).await, Err(BrokerError::Unavailable(_))));
+    assert!(matches!(
+        streams.last(Stream::Accepted, &subject(Hop::Accepted, "A")).await,
+        Err(BrokerError::Unavailable(_))
+    ));
     assert_eq!(streams.accepted_heads(1, 9).await, Err(BrokerError::Missing));
     assert_eq!(streams.accepted_since(at(0), 9).await, Ok(Vec::new()));
     streams.declare_all(&pipeline()).await.unwrap();
@@ -167,7 +215,10 @@ async fn an_outage_begins_after_so_many_calls() {
     streams.begin_outage_after(1);
     clone.publish(&message(Hop::Accepted, "A", 1)).await.unwrap();
     for _ in 0..2 {
-        assert!(matches!(clone.publish(&message(Hop::Accepted, "B", 1)).await, Err(BrokerError::Unavailable(_))));
+        assert!(matches!(
+            clone.publish(&message(Hop::Accepted, "B", 1)).await,
+            Err(BrokerError::Unavailable(_))
+        ));
         assert!(matches!(clone.declare_all(&pipeline()).await, Err(BrokerError::Unavailable(_))));
     }
     streams.end_outage();

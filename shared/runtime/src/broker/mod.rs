@@ -1,7 +1,8 @@
 //! JetStream: the only place that names async-nats.
 //!
-//! Two connections a process: one publishes, one consumes, so that acknowledgements never queue behind payloads. Every
-//! answer of the server is sorted into one of the kinds of [`BrokerError`], by what is to be done about it.
+//! Two connections a process: one publishes, one consumes, so that acknowledgements never queue behind
+//! payloads. Every answer of the server is sorted into one of the kinds of [`BrokerError`], by what is to be
+//! done about it.
 
 mod bucket;
 mod connect;

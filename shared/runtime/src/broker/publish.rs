@@ -1,9 +1,11 @@
-//! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), one answer for all of a batch.
+//! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), one answer for all of a
+//! batch.
 
 use super::{Broker, BrokerError, headers};
 use async_nats::HeaderMap;
 use async_nats::header::{
-    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
 };
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
@@ -36,7 +38,8 @@ impl Outgoing {
 
     /// Its size as a stream counts it, at most: subject names are not counted, and our headers are few.
     fn bytes_max(&self) -> usize {
-        let headers: usize = self.headers.pairs().map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
+        let headers: usize =
+            self.headers.pairs().map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
         self.payload.len() + headers + BATCH_HEADERS_BYTES_MAX
     }
 
@@ -50,7 +53,8 @@ impl Outgoing {
 }
 
 impl Broker {
-    /// Stores all messages of a batch or none, in one stream, and waits until they are. At most 1,000 messages.
+    /// Stores all messages of a batch or none, in one stream, and waits until they are. At most 1,000
+    /// messages.
     pub async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
         self.require_connection()?;
         debug_assert!(batch.len() <= BATCH_MAX);
@@ -60,9 +64,14 @@ impl Broker {
         if before.is_empty() {
             return self.publish_one(last, last.headers()).await;
         }
-        // The server leaves such a message out without a word, and then refuses the batch as incomplete, as if it were lost.
-        if let Some(too_large) = batch.iter().find(|message| message.bytes_max() > MESSAGE_BYTES_MAX as usize) {
-            return Err(BrokerError::Refused(format!("{} bytes are more than a stream takes", too_large.payload.len())));
+        // The server leaves such a message out without a word, and then refuses the batch as incomplete, as
+        // if it were lost.
+        if let Some(too_large) = batch.iter().find(|message| message.bytes_max() > MESSAGE_BYTES_MAX as usize)
+        {
+            return Err(BrokerError::Refused(format!(
+                "{} bytes are more than a stream takes",
+                too_large.payload.len()
+            )));
         }
         let id = crate::ids::fresh();
         let client = self.publishing.client();
@@ -73,7 +82,11 @@ impl Broker {
             headers
         };
         for (place, message) in before.iter().enumerate() {
-            let sent = client.publish_with_headers(message.subject.clone(), numbered(message, place), message.payload.clone());
+            let sent = client.publish_with_headers(
+                message.subject.clone(),
+                numbered(message, place),
+                message.payload.clone(),
+            );
             // A part of a batch without its commit is never stored, so failing here has stored nothing.
             let sent = tokio::time::timeout(self.timeout, sent).await.map_err(BrokerError::unavailable)?;
             sent.map_err(BrokerError::unavailable)?;
@@ -91,7 +104,8 @@ impl Broker {
 
     async fn publish_one(&self, message: &Outgoing, headers: HeaderMap) -> Result<(), BrokerError> {
         let publish = PublishMessage::build().headers(headers).payload(message.payload.clone());
-        let acknowledged = async { self.publishing.send_publish(message.subject.clone(), publish).await?.await };
+        let acknowledged =
+            async { self.publishing.send_publish(message.subject.clone(), publish).await?.await };
         match acknowledged.await {
             Ok(_) => Ok(()),
             Err(error) => Err(BrokerError::of_publish(&error)),

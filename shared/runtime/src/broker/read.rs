@@ -36,11 +36,12 @@ impl Stored {
 }
 
 impl Broker {
-    /// The last message of a subject, from the stream's leader: what has been acknowledged to a publisher is seen. A missing
-    /// stream that is derived holds nothing; a missing intake is an outage.
+    /// The last message of a subject, from the stream's leader: what has been acknowledged to a publisher is
+    /// seen. A missing stream that is derived holds nothing; a missing intake is an outage.
     pub async fn last(&self, stream: Stream, subject: &Subject) -> Result<Option<Stored>, BrokerError> {
         self.require_connection()?;
-        let handle = self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
+        let handle =
+            self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
         match handle.get_last_raw_message_by_subject(subject.as_str()).await {
             Ok(message) => Ok(Some(Stored {
                 subject: message.subject.to_string(),
@@ -51,7 +52,9 @@ impl Broker {
             })),
             Err(error) => match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                LastRawMessageErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND && stream.is_derived() => {
+                LastRawMessageErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::STREAM_NOT_FOUND && stream.is_derived() =>
+                {
                     Ok(None)
                 }
                 _ => Err(BrokerError::unavailable(error)),
@@ -59,8 +62,13 @@ impl Broker {
         }
     }
 
-    /// The last message of each subject that has one, in as few requests as possible. A missing derived stream holds nothing.
-    pub async fn last_of_each(&self, stream: Stream, subjects: &[Subject]) -> Result<Vec<Stored>, BrokerError> {
+    /// The last message of each subject that has one, in as few requests as possible. A missing derived
+    /// stream holds nothing.
+    pub async fn last_of_each(
+        &self,
+        stream: Stream,
+        subjects: &[Subject],
+    ) -> Result<Vec<Stored>, BrokerError> {
         self.require_connection()?;
         let mut found = Vec::new();
         for part in subjects.chunks(SUBJECTS_MAX) {
@@ -73,7 +81,12 @@ impl Broker {
         Ok(found)
     }
 
-    async fn direct_get(&self, stream: Stream, subjects: &[Subject], found: &mut Vec<Stored>) -> Result<(), BrokerError> {
+    async fn direct_get(
+        &self,
+        stream: Stream,
+        subjects: &[Subject],
+        found: &mut Vec<Stored>,
+    ) -> Result<(), BrokerError> {
         let client = self.reading.client();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(BrokerError::unavailable)?;
@@ -84,10 +97,13 @@ impl Broker {
         while let Some(answer) = answers.next().await {
             match answer.status.map(|status| status.as_u16()) {
                 None => found.extend(stored(answer)),
-                // 204 ends the answers, 404 says that there are none, and a stream that does not exist has no responder.
+                // 204 ends the answers, 404 says that there are none, and a stream that does not exist has no
+                // responder.
                 Some(204 | 404) => return Ok(()),
                 Some(503) if stream.is_derived() => return Ok(()),
-                Some(status) => return Err(BrokerError::Unavailable(format!("direct get answered {status}"))),
+                Some(status) => {
+                    return Err(BrokerError::Unavailable(format!("direct get answered {status}")));
+                }
             }
         }
         Err(BrokerError::Unavailable("direct get ended early".to_owned()))

@@ -4,8 +4,9 @@ use futures::{FutureExt, Stream, StreamExt};
 
 /// The next item if it is ready: nothing when it is not, `Some(None)` at the end.
 ///
-/// Tokio lets a task poll its channels some hundred times and then answers that nothing is ready although thousands wait, so
-/// that other tasks have their turn. Batches would end there; they have bounds of their own.
+/// Tokio lets a task poll its channels some hundred times and then answers that nothing is ready although
+/// thousands wait, so that other tasks have their turn. Batches would end there; they have bounds of their
+/// own.
 pub(super) fn ready<S: Stream + Unpin>(stream: &mut S) -> Option<Option<S::Item>> {
     tokio::task::unconstrained(stream.next()).now_or_never()
 }

@@ -58,7 +58,8 @@ impl Broker {
         let Some(stage) = stream.consumer() else {
             return Ok(None);
         };
-        let handle = self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
+        let handle =
+            self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
         match handle.consumer_info(stage.as_str()).await {
             Ok(info) => Ok(Some(Progress {
                 floor: info.ack_floor.stream_sequence,
@@ -90,7 +91,11 @@ impl Broker {
                 }))
             }
             Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+                GetStreamErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
                 _ => Err(BrokerError::unavailable(error)),
             },
         }
@@ -99,11 +104,13 @@ impl Broker {
     /// Removes every message below `seq`.
     pub async fn purge_below(&self, stream: Stream, seq: u64) -> Result<u64, BrokerError> {
         self.require_connection()?;
-        let handle = self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
+        let handle =
+            self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
         Ok(handle.purge().sequence(seq).await.map_err(BrokerError::unavailable)?.purged)
     }
 
-    /// The heads of the intake from `seq` on, up to `max` and to the last message stored when this was called.
+    /// The heads of the intake from `seq` on, up to `max` and to the last message stored when this was
+    /// called.
     pub async fn accepted_heads(&self, seq: u64, max: usize) -> Result<Vec<AcceptedHead>, BrokerError> {
         let Some(Bounds { first, last, messages, .. }) = self.bounds(Stream::Accepted).await? else {
             return Err(BrokerError::Missing);
@@ -154,13 +161,19 @@ impl Broker {
         mut visit: impl FnMut(Stored) -> bool,
     ) -> Result<(), BrokerError> {
         let config = pull::OrderedConfig { deliver_policy, headers_only, ..Default::default() };
-        let consumer = self.reading.create_consumer_on_stream(config, Stream::Accepted.name()).await.map_err(BrokerError::unavailable)?;
+        let consumer = self
+            .reading
+            .create_consumer_on_stream(config, Stream::Accepted.name())
+            .await
+            .map_err(BrokerError::unavailable)?;
         if consumer.cached_info().num_pending == 0 {
             return Ok(());
         }
         let mut messages = consumer.messages().await.map_err(BrokerError::unavailable)?;
         loop {
-            let next = tokio::time::timeout(self.timeout, messages.next()).await.map_err(BrokerError::unavailable)?;
+            let next = tokio::time::timeout(self.timeout, messages.next())
+                .await
+                .map_err(BrokerError::unavailable)?;
             let Some(message) = next.transpose().map_err(BrokerError::unavailable)? else {
                 return Ok(());
             };

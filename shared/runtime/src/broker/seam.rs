@@ -1,4 +1,5 @@
-//! The streams as the border, the stages and the janitor use them, so that each can work on streams in memory as well.
+//! The streams as the border, the stages and the janitor use them, so that each can work on streams in memory
+//! as well.
 
 use super::{AcceptedHead, Bounds, Broker, BrokerError, Outgoing, Progress, Stored};
 use crate::config::PipelineConfig;

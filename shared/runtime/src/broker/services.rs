@@ -37,7 +37,9 @@ impl Call {
         let tenant = message.headers.as_ref().and_then(|headers| headers.get_last(header::TENANT));
         let caller = match tenant.map(|tenant| Tenant::parse(tenant.as_str())).transpose() {
             Ok(tenant) => tenant.map_or_else(Caller::default, |tenant| Caller { tenant }),
-            Err(invalid) => return Err(Problem::new(Code::MalformedJson, format!("{} {invalid}", header::TENANT))),
+            Err(invalid) => {
+                return Err(Problem::new(Code::MalformedJson, format!("{} {invalid}", header::TENANT)));
+            }
         };
         Ok(Call { caller, body: message.payload.clone() })
     }
@@ -55,21 +57,41 @@ pub struct Reply {
 /// Answers requests, as many at once as are waiting.
 pub trait ServiceHandler: Send + Sync + 'static {
     /// One answer for each call, in order.
-    fn answer(&self, endpoint: Endpoint, calls: Vec<Call>) -> impl Future<Output = Vec<Result<Reply, Problem>>> + Send;
+    fn answer(
+        &self,
+        endpoint: Endpoint,
+        calls: Vec<Call>,
+    ) -> impl Future<Output = Vec<Result<Reply, Problem>>> + Send;
 }
 
 impl Broker {
-    /// Answers an endpoint's requests until the connection is closed for good. Several processes share the requests.
-    pub async fn serve<H: ServiceHandler>(&self, endpoints: &[Endpoint], handler: &H) -> Result<(), BrokerError> {
+    /// Answers an endpoint's requests until the connection is closed for good. Several processes share the
+    /// requests.
+    pub async fn serve<H: ServiceHandler>(
+        &self,
+        endpoints: &[Endpoint],
+        handler: &H,
+    ) -> Result<(), BrokerError> {
         let Some(first) = endpoints.first() else {
             return Ok(());
         };
-        let service = self.reading.client().service_builder().description("Kilat").start(first.service(), env!("CARGO_PKG_VERSION")).await;
+        let service = self
+            .reading
+            .client()
+            .service_builder()
+            .description("Kilat")
+            .start(first.service(), env!("CARGO_PKG_VERSION"))
+            .await;
         let service = service.map_err(BrokerError::unavailable)?;
         let group = service.group(first.service());
         let mut streams = Vec::new();
         for endpoint in endpoints {
-            let requests = group.endpoint_builder().name(endpoint.name()).add(endpoint.name()).await.map_err(BrokerError::unavailable)?;
+            let requests = group
+                .endpoint_builder()
+                .name(endpoint.name())
+                .add(endpoint.name())
+                .await
+                .map_err(BrokerError::unavailable)?;
             streams.push((*endpoint, requests));
         }
         let serving = streams.into_iter().map(|(endpoint, mut requests)| async move {
@@ -88,7 +110,8 @@ impl Broker {
     }
 
     async fn answer<H: ServiceHandler>(&self, endpoint: Endpoint, requests: Vec<Request>, handler: &H) {
-        let (mut asking, mut calls) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+        let (mut asking, mut calls) =
+            (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for request in requests {
             match Call::received(&request.message) {
                 Ok(call) => {
@@ -108,7 +131,9 @@ impl Broker {
 
     /// Asks an endpoint. A problem is the service's own answer, or says that no answer came within `timeout`.
     pub async fn ask(&self, endpoint: Endpoint, call: Call, timeout: Duration) -> Result<Reply, Problem> {
-        let away = |detail: &str| Problem::new(Code::Unavailable, format!("the {} service {detail}", endpoint.service()));
+        let away = |detail: &str| {
+            Problem::new(Code::Unavailable, format!("the {} service {detail}", endpoint.service()))
+        };
         if self.require_connection().is_err() {
             return Err(away("cannot be reached"));
         }
@@ -116,7 +141,9 @@ impl Broker {
         let request = client.request_with_headers(endpoint.subject(), call.headers(), call.body);
         let answer = match tokio::time::timeout(timeout, request).await {
             Err(_) => return Err(away("did not answer in time")),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => return Err(away("is not running")),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                return Err(away("is not running"));
+            }
             Ok(Err(_)) => return Err(away("did not answer")),
             Ok(Ok(answer)) => answer,
         };
@@ -143,9 +170,12 @@ async fn respond(broker: &Broker, request: &Request, answer: Result<Reply, Probl
             headers.insert(NATS_SERVICE_ERROR_CODE, problem.status.to_string());
             let body = serde_json::to_vec(&problem).unwrap_or_default();
             match request.message.reply.clone() {
-                Some(reply) => {
-                    broker.reading.client().publish_with_headers(reply, headers, body.into()).await.map_err(|error| error.to_string())
-                }
+                Some(reply) => broker
+                    .reading
+                    .client()
+                    .publish_with_headers(reply, headers, body.into())
+                    .await
+                    .map_err(|error| error.to_string()),
                 None => Ok(()),
             }
         }

@@ -7,7 +7,8 @@ struct Echo;
 
 impl ServiceHandler for Echo {
     async fn answer(&self, _: Endpoint, calls: Vec<Call>) -> Vec<Result<Reply, Problem>> {
-        let echo = |call: Call| format!("{} asks {}", call.caller.tenant, String::from_utf8_lossy(&call.body));
+        let echo =
+            |call: Call| format!("{} asks {}", call.caller.tenant, String::from_utf8_lossy(&call.body));
         calls.into_iter().map(|call| Ok(Reply { body: echo(call).into(), replayed: false })).collect()
     }
 }
@@ -32,11 +33,24 @@ async fn a_call_carries_its_caller_and_a_tenant_that_cannot_be_read_is_not_answe
 
     // What others may send: no header at all, or a bad one.
     let client = async_nats::connect(nats.url()).await.unwrap();
-    let rows = [(None, Ok("default asks {}")), (Some("acme"), Ok("acme asks {}")), (Some("a.b"), Err("400")), (Some(""), Err("400"))];
+    let rows = [
+        (None, Ok("default asks {}")),
+        (Some("acme"), Ok("acme asks {}")),
+        (Some("a.b"), Err("400")),
+        (Some(""), Err("400")),
+    ];
     for (tenant, expected) in rows {
-        let headers = tenant.map(|tenant| HeaderMap::from_iter([(header::TENANT.parse().unwrap(), tenant.parse().unwrap())]));
-        let answer = client.request_with_headers("risk.score", headers.unwrap_or_default(), "{}".into()).await.unwrap();
-        let code = answer.headers.as_ref().and_then(|headers| headers.get(NATS_SERVICE_ERROR_CODE)).map(|code| code.as_str());
+        let headers = tenant
+            .map(|tenant| HeaderMap::from_iter([(header::TENANT.parse().unwrap(), tenant.parse().unwrap())]));
+        let answer = client
+            .request_with_headers("risk.score", headers.unwrap_or_default(), "{}".into())
+            .await
+            .unwrap();
+        let code = answer
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(NATS_SERVICE_ERROR_CODE))
+            .map(|code| code.as_str());
         let text = std::str::from_utf8(&answer.payload).unwrap();
         assert_eq!(code.map_or(Ok(text), Err), expected, "{tenant:?}");
     }

@@ -14,7 +14,8 @@ use wire::{Place, Stream};
 const DEAD_LETTER_BYTES: i32 = 16 << 10;
 
 impl Broker {
-    /// Declares every stream of the pipeline and the consumer of each that has one. What exists stays as it is.
+    /// Declares every stream of the pipeline and the consumer of each that has one. What exists stays as it
+    /// is.
     pub async fn declare_all(&self, pipeline: &PipelineConfig) -> Result<(), BrokerError> {
         self.require_connection()?;
         for stream in Stream::all(pipeline.shards) {
@@ -36,7 +37,8 @@ impl Broker {
         match self.reading.get_stream(stream.name()).await {
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+                GetStreamErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
                 _ => return Err(BrokerError::unavailable(error)),
             },
         }
@@ -47,7 +49,11 @@ impl Broker {
             }
             // Another process declared it in the meantime, with its own first sequence.
             Err(error) => match error.kind() {
-                CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(()),
+                CreateStreamErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::STREAM_NAME_EXIST =>
+                {
+                    Ok(())
+                }
                 _ => Err(BrokerError::unavailable(error)),
             },
         }
@@ -69,9 +75,13 @@ impl Broker {
             max_deliver: -1,
             ..Default::default()
         };
-        self.reading.create_consumer_on_stream(config, stream.name()).await.map_err(|error| match error.kind() {
-            async_nats::jetstream::stream::ConsumerErrorKind::JetStream(answer) => BrokerError::of_code(&answer),
-            _ => BrokerError::unavailable(error),
+        self.reading.create_consumer_on_stream(config, stream.name()).await.map_err(|error| {
+            match error.kind() {
+                async_nats::jetstream::stream::ConsumerErrorKind::JetStream(answer) => {
+                    BrokerError::of_code(&answer)
+                }
+                _ => BrokerError::unavailable(error),
+            }
         })
     }
 }
@@ -106,12 +116,16 @@ pub(super) fn stream_config(stream: Stream, pipeline: &PipelineConfig) -> Config
         },
         Some(Place::OnTheWay | Place::Refused) => in_memory,
         Some(Place::End) => Config { discard: DiscardPolicy::Old, ..in_memory },
-        None => Config { storage: StorageType::File, max_message_size: MESSAGE_BYTES_MAX + DEAD_LETTER_BYTES, ..base },
+        None => Config {
+            storage: StorageType::File,
+            max_message_size: MESSAGE_BYTES_MAX + DEAD_LETTER_BYTES,
+            ..base
+        },
     }
 }
 
-/// Where a memory stream starts to count: the Unix time in microseconds. A stream that is declared again must not reuse
-/// sequences, or late acknowledgements of the vanished one would remove new messages unprocessed.
+/// Where a memory stream starts to count: the Unix time in microseconds. A stream that is declared again must
+/// not reuse sequences, or late acknowledgements of the vanished one would remove new messages unprocessed.
 fn first_sequence() -> u64 {
     u64::try_from(crate::clock::now().micros()).unwrap_or(1)
 }

@@ -25,7 +25,8 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         }
     }
 
-    /// Has these delivered again later, or lets go of those that have waited for long: the janitor brings them back.
+    /// Has these delivered again later, or lets go of those that have waited for long: the janitor brings
+    /// them back.
     pub(super) async fn postpone(&mut self, waiting: Reasoned<T::Receipt, &'static str>, company: Company) {
         let (now, mut again, mut let_go, mut example) = (Instant::now(), Vec::new(), Vec::new(), None);
         for (delivery, why) in waiting {
@@ -44,12 +45,14 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         self.acknowledge(&let_go).await;
     }
 
-    /// A failure is not waited for, as with an acknowledgement: the deliveries come again after a while of their own.
+    /// A failure is not waited for, as with an acknowledgement: the deliveries come again after a while of
+    /// their own.
     pub(super) async fn deliver_again(&mut self, waiting: Vec<(Delivery<T::Receipt>, Duration)>) {
         if waiting.is_empty() {
             return;
         }
-        let receipts: Vec<(T::Receipt, Duration)> = waiting.iter().map(|(delivery, after)| (delivery.receipt.clone(), *after)).collect();
+        let receipts: Vec<(T::Receipt, Duration)> =
+            waiting.iter().map(|(delivery, after)| (delivery.receipt.clone(), *after)).collect();
         for (delivery, _) in waiting {
             self.in_hand.remove(&delivery.seq);
         }

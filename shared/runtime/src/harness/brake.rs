@@ -1,8 +1,8 @@
 //! The brake on burials. Pure: the clock is handed in.
 //!
-//! One payment that cannot be judged is buried. When many cannot, the fault is not theirs: a migration has changed a column,
-//! a newer release has sent what this one does not know, a ledger was set back. Then burying stops, and one burial a minute
-//! shows whether the fault is over.
+//! One payment that cannot be judged is buried. When many cannot, the fault is not theirs: a migration has
+//! changed a column, a newer release has sent what this one does not know, a ledger was set back. Then
+//! burying stops, and one burial a minute shows whether the fault is over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -90,7 +90,8 @@ mod tests {
         for second in 0..20 {
             assert_eq!(brake.ask(at(second)), Granted, "{second}");
         }
-        // The second, and what is said then. A test a minute, and free again after a minute without the fault.
+        // The second, and what is said then. A test a minute, and free again after a minute without the
+        // fault.
         let rows = [
             (20, Halting),
             (21, Halted),

@@ -1,5 +1,5 @@
-//! Burial: the dead letter, then the buried message, then the acknowledgement. It cannot fail on what is buried, and it has
-//! a brake.
+//! Burial: the dead letter, then the buried message, then the acknowledgement. It cannot fail on what is
+//! buried, and it has a brake.
 
 use super::Harness;
 use super::brake::Permission;
@@ -15,9 +15,13 @@ use wire::header::Headers;
 use wire::{Stream, Subject, dead_letter};
 
 impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
-    /// Buries a delivery, or has it wait while burials are halted. What names no payment is nobody's money, and nobody can
-    /// drive it again: it is buried whatever the brake says.
-    pub(super) async fn bury(&mut self, delivery: Delivery<T::Receipt>, reason: String) -> Result<(), Abandoned> {
+    /// Buries a delivery, or has it wait while burials are halted. What names no payment is nobody's money,
+    /// and nobody can drive it again: it is buried whatever the brake says.
+    pub(super) async fn bury(
+        &mut self,
+        delivery: Delivery<T::Receipt>,
+        reason: String,
+    ) -> Result<(), Abandoned> {
         let token = Subject::payment_token(&delivery.subject);
         if Subject::payment(&delivery.subject).is_ok() {
             match self.brake.ask(Instant::now()) {
@@ -38,15 +42,21 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         self.bury_now(delivery, &reason).await
     }
 
-    /// A payment that the ledger has lost and the intake has no room for waits as long as any other. Then it gets a dead letter,
-    /// whatever the brake says: nothing would bring it back if it were let go.
+    /// A payment that the ledger has lost and the intake has no room for waits as long as any other. Then it
+    /// gets a dead letter, whatever the brake says: nothing would bring it back if it were let go.
     pub(super) async fn keep_homeless(&mut self, delivery: Delivery<T::Receipt>) -> Result<(), Abandoned> {
         match self.postponed.wait(delivery.seq, Company::Others, Instant::now()) {
             Wait::Again(after) => {
                 self.deliver_again(vec![(delivery, after)]).await;
                 Ok(())
             }
-            Wait::LetGo => self.bury_now(delivery, "the ledger has lost it, and the intake has no room to accept it again").await,
+            Wait::LetGo => {
+                self.bury_now(
+                    delivery,
+                    "the ledger has lost it, and the intake has no room to accept it again",
+                )
+                .await
+            }
         }
     }
 
@@ -55,15 +65,23 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         let (token, reason) = (dead_letter::token(token).into_owned(), dead_letter::reason(reason));
         tracing::error!(stage = %S::NAME, payment = token, reason, "buried");
         let payload = delivery.payload.clone();
-        self.write_letter(DeadLetter { stage: S::NAME, token, stream: self.transport.stream(), seq: delivery.seq, reason, payload })
-            .await?;
+        self.write_letter(DeadLetter {
+            stage: S::NAME,
+            token,
+            stream: self.transport.stream(),
+            seq: delivery.seq,
+            reason,
+            payload,
+        })
+        .await?;
         self.metrics.buried();
         self.acknowledge(&[delivery]).await;
         Ok(())
     }
 
-    /// Writes the letter in the ledger and in the stream of the dead. Where either objects to the message itself, a letter
-    /// without it takes its place: the reason and the place where it came from are worth more than no letter at all.
+    /// Writes the letter in the ledger and in the stream of the dead. Where either objects to the message
+    /// itself, a letter without it takes its place: the reason and the place where it came from are worth
+    /// more than no letter at all.
     async fn write_letter(&mut self, mut letter: DeadLetter) -> Result<(), Abandoned> {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
@@ -78,7 +96,8 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             }
         }
         if let Err(objection) = self.publish(Stream::Dead, &[message(&letter)]).await? {
-            let refused = self.publish(Stream::Dead, &[message(&without_message(letter, &objection))]).await?;
+            let refused =
+                self.publish(Stream::Dead, &[message(&without_message(letter, &objection))]).await?;
             if let Err(objection) = refused {
                 tracing::error!(stage = %S::NAME, objection, "a buried message cannot be published");
             }
@@ -96,11 +115,13 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
 }
 
 fn message(letter: &DeadLetter) -> Outgoing {
-    let message = Outgoing::new(Subject::dead(letter.stage, &letter.token).into_string(), letter.payload.clone());
+    let message =
+        Outgoing::new(Subject::dead(letter.stage, &letter.token).into_string(), letter.payload.clone());
     Outgoing { headers: Headers::buried(letter.reason.clone()), ..message }
 }
 
 fn without_message(letter: DeadLetter, objection: &str) -> DeadLetter {
-    let reason = dead_letter::reason(&format!("{}; the message could not be kept: {objection}", letter.reason));
+    let reason =
+        dead_letter::reason(&format!("{}; the message could not be kept: {objection}", letter.reason));
     DeadLetter { reason, payload: Bytes::new(), ..letter }
 }

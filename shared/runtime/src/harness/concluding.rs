@@ -48,15 +48,19 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         Ok(())
     }
 
-    fn sort(&self, deliveries: Vec<Delivery<T::Receipt>>, verdicts: Vec<Verdict<S::Out>>) -> Sorted<T::Receipt> {
-        let mut sorted = Sorted { told: BTreeMap::new(), put_back: Vec::new(), waiting: Vec::new(), unjudged: Vec::new() };
+    fn sort(
+        &self,
+        deliveries: Vec<Delivery<T::Receipt>>,
+        verdicts: Vec<Verdict<S::Out>>,
+    ) -> Sorted<T::Receipt> {
+        let mut sorted =
+            Sorted { told: BTreeMap::new(), put_back: Vec::new(), waiting: Vec::new(), unjudged: Vec::new() };
         for (delivery, verdict) in deliveries.into_iter().zip(verdicts) {
             let message = match verdict {
                 Verdict::Forward(message) => Ok(message.into()),
                 Verdict::Reject(rejected) => Ok(HopMessage::Rejected(*rejected)),
-                Verdict::Retell(record) => {
-                    HopMessage::of_record(*record, S::NAME).ok_or_else(|| format!("its row is one that {} cannot meet", S::NAME))
-                }
+                Verdict::Retell(record) => HopMessage::of_record(*record, S::NAME)
+                    .ok_or_else(|| format!("its row is one that {} cannot meet", S::NAME)),
                 Verdict::Bury(reason) => Err(reason),
                 Verdict::Later(why) => {
                     sorted.waiting.push((delivery, why));

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 /// The first pause of a retry; it doubles up to the configured maximum.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 
-/// The drain began while the batch in hand was waiting out an outage: it stays unacknowledged and comes again.
+/// The drain began while the batch in hand was waiting out an outage: it stays unacknowledged and comes
+/// again.
 pub(super) struct Abandoned;
 
 impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
@@ -31,8 +32,8 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         Ok(())
     }
 
-    /// Does `work`, and says every third of the acknowledgement time that the deliveries are in progress. The time runs on
-    /// from one piece of work to the next, or many short pauses would keep nothing.
+    /// Does `work`, and says every third of the acknowledgement time that the deliveries are in progress. The
+    /// time runs on from one piece of work to the next, or many short pauses would keep nothing.
     pub(super) async fn keeping<O>(&self, work: impl Future<Output = O>) -> O {
         let period = Duration::from_millis((self.pipeline.ack_wait_ms / 3).max(1));
         let mut work = std::pin::pin!(work);

@@ -1,8 +1,9 @@
 //! Payments that wait for something of their own, while all others go on. Pure: the clock is handed in.
 //!
-//! A delivery that waits holds the consumer's acknowledgement floor, and trimming, purging and re-driving all go by the
-//! floor: what is acknowledged behind it stays in the stream. So the wait is bounded in number, in time, and by what has been
-//! taken from the stream meanwhile; what is beyond that is let go, and the janitor brings it back.
+//! A delivery that waits holds the consumer's acknowledgement floor, and trimming, purging and re-driving all
+//! go by the floor: what is acknowledged behind it stays in the stream. So the wait is bounded in number, in
+//! time, and by what has been taken from the stream meanwhile; what is beyond that is let go, and the janitor
+//! brings it back.
 
 use crate::config::PipelineConfig;
 use std::collections::HashMap;
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A payment that has waited so long is let go. It is brought back like a lost one, whose patience is as long.
+/// A payment that has waited so long is let go. It is brought back like a lost one, whose patience is as
+/// long.
 const LET_GO_AFTER: Duration = Duration::from_secs(30);
 
 /// What becomes of a delivery that must wait.
@@ -66,19 +68,24 @@ struct Waiting {
 }
 
 impl Postponed {
-    /// A quarter of the deliveries that a consumer may have open, for as long as a quarter of a derived stream passes.
+    /// A quarter of the deliveries that a consumer may have open, for as long as a quarter of a derived
+    /// stream passes.
     pub(super) fn new(pipeline: &PipelineConfig) -> Postponed {
         let quarter = |bound: i64| u64::try_from(bound / 4).unwrap_or(0).max(1);
         let bounds = Bounds {
             at_once: usize::try_from(quarter(pipeline.ack_pending_max)).unwrap_or(usize::MAX),
-            taken: Taken { messages: quarter(pipeline.stream_messages_max), bytes: quarter(pipeline.stream_bytes_max) },
+            taken: Taken {
+                messages: quarter(pipeline.stream_messages_max),
+                bytes: quarter(pipeline.stream_bytes_max),
+            },
         };
         Postponed { waiting: HashMap::new(), bounds, taken: Taken::default() }
     }
 
     /// So many messages of so many bytes together are taken from the stream.
     pub(super) fn take(&mut self, messages: usize, bytes: usize) {
-        self.taken = Taken { messages: self.taken.messages + messages as u64, bytes: self.taken.bytes + bytes as u64 };
+        self.taken =
+            Taken { messages: self.taken.messages + messages as u64, bytes: self.taken.bytes + bytes as u64 };
     }
 
     /// This delivery must wait, for the first time or once more.
@@ -100,7 +107,8 @@ impl Postponed {
     /// Whether so much has been taken since that the stream might fill up behind this delivery.
     fn has_passed(&self, waiting: &Waiting) -> bool {
         let (before, bound) = (waiting.taken_before, self.bounds.taken);
-        self.taken.messages - before.messages >= bound.messages || self.taken.bytes - before.bytes >= bound.bytes
+        self.taken.messages - before.messages >= bound.messages
+            || self.taken.bytes - before.bytes >= bound.bytes
     }
 
     /// How this delivery is to be judged, if it has waited.
@@ -128,8 +136,12 @@ mod tests {
     }
 
     fn postponed(ack_pending_max: i64) -> Postponed {
-        let pipeline =
-            PipelineConfig { ack_pending_max, stream_messages_max: 4_000, stream_bytes_max: 400_000, ..PipelineConfig::default() };
+        let pipeline = PipelineConfig {
+            ack_pending_max,
+            stream_messages_max: 4_000,
+            stream_bytes_max: 400_000,
+            ..PipelineConfig::default()
+        };
         Postponed::new(&pipeline)
     }
 
@@ -165,7 +177,11 @@ mod tests {
         postponed.ended(1);
         assert_eq!(postponed.wait(3, Company::Others, now), again(100), "an end makes room");
         postponed.prune(now + Duration::from_secs(31));
-        assert_eq!((postponed.company(2), postponed.company(3)), (None, None), "so does what never came back");
+        assert_eq!(
+            (postponed.company(2), postponed.company(3)),
+            (None, None),
+            "so does what never came back"
+        );
     }
 
     #[test]
@@ -177,7 +193,11 @@ mod tests {
             postponed.take(5_000, 1_000_000);
             assert_eq!(postponed.wait(1, Company::Others, now), again(100));
             postponed.take(messages, bytes);
-            assert_eq!(postponed.wait(1, Company::Others, now), if waits { again(200) } else { Wait::LetGo }, "{messages} of {bytes}");
+            assert_eq!(
+                postponed.wait(1, Company::Others, now),
+                if waits { again(200) } else { Wait::LetGo },
+                "{messages} of {bytes}"
+            );
         }
     }
 }

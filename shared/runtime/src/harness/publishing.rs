@@ -11,8 +11,8 @@ use wire::header::Headers;
 use wire::{HopMessage, Stream};
 
 impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
-    /// Stores what a batch tells in one stream: all of it, or, where the broker objects to the messages, each by itself.
-    /// Answers with those that it takes in no way.
+    /// Stores what a batch tells in one stream: all of it, or, where the broker objects to the messages, each
+    /// by itself. Answers with those that it takes in no way.
     pub(super) async fn tell(
         &mut self,
         stream: Stream,
@@ -38,7 +38,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     pub(super) async fn put_back(&mut self, put_back: PutBack) -> Result<bool, Abandoned> {
         let message = HopMessage::Accepted(put_back.accepted);
         let Ok((_, outgoing)) = outgoing(&message, self.pipeline.shards) else { return Ok(false) };
-        let outgoing = Outgoing { headers: Headers::redriven(1, put_back.accepted_at), only_if_absent: true, ..outgoing };
+        let outgoing = Outgoing {
+            headers: Headers::redriven(1, put_back.accepted_at),
+            only_if_absent: true,
+            ..outgoing
+        };
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             match self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await {
@@ -51,10 +55,14 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         }
     }
 
-    /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again. Declaring and trying
-    /// again in place, rather than dropping the batch, spares its redelivery; what is stored twice is judged once. The broker
-    /// may object to the messages themselves, for good.
-    pub(super) async fn publish(&mut self, stream: Stream, messages: &[Outgoing]) -> Result<Result<(), String>, Abandoned> {
+    /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again.
+    /// Declaring and trying again in place, rather than dropping the batch, spares its redelivery; what is
+    /// stored twice is judged once. The broker may object to the messages themselves, for good.
+    pub(super) async fn publish(
+        &mut self,
+        stream: Stream,
+        messages: &[Outgoing],
+    ) -> Result<Result<(), String>, Abandoned> {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             match self.keeping(self.transport.publish(messages)).await {

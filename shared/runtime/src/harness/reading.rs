@@ -1,4 +1,5 @@
-//! From a delivery to an input: what a stage is asked about is a message of this build's, about the payment of its subject.
+//! From a delivery to an input: what a stage is asked about is a message of this build's, about the payment
+//! of its subject.
 
 use crate::stage::{Input, Stage};
 use crate::transport::{Delivery, Transport};
@@ -15,14 +16,19 @@ pub(super) enum Unreadable {
     Malformed(String),
 }
 
-pub(super) fn decode<S: Stage, T: Transport>(delivery: &Delivery<T::Receipt>) -> Result<Input<S::In>, Unreadable> {
+pub(super) fn decode<S: Stage, T: Transport>(
+    delivery: &Delivery<T::Receipt>,
+) -> Result<Input<S::In>, Unreadable> {
     let message: S::In = envelope::decode(&delivery.payload).map_err(|error| match error {
         DecodeError::UnknownVersion(version) if version > envelope::VERSION => Unreadable::Newer,
         error => Unreadable::Malformed(error.to_string()),
     })?;
-    let named = Subject::payment(&delivery.subject).map_err(|error| Unreadable::Malformed(format!("the subject's payment {error}")))?;
+    let named = Subject::payment(&delivery.subject)
+        .map_err(|error| Unreadable::Malformed(format!("the subject's payment {error}")))?;
     if wire::Message::key(&message) != named {
-        return Err(Unreadable::Malformed("the message is about another payment than its subject".to_owned()));
+        return Err(Unreadable::Malformed(
+            "the message is about another payment than its subject".to_owned(),
+        ));
     }
     Ok(Input {
         message,

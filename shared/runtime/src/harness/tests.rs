@@ -19,8 +19,8 @@ use wire::message::{PaymentAccepted, PaymentRejected, PaymentScreened};
 /// What the stage does with a batch of these ids.
 type Judgement = fn(&[&str], u32) -> Result<(), Fault>;
 
-/// Passes every payment on, unless its judgement objects; but `wait...` must wait, `lost...` is not in the ledger, `no...` is
-/// refused, and `row...` is told from a row that risk cannot have.
+/// Passes every payment on, unless its judgement objects; but `wait...` must wait, `lost...` is not in the
+/// ledger, `no...` is refused, and `row...` is told from a row that risk cannot have.
 struct Scripted {
     judgement: Judgement,
     /// The ids of each batch that it was asked about.
@@ -34,7 +34,11 @@ impl Stage for Scripted {
     type In = PaymentAccepted;
     type Out = PaymentScreened;
 
-    async fn advance(&self, batch: &[Input<PaymentAccepted>], now: Timestamp) -> Result<Vec<Verdict<PaymentScreened>>, Fault> {
+    async fn advance(
+        &self,
+        batch: &[Input<PaymentAccepted>],
+        now: Timestamp,
+    ) -> Result<Vec<Verdict<PaymentScreened>>, Fault> {
         let ids: Vec<&str> = batch.iter().map(|input| input.message.payment.id.as_str()).collect();
         let times = {
             let mut asked = self.asked.lock().unwrap();
@@ -46,14 +50,34 @@ impl Stage for Scripted {
         let pass = |input: &Input<PaymentAccepted>| {
             let PaymentAccepted { payment, fingerprint } = input.message.clone();
             let id = payment.id.to_string();
-            let facts = Facts { payment, fingerprint, accepted_seq: input.seq, accepted_at: input.accepted_at };
-            let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules: Vec::new(), at: now };
+            let facts =
+                Facts { payment, fingerprint, accepted_seq: input.seq, accepted_at: input.accepted_at };
+            let rejection = Rejection {
+                stage: StageName::Risk,
+                reason: Refusal::RiskRejected,
+                rules: Vec::new(),
+                at: now,
+            };
             match id.trim_end_matches(|last: char| last.is_ascii_digit()) {
                 "wait" => Verdict::Later("a test"),
-                "lost" => Verdict::PutBack(Box::new(PutBack { accepted: input.message.clone(), accepted_at: input.accepted_at })),
-                "no" => Verdict::Reject(Box::new(PaymentRejected { facts, screening: None, quote: None, rejection })),
+                "lost" => Verdict::PutBack(Box::new(PutBack {
+                    accepted: input.message.clone(),
+                    accepted_at: input.accepted_at,
+                })),
+                "no" => Verdict::Reject(Box::new(PaymentRejected {
+                    facts,
+                    screening: None,
+                    quote: None,
+                    rejection,
+                })),
                 "row" => {
-                    let state = RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: now };
+                    let state = RecordState::Failed {
+                        screening: None,
+                        quote: None,
+                        reserved_at: None,
+                        rejection,
+                        finished_at: now,
+                    };
                     Verdict::Retell(Box::new(PaymentRecord { facts, state }))
                 }
                 _ => Verdict::Forward(PaymentScreened { facts, screening: Screening { score: 0, at: now } }),
@@ -124,18 +148,35 @@ fn delivering(ids: &[(&str, u64)]) -> Script {
 }
 
 const PASS: Judgement = |_, _| Ok(());
-const POISON: Judgement = |ids, _| if ids.contains(&"B") { Err(Fault::Unexpected("poison".into())) } else { Ok(()) };
+const POISON: Judgement =
+    |ids, _| if ids.contains(&"B") { Err(Fault::Unexpected("poison".into())) } else { Ok(()) };
 const PANIC: Judgement = |ids, _| if ids.contains(&"B") { panic!("poison") } else { Ok(()) };
 const OUTAGE: Judgement = |_, times| if times <= 8 { Err(Fault::Outage("away".into())) } else { Ok(()) };
 
-/// A run's row: its name, the deliveries, the judgement, and expected: the batches asked, the ids stored in each batch,
-/// receipts acknowledged in order, and the ids buried with their reasons.
-type Row<'r> = (&'r str, &'r [(&'r str, u64)], Judgement, &'r [&'r [&'r str]], &'r [&'r [&'r str]], &'r [u64], &'r [(&'r str, &'r str)]);
+/// A run's row: its name, the deliveries, the judgement, and expected: the batches asked, the ids stored in
+/// each batch, receipts acknowledged in order, and the ids buried with their reasons.
+type Row<'r> = (
+    &'r str,
+    &'r [(&'r str, u64)],
+    Judgement,
+    &'r [&'r [&'r str]],
+    &'r [&'r [&'r str]],
+    &'r [u64],
+    &'r [(&'r str, &'r str)],
+);
 
 #[tokio::test(start_paused = true)]
 async fn deliveries_are_judged_together_alone_or_buried() {
     let rows: [Row; 4] = [
-        ("a batch is one publish", &[("A", 1), ("B", 1), ("C", 2)], PASS, &[&["A", "B", "C"]], &[&["A", "B", "C"]], &[1, 2, 3], &[]),
+        (
+            "a batch is one publish",
+            &[("A", 1), ("B", 1), ("C", 2)],
+            PASS,
+            &[&["A", "B", "C"]],
+            &[&["A", "B", "C"]],
+            &[1, 2, 3],
+            &[],
+        ),
         (
             "from the third delivery on alone",
             &[("A", 1), ("B", 3), ("C", 9)],
@@ -172,8 +213,24 @@ async fn what_is_no_message_is_buried_and_the_rest_goes_its_way() {
     const JUNK: &str = "undecodable message: expected value at line 1 column 1";
     const OTHER: &str = "the message is about another payment than its subject";
     let rows: [Row; 4] = [
-        ("what is no message is buried", &[("junk", 1), ("A", 1)], PASS, &[&["A"]], &[&["dead junk"], &["A"]], &[1, 2], &[("junk", JUNK)]),
-        ("nor is a message under a wrong subject one", &[("other", 1)], PASS, &[], &[&["dead other"]], &[1], &[("other", OTHER)]),
+        (
+            "what is no message is buried",
+            &[("junk", 1), ("A", 1)],
+            PASS,
+            &[&["A"]],
+            &[&["dead junk"], &["A"]],
+            &[1, 2],
+            &[("junk", JUNK)],
+        ),
+        (
+            "nor is a message under a wrong subject one",
+            &[("other", 1)],
+            PASS,
+            &[],
+            &[&["dead other"]],
+            &[1],
+            &[("other", OTHER)],
+        ),
         (
             "what is refused goes its way, and no row is told by who has none",
             &[("A", 1), ("no", 1), ("row", 1)],
@@ -183,7 +240,15 @@ async fn what_is_no_message_is_buried_and_the_rest_goes_its_way() {
             &[1, 2, 3],
             &[("row", "its row is one that risk cannot meet")],
         ),
-        ("an outage buries nothing", &[("A", 2), ("B", 2)], OUTAGE, &[&["A", "B"] as &[&str]; 9], &[&["A", "B"]], &[1, 2], &[]),
+        (
+            "an outage buries nothing",
+            &[("A", 2), ("B", 2)],
+            OUTAGE,
+            &[&["A", "B"] as &[&str]; 9],
+            &[&["A", "B"]],
+            &[1, 2],
+            &[],
+        ),
     ];
     check(&rows).await;
 }
@@ -194,7 +259,8 @@ async fn check(rows: &[Row<'_>]) {
         assert_eq!(outcome.asked, *asked, "{name}: asked");
         assert_eq!(published(&outcome), *stored, "{name}: stored");
         assert_eq!(outcome.script.acknowledged, *acknowledged, "{name}: acknowledged");
-        let letters = outcome.script.buried.iter().map(|letter| (letter.token.as_str(), letter.reason.as_str()));
+        let letters =
+            outcome.script.buried.iter().map(|letter| (letter.token.as_str(), letter.reason.as_str()));
         assert_eq!(letters.collect::<Vec<_>>(), *buried, "{name}: buried");
     }
 }
@@ -202,11 +268,16 @@ async fn check(rows: &[Row<'_>]) {
 #[tokio::test(start_paused = true)]
 async fn a_publish_is_tried_until_it_is_stored_and_only_then_acknowledged() {
     let unknown = || BrokerError::Unknown("no answer".into());
-    let script =
-        Script { publishes: [BrokerError::Full, BrokerError::Missing, unknown(), unknown()].map(Err).into(), ..delivering(&[("A", 1)]) };
+    let script = Script {
+        publishes: [BrokerError::Full, BrokerError::Missing, unknown(), unknown()].map(Err).into(),
+        ..delivering(&[("A", 1)])
+    };
     let outcome = run(script, PASS).await;
     assert_eq!(outcome.asked.len(), 1, "the verdict stands while its publish is tried");
-    assert_eq!((outcome.script.published.len(), outcome.script.declared, outcome.script.made_room), (1, 1, 1));
+    assert_eq!(
+        (outcome.script.published.len(), outcome.script.declared, outcome.script.made_room),
+        (1, 1, 1)
+    );
     assert_eq!(outcome.script.acknowledged, [1]);
 }
 
@@ -216,14 +287,22 @@ async fn an_outage_lets_go_of_what_was_fetched_ahead_and_keeps_what_is_in_hand()
     let outcome = run(delivering(&[("A", 1)]), away).await;
     // 40 pauses that double from 20 ms up to 2 s are over a minute; the deliveries are kept every 10 s of it.
     assert!(outcome.script.closed >= 40, "{} closes", outcome.script.closed);
-    assert!(outcome.script.kept.len() >= 6 && outcome.script.kept.iter().all(|kept| *kept == [1]), "{:?}", outcome.script.kept);
+    assert!(
+        outcome.script.kept.len() >= 6 && outcome.script.kept.iter().all(|kept| *kept == [1]),
+        "{:?}",
+        outcome.script.kept
+    );
     assert_eq!(outcome.script.acknowledged, [1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_dead_are_acknowledged_unjudged_and_burial_waits_out_an_outage() {
     let away = || BurialError::Outage("the ledger is away".into());
-    let script = Script { dead: ["A".to_owned()].into(), burials: [away(), away(), away()].into(), ..delivering(&[("A", 1), ("junk", 1)]) };
+    let script = Script {
+        dead: ["A".to_owned()].into(),
+        burials: [away(), away(), away()].into(),
+        ..delivering(&[("A", 1), ("junk", 1)])
+    };
     let outcome = run(script, PASS).await;
     assert!(outcome.asked.is_empty());
     assert_eq!(outcome.script.acknowledged, [1, 2]);
@@ -232,20 +311,32 @@ async fn the_dead_are_acknowledged_unjudged_and_burial_waits_out_an_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn long_work_keeps_its_deliveries() {
-    let script = Script { publishes: std::iter::repeat_n(Err(BrokerError::Full), 60).collect(), ..delivering(&[("A", 1)]) };
+    let script = Script {
+        publishes: std::iter::repeat_n(Err(BrokerError::Full), 60).collect(),
+        ..delivering(&[("A", 1)])
+    };
     let outcome = run(script, PASS).await;
     assert_eq!(outcome.script.acknowledged, [1]);
-    // A pause is at most 2 s, shorter than the 10 s between two keeps: what keeps is the whole wait, not one pause of it.
+    // A pause is at most 2 s, shorter than the 10 s between two keeps: what keeps is the whole wait, not one
+    // pause of it.
     assert!(outcome.script.kept.len() >= 8, "kept {} times", outcome.script.kept.len());
 }
 
 /// Subjects as the rows name them.
 fn short(subject: &str) -> String {
-    subject.replace("pay.screened.0.", "").replace("pay.rejected.0.", "rejected ").replace("pay.dead.risk.", "dead ")
+    subject
+        .replace("pay.screened.0.", "")
+        .replace("pay.rejected.0.", "rejected ")
+        .replace("pay.dead.risk.", "dead ")
 }
 
 fn published(outcome: &Outcome) -> Vec<Vec<String>> {
-    outcome.script.published.iter().map(|batch| batch.iter().map(|subject| short(subject)).collect()).collect()
+    outcome
+        .script
+        .published
+        .iter()
+        .map(|batch| batch.iter().map(|subject| short(subject)).collect())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]

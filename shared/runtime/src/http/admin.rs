@@ -51,7 +51,8 @@ impl Health {
             report.insert((*name).to_owned(), check().await.into());
         }
         report.insert("draining".to_owned(), self.drain.has_begun().into());
-        let ready = !self.drain.has_begun() && self.checks.iter().all(|(name, _)| report.get(*name) == Some(&true.into()));
+        let ready = !self.drain.has_begun()
+            && self.checks.iter().all(|(name, _)| report.get(*name) == Some(&true.into()));
         let status = if ready { "ok" } else { "unavailable" };
         json(if ready { 200 } else { 503 }, &serde_json::json!({ "status": status, "checks": report }))
     }

@@ -35,7 +35,11 @@ pub fn text(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> 
 
 /// A problem, with `Retry-After` where trying again is the right thing to do.
 pub fn problem(problem: &Problem) -> Answer {
-    let mut answer = build(problem.status, "application/problem+json", serde_json::to_vec(problem).unwrap_or_default().into());
+    let mut answer = build(
+        problem.status,
+        "application/problem+json",
+        serde_json::to_vec(problem).unwrap_or_default().into(),
+    );
     if matches!(problem.status, 429 | 503) {
         answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }

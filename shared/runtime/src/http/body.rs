@@ -21,7 +21,10 @@ pub struct BodyLimit {
 impl BodyLimit {
     /// The limit of every route that has none of its own.
     pub fn of(config: &HttpConfig) -> BodyLimit {
-        BodyLimit { bytes_max: config.body_bytes_max, time_max: Duration::from_millis(config.body_timeout_ms) }
+        BodyLimit {
+            bytes_max: config.body_bytes_max,
+            time_max: Duration::from_millis(config.body_timeout_ms),
+        }
     }
 }
 
@@ -29,16 +32,23 @@ impl BodyLimit {
 pub async fn read_json(request: Request<Incoming>, limit: BodyLimit) -> Result<Bytes, Problem> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     if request.headers().contains_key(CONTENT_ENCODING) || !header(CONTENT_TYPE).is_some_and(is_json) {
-        return Err(Problem::new(Code::UnsupportedMediaType, "send application/json in UTF-8, without content encoding"));
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "send application/json in UTF-8, without content encoding",
+        ));
     }
-    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body may have at most {} bytes", limit.bytes_max));
+    let too_large =
+        || Problem::new(Code::BodyTooLarge, format!("the body may have at most {} bytes", limit.bytes_max));
     // Said before a byte of it is read.
     if request.body().size_hint().lower() > limit.bytes_max as u64 {
         return Err(too_large());
     }
     let read = Limited::new(request.into_body(), limit.bytes_max).collect();
     match tokio::time::timeout(limit.time_max, read).await {
-        Err(_) => Err(Problem::new(Code::RequestTimeout, format!("the body did not arrive within {} ms", limit.time_max.as_millis()))),
+        Err(_) => Err(Problem::new(
+            Code::RequestTimeout,
+            format!("the body did not arrive within {} ms", limit.time_max.as_millis()),
+        )),
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(Code::MalformedJson, "the body ended early or was framed wrongly")),
@@ -50,7 +60,9 @@ fn is_json(content_type: &str) -> bool {
     let media_type = parts.next().unwrap_or("");
     media_type.eq_ignore_ascii_case("application/json")
         && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => value.trim_matches('"').eq_ignore_ascii_case("utf-8"),
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
             _ => true,
         })
 }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 on hyper: one listener for the gateway and every admin port, with every bound that hyper leaves to us.
+//! HTTP/1.1 on hyper: one listener for the gateway and every admin port, with every bound that hyper leaves
+//! to us.
 
 mod admin;
 mod answer;

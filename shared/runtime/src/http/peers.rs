@@ -41,7 +41,11 @@ pub(super) struct PeerPlace {
 
 impl Peers {
     pub(super) fn new(config: &HttpConfig) -> Peers {
-        Peers { open: Arc::default(), each_max: config.connections_per_peer_max, loopback_is_a_peer: config.loopback_is_a_peer }
+        Peers {
+            open: Arc::default(),
+            each_max: config.connections_per_peer_max,
+            loopback_is_a_peer: config.loopback_is_a_peer,
+        }
     }
 
     /// A place for one more connection from there, unless that peer has as many as it may.
@@ -111,8 +115,10 @@ mod tests {
     fn whoever_has_no_connection_is_forgotten() {
         let peers = Peers::new(&HttpConfig { connections_per_peer_max: 2, ..HttpConfig::default() });
         let address = |number: u8| IpAddr::from([192, 0, 2, number]);
-        let places: Vec<PeerPlace> =
-            (0..=255).flat_map(|number| [peers.enter(address(number)), peers.enter(address(number))]).flatten().collect();
+        let places: Vec<PeerPlace> = (0..=255)
+            .flat_map(|number| [peers.enter(address(number)), peers.enter(address(number))])
+            .flatten()
+            .collect();
         assert_eq!((places.len(), peers.open.lock().unwrap().len()), (512, 256));
         assert!(peers.enter(address(7)).is_none());
         drop(places);

@@ -1,4 +1,5 @@
-//! Accepting connections: bounded in number, in all and by peer, each with a clock on its head, drained at the end.
+//! Accepting connections: bounded in number, in all and by peer, each with a clock on its head, drained at
+//! the end.
 
 use super::answer::{Answer, problem};
 use super::peers::{PeerPlace, Peers};
@@ -54,7 +55,13 @@ pub async fn bind(host: IpAddr, port: u16, key: &'static str) -> Result<TcpListe
 }
 
 /// Answers connections until the drain begins, then lets requests in flight end within their time.
-pub async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, config: HttpConfig, metrics: Metrics, drain: Drain) {
+pub async fn serve<H: Handler>(
+    listener: TcpListener,
+    handler: Arc<H>,
+    config: HttpConfig,
+    metrics: Metrics,
+    drain: Drain,
+) {
     let (permits, peers) = (Arc::new(Semaphore::new(config.connections_max)), Peers::new(&config));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
@@ -90,7 +97,11 @@ pub async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, config: H
 }
 
 /// The next connection, with its place among all and among those of its peer.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, peers: &Peers) -> Option<(TcpStream, (OwnedSemaphorePermit, PeerPlace))> {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    peers: &Peers,
+) -> Option<(TcpStream, (OwnedSemaphorePermit, PeerPlace))> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, address)) => {
@@ -121,7 +132,8 @@ async fn answer<H: Handler>(handler: &H, metrics: &Metrics, request: Request<Inc
     answer
 }
 
-/// What RFC 9112 asks of a server and hyper leaves to it: exactly one `Host`, and no request for somewhere else.
+/// What RFC 9112 asks of a server and hyper leaves to it: exactly one `Host`, and no request for somewhere
+/// else.
 fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
@@ -172,14 +184,25 @@ mod tests {
         for (loopback_is_a_peer, third_is_answered) in [(true, false), (false, true)] {
             let listener = bind("127.0.0.1".parse().unwrap(), 0, "port").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let config = HttpConfig { connections_per_peer_max: 2, loopback_is_a_peer, ..HttpConfig::default() };
+            let config =
+                HttpConfig { connections_per_peer_max: 2, loopback_is_a_peer, ..HttpConfig::default() };
             let drain = Drain::default();
-            let serving = tokio::spawn(serve(listener, Arc::new(Greeting), config, Metrics::new().unwrap(), drain.clone()));
+            let serving = tokio::spawn(serve(
+                listener,
+                Arc::new(Greeting),
+                config,
+                Metrics::new().unwrap(),
+                drain.clone(),
+            ));
             let connect = || async move { TcpStream::connect(address).await.unwrap() };
             let (mut first, mut second) = (connect().await, connect().await);
             assert!(is_answered(&mut first).await && is_answered(&mut second).await);
             let mut third = connect().await;
-            assert_eq!(is_answered(&mut third).await, third_is_answered, "loopback is a peer: {loopback_is_a_peer}");
+            assert_eq!(
+                is_answered(&mut third).await,
+                third_is_answered,
+                "loopback is a peer: {loopback_is_a_peer}"
+            );
             // The others are not disturbed, and a place that is left is free again.
             assert!(is_answered(&mut first).await);
             drop((second, third));

@@ -9,7 +9,10 @@ use wire::service::Endpoint;
 use wire::{Code, Problem};
 
 /// The endpoint and its JSON request that an HTTP request stands for, its body within `limit` if it has one.
-pub async fn service_request(request: Request<Incoming>, limit: BodyLimit) -> Result<(Endpoint, Bytes), Refused> {
+pub async fn service_request(
+    request: Request<Incoming>,
+    limit: BodyLimit,
+) -> Result<(Endpoint, Bytes), Refused> {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let get_only = |endpoint: Endpoint, body: Value| match method {

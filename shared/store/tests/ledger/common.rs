@@ -4,14 +4,17 @@ use devstack::testing::TestPostgres;
 use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Screening};
 use domain::fx::{self, Rate};
 use domain::{
-    AccountId, AccountKey, Currency, Facts, Money, OperationId, Payment, PaymentId, PaymentKey, PaymentRecord, Refusal, StageName, Tenant,
-    Timestamp,
+    AccountId, AccountKey, Currency, Facts, Money, OperationId, Payment, PaymentId, PaymentKey,
+    PaymentRecord, Refusal, StageName, Tenant, Timestamp,
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 use std::sync::OnceLock;
 use std::time::Duration;
-use store::{Answer, Deposit, DepositOutcome, HoldRequest, Opening, Plans, SettleRequest, Settlement, Store, StoreError, StoreOptions};
+use store::{
+    Answer, Deposit, DepositOutcome, HoldRequest, Opening, Plans, SettleRequest, Settlement, Store,
+    StoreError, StoreOptions,
+};
 
 /// The role that the services run as.
 pub(crate) const SERVICES: &str = "kilat_app";
@@ -139,7 +142,8 @@ fn options(url: &str) -> StoreOptions {
     }
 }
 
-/// So many microseconds after this program's first instant. Truly now, because some invariants compare with the server's clock.
+/// So many microseconds after this program's first instant. Truly now, because some invariants compare with
+/// the server's clock.
 pub(crate) fn at(micros: i64) -> Timestamp {
     static START: OnceLock<Timestamp> = OnceLock::new();
     let start = START.get_or_init(|| Timestamp::from(time::OffsetDateTime::now_utc()));
@@ -186,10 +190,22 @@ pub(crate) fn request(id: &str, source: &str, destination: &str, amount: Money) 
 }
 
 /// The same payment, arriving in another currency; refused when it is too small or too large for the rate.
-pub(crate) fn converted(request: HoldRequest, to: Currency, rate: Rate, spread_bps: u32) -> Result<HoldRequest, Refusal> {
+pub(crate) fn converted(
+    request: HoldRequest,
+    to: Currency,
+    rate: Rate,
+    spread_bps: u32,
+) -> Result<HoldRequest, Refusal> {
     let conversion = fx::convert(request.facts.payment.amount, rate, spread_bps)?;
-    let applied = AppliedRate { rate, spread_bps, gross_minor: conversion.gross, residue: conversion.residue, as_of: at(-60_000_000) };
-    let quote = Quote { destination_amount: Money::new(conversion.net, to), conversion: Some(applied), at: at(3) };
+    let applied = AppliedRate {
+        rate,
+        spread_bps,
+        gross_minor: conversion.gross,
+        residue: conversion.residue,
+        as_of: at(-60_000_000),
+    };
+    let quote =
+        Quote { destination_amount: Money::new(conversion.net, to), conversion: Some(applied), at: at(3) };
     Ok(HoldRequest { quote, ..request })
 }
 
@@ -197,7 +213,13 @@ pub(crate) fn converted(request: HoldRequest, to: Currency, rate: Rate, spread_b
 pub(crate) fn refused(request: &HoldRequest) -> PaymentRecord {
     let rules = vec!["amount_cap".to_owned(), "velocity_sum".to_owned()];
     let rejection = Rejection { stage: StageName::Risk, reason: Refusal::RiskRejected, rules, at: at(4) };
-    let state = RecordState::Failed { screening: None, quote: None, reserved_at: None, rejection, finished_at: at(5) };
+    let state = RecordState::Failed {
+        screening: None,
+        quote: None,
+        reserved_at: None,
+        rejection,
+        finished_at: at(5),
+    };
     PaymentRecord { facts: request.facts.clone(), state }
 }
 
@@ -207,7 +229,10 @@ pub(crate) fn keys(requests: &[HoldRequest]) -> Vec<PaymentKey> {
 
 /// The same payments, as settle takes them.
 pub(crate) fn settlements(requests: &[HoldRequest]) -> Vec<SettleRequest> {
-    requests.iter().map(|request| settlement(&request.facts.payment, request.quote.destination_amount.currency)).collect()
+    requests
+        .iter()
+        .map(|request| settlement(&request.facts.payment, request.quote.destination_amount.currency))
+        .collect()
 }
 
 /// A payment that arrives in this currency, as settle takes it.
@@ -257,7 +282,10 @@ pub(crate) fn refusal(record: &PaymentRecord) -> Option<Refusal> {
 }
 
 /// Asks again while the answer is an outage, so many times at most; anything else is the answer.
-pub(crate) async fn insist<T, F: Future<Output = Result<T, StoreError>>>(attempts_max: u32, mut ask: impl FnMut() -> F) -> T {
+pub(crate) async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
+    attempts_max: u32,
+    mut ask: impl FnMut() -> F,
+) -> T {
     let mut outages = Vec::new();
     for _ in 0..attempts_max {
         match ask().await {

@@ -1,6 +1,8 @@
 //! Batches that get in each other's way: no deadlock, no money made or lost, every payment once.
 
-use crate::common::{Ledger, at, converted, currency, deposit, recorded, refusal, request, settled, settlements, status, usd};
+use crate::common::{
+    Ledger, at, converted, currency, deposit, recorded, refusal, request, settled, settlements, status, usd,
+};
 use domain::fx::Rate;
 use domain::{Money, PaymentRecord, Refusal};
 use rand::rngs::StdRng;
@@ -17,7 +19,8 @@ const ROUNDS: usize = 8;
 const BATCH: usize = 24;
 const ACCOUNTS: usize = 8;
 
-/// Deadlocks that the server has broken in this database. The sessions must be closed: they report when they end.
+/// Deadlocks that the server has broken in this database. The sessions must be closed: they report when they
+/// end.
 async fn deadlocks(ledger: &Ledger) -> String {
     ledger.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await
 }
@@ -30,8 +33,14 @@ fn batch(worker: usize, round: usize) -> Vec<HoldRequest> {
             let destination = (source + 1 + worker % (ACCOUNTS - 1)) % ACCOUNTS;
             let dollars = request(&id, &format!("US{source}"), &format!("US{destination}"), usd(100));
             if number % 10 < 3 {
-                let euros = request(&id, &format!("EU{source}"), &format!("US{destination}"), Money::new(100, currency("EUR")));
-                converted(euros, currency("USD"), Rate { numerator: 10_823, denominator: 10_000 }, 25).unwrap()
+                let euros = request(
+                    &id,
+                    &format!("EU{source}"),
+                    &format!("US{destination}"),
+                    Money::new(100, currency("EUR")),
+                );
+                converted(euros, currency("USD"), Rate { numerator: 10_823, denominator: 10_000 }, 25)
+                    .unwrap()
             } else {
                 dollars
             }
@@ -43,7 +52,8 @@ fn batch(worker: usize, round: usize) -> Vec<HoldRequest> {
     requests
 }
 
-/// One worker's life: it reserves a batch, settles it, and settles once more what its neighbour has just reserved, or not yet.
+/// One worker's life: it reserves a batch, settles it, and settles once more what its neighbour has just
+/// reserved, or not yet.
 async fn work(store: Store, worker: usize) {
     for round in 0..ROUNDS {
         let requests = batch(worker, round);
@@ -54,14 +64,18 @@ async fn work(store: Store, worker: usize) {
         let (neighbours, own) = settled.split_at(BATCH);
         let is_recorded = |answer: &Settlement| matches!(answer, Settlement::Recorded(_));
         assert!(own.iter().all(is_recorded), "{own:?}");
-        assert!(neighbours.iter().all(|answer| is_recorded(answer) || *answer == Settlement::NoRow), "{neighbours:?}");
+        assert!(
+            neighbours.iter().all(|answer| is_recorded(answer) || *answer == Settlement::NoRow),
+            "{neighbours:?}"
+        );
     }
 }
 
 /// Deposits to all accounts, upwards and downwards in turn.
 async fn pay_in(store: Store, payer: usize) {
     for round in 0..ROUNDS {
-        let one = |number: usize| deposit(&format!("D{payer}-{round}-{number}"), &format!("US{number}"), usd(1));
+        let one =
+            |number: usize| deposit(&format!("D{payer}-{round}-{number}"), &format!("US{number}"), usd(1));
         let mut deposits: Vec<store::Deposit> = (0..ACCOUNTS).map(one).collect();
         if (payer + round) % 2 == 1 {
             deposits.reverse();
@@ -80,7 +94,8 @@ async fn opposite_orders_do_not_deadlock() {
         ledger.fund(&format!("EU{number}"), Money::new(1_000_000, currency("EUR"))).await;
     }
     // More connections than workers, so that they wait for locks and not for the pool.
-    let store = ledger.another_store(|options| options.connections_max = u32::try_from(WORKERS + PAYERS).unwrap());
+    let store =
+        ledger.another_store(|options| options.connections_max = u32::try_from(WORKERS + PAYERS).unwrap());
     let mut tasks = JoinSet::new();
     (0..WORKERS).for_each(|worker| drop(tasks.spawn(work(store.clone(), worker))));
     (0..PAYERS).for_each(|payer| drop(tasks.spawn(pay_in(store.clone(), payer))));
@@ -107,8 +122,9 @@ async fn racers_over_the_same_payments_agree() {
         ledger.fund(&format!("SOURCE{racer}"), usd(10_000)).await;
     }
     ledger.open_account("SHOP", currency("USD")).await;
-    // Two processes, of two tasks each. Racers 0 and 1 say the same; the others would take the money elsewhere, as a client
-    // that uses an id twice does: their batches lock other accounts, and only the payments' own keys bring them together.
+    // Two processes, of two tasks each. Racers 0 and 1 say the same; the others would take the money
+    // elsewhere, as a client that uses an id twice does: their batches lock other accounts, and only the
+    // payments' own keys bring them together.
     let stores = [ledger.store.clone(), ledger.another_store(|_| {})];
     let start = Arc::new(Barrier::new(usize::try_from(RACERS).unwrap()));
     let mut tasks = JoinSet::new();
@@ -116,7 +132,8 @@ async fn racers_over_the_same_payments_agree() {
         let (store, start) = (stores[usize::try_from(racer % 2).unwrap()].clone(), Arc::clone(&start));
         tasks.spawn(async move {
             let source = if racer == 0 { 1 } else { racer };
-            let one = |number: usize| request(&format!("P{number}"), &format!("SOURCE{source}"), "SHOP", usd(100));
+            let one =
+                |number: usize| request(&format!("P{number}"), &format!("SOURCE{source}"), "SHOP", usd(100));
             let mut requests: Vec<HoldRequest> = (0..PAYMENTS).map(one).collect();
             requests.shuffle(&mut StdRng::seed_from_u64(seed ^ racer));
             start.wait().await;
@@ -127,9 +144,16 @@ async fn racers_over_the_same_payments_agree() {
     for other in &answers[1..] {
         assert_eq!(other, &answers[0], "seed {seed}: every racer is told the same of every payment");
     }
-    assert!(answers[0].len() == PAYMENTS && answers[0].values().all(|record| status(record) == "CAPTURED"), "seed {seed}");
+    assert!(
+        answers[0].len() == PAYMENTS && answers[0].values().all(|record| status(record) == "CAPTURED"),
+        "seed {seed}"
+    );
     let counts = ledger.sql("SELECT (SELECT count(*) FROM payments), count(*), sum(amount) FROM entries WHERE account_id = 'SHOP'").await;
-    assert_eq!(counts, format!("{PAYMENTS}|{PAYMENTS}|{}", PAYMENTS * 100), "seed {seed}: each payment arrives once");
+    assert_eq!(
+        counts,
+        format!("{PAYMENTS}|{PAYMENTS}|{}", PAYMENTS * 100),
+        "seed {seed}: each payment arrives once"
+    );
     ledger.assert_sound(&format!("seed {seed}")).await;
 }
 

@@ -28,7 +28,12 @@ async fn a_deposit_comes_in_once() {
         ("an id that was refused is free", vec![deposit("3", "B", usd(7))], vec![Posted(usd(7))]),
         (
             "twice in one batch, then with another amount",
-            vec![deposit("4", "A", usd(10)), deposit("5", "A", usd(1)), deposit("4", "A", usd(10)), deposit("4", "A", usd(11))],
+            vec![
+                deposit("4", "A", usd(10)),
+                deposit("5", "A", usd(1)),
+                deposit("4", "A", usd(10)),
+                deposit("4", "A", usd(11)),
+            ],
             vec![Posted(usd(160)), Posted(usd(161)), Replayed(usd(160)), Mismatch],
         ),
         (
@@ -36,7 +41,11 @@ async fn a_deposit_comes_in_once() {
             vec![deposit("6", "B", usd(1)), deposit("7", "NOBODY", usd(1)), deposit("8", "B", usd(2))],
             vec![Posted(usd(8)), NoAccount, Posted(usd(10))],
         ),
-        ("as much as fits", vec![deposit("9", "FULL", usd(i64::MAX - 1_000))], vec![Posted(usd(i64::MAX - 1_000))]),
+        (
+            "as much as fits",
+            vec![deposit("9", "FULL", usd(i64::MAX - 1_000))],
+            vec![Posted(usd(i64::MAX - 1_000))],
+        ),
         ("one unit too many", vec![deposit("10", "FULL", usd(1_001))], vec![TooLarge]),
     ];
     for (about, deposits, expected) in rows {
@@ -49,7 +58,13 @@ async fn a_deposit_comes_in_once() {
 #[tokio::test]
 async fn an_account_is_opened_once_and_keeps_its_currency() {
     let ledger = Ledger::open().await;
-    let rows = [("A", "USD", "new"), ("A", "USD", "again"), ("A", "EUR", "other"), ("B", "EUR", "new"), ("A", "USD", "again")];
+    let rows = [
+        ("A", "USD", "new"),
+        ("A", "USD", "again"),
+        ("A", "EUR", "other"),
+        ("B", "EUR", "new"),
+        ("A", "USD", "again"),
+    ];
     for (id, code, expected) in rows {
         let opening = ledger.store.open_account(&account_key(id), currency(code)).await.unwrap();
         let seen = match opening {
@@ -60,7 +75,10 @@ async fn an_account_is_opened_once_and_keeps_its_currency() {
         assert_eq!(seen, expected, "{id} {code}");
         if let Opening::Opened(account) | Opening::Replayed(account) = opening {
             let zero = Money::new(0, currency(code));
-            assert_eq!((account.key, account.currency, account.balance, account.held), (account_key(id), currency(code), zero, zero));
+            assert_eq!(
+                (account.key, account.currency, account.balance, account.held),
+                (account_key(id), currency(code), zero, zero)
+            );
         }
     }
 }
@@ -75,8 +93,14 @@ async fn accounts_are_found_by_their_ids() {
     assert_eq!((account.balance, account.held, account.available()), (usd(500), usd(200), usd(300)));
     assert_eq!(ledger.store.account(&account_key("NOBODY")).await.unwrap(), None);
     let asked: BTreeSet<_> = ["Z", "NOBODY", "A"].map(account_key).into();
-    let mut found: Vec<(String, Currency)> =
-        ledger.store.account_currencies(&asked).await.unwrap().into_iter().map(|(key, currency)| (key.id.to_string(), currency)).collect();
+    let mut found: Vec<(String, Currency)> = ledger
+        .store
+        .account_currencies(&asked)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(key, currency)| (key.id.to_string(), currency))
+        .collect();
     found.sort();
     assert_eq!(found, [("A".to_owned(), currency("USD")), ("Z".to_owned(), currency("JPY"))]);
     assert!(ledger.store.account_currencies(&BTreeSet::new()).await.unwrap().is_empty());

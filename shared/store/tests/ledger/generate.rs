@@ -1,4 +1,5 @@
-//! Random operations on a small world, so that they meet: few accounts, few ids, and everything that can be wrong.
+//! Random operations on a small world, so that they meet: few accounts, few ids, and everything that can be
+//! wrong.
 
 use crate::common::{at, converted, currency, refused, request, settlement, settlements};
 use domain::fx::Rate;
@@ -13,7 +14,8 @@ const ACCOUNTS_PER_TENANT: usize = 9;
 /// Few, so that most ids come again: within a batch, in later batches, as a reservation and as a refusal.
 const PAYMENT_IDS: u32 = 120;
 const BATCH_MAX: usize = 24;
-/// The account that can afford anything, and the one of the same currency that can take almost nothing; it never pays.
+/// The account that can afford anything, and the one of the same currency that can take almost nothing; it
+/// never pays.
 const RICH: &str = "ACC0";
 const FULL: &str = "ACC3";
 
@@ -51,7 +53,10 @@ impl World {
         let accounts = ["a", "b"].into_iter().flat_map(|half| {
             let tenant = Tenant::parse(format!("seed{seed}{half}")).unwrap();
             (0..ACCOUNTS_PER_TENANT).map(move |number| WorldAccount {
-                key: AccountKey { tenant: tenant.clone(), id: AccountId::parse(format!("ACC{number}")).unwrap() },
+                key: AccountKey {
+                    tenant: tenant.clone(),
+                    id: AccountId::parse(format!("ACC{number}")).unwrap(),
+                },
                 currency: currency(CURRENCIES[number % 3 + usize::from(number == 8)]),
                 is_frozen: number == 6,
                 is_missing: number == 7,
@@ -79,7 +84,11 @@ impl World {
         match self.random.random_range(0..10) {
             0 | 1 => {
                 let mut deposits: Vec<Deposit> = (0..size).map(|_| self.deposit()).collect();
-                deposits.extend(if self.random.random_bool(0.2) { self.large_deposits(FULL) } else { Vec::new() });
+                deposits.extend(if self.random.random_bool(0.2) {
+                    self.large_deposits(FULL)
+                } else {
+                    Vec::new()
+                });
                 Operation::Deposit(deposits)
             }
             2..=5 => Operation::Reserve((0..size).map(|_| self.redelivered_or_new()).collect()),
@@ -89,7 +98,8 @@ impl World {
     }
 
     fn settlement(&mut self, size: usize) -> Operation {
-        let chosen: Vec<HoldRequest> = (0..size).filter_map(|_| self.asked.choose(&mut self.random).cloned()).collect();
+        let chosen: Vec<HoldRequest> =
+            (0..size).filter_map(|_| self.asked.choose(&mut self.random).cloned()).collect();
         // The message names the accounts and currencies; a row from before may have others.
         let mut requests = settlements(&chosen);
         if self.random.random_bool(0.2) {
@@ -114,8 +124,10 @@ impl World {
     /// A source and a destination, one in ten times those that meet the limit.
     fn pair(&mut self) -> [WorldAccount; 2] {
         if self.random.random_bool(0.1) {
-            let half = &self.accounts[ACCOUNTS_PER_TENANT * self.random.random_range(0..2)..][..ACCOUNTS_PER_TENANT];
-            return [RICH, FULL].map(|id| half.iter().find(|account| account.key.id.as_str() == id).unwrap().clone());
+            let half =
+                &self.accounts[ACCOUNTS_PER_TENANT * self.random.random_range(0..2)..][..ACCOUNTS_PER_TENANT];
+            return [RICH, FULL]
+                .map(|id| half.iter().find(|account| account.key.id.as_str() == id).unwrap().clone());
         }
         [(); 2].map(|()| self.accounts.choose(&mut self.random).unwrap().clone())
     }
@@ -123,11 +135,18 @@ impl World {
     fn request(&mut self) -> HoldRequest {
         loop {
             let [source, destination] = self.pair();
-            if source.key.tenant != destination.key.tenant || source.key == destination.key || source.key.id.as_str() == FULL {
+            if source.key.tenant != destination.key.tenant
+                || source.key == destination.key
+                || source.key.id.as_str() == FULL
+            {
                 continue;
             }
             let is_mismatch = self.random.random_bool(0.05);
-            let pays = if is_mismatch { currency(CURRENCIES.choose(&mut self.random).unwrap()) } else { source.currency };
+            let pays = if is_mismatch {
+                currency(CURRENCIES.choose(&mut self.random).unwrap())
+            } else {
+                source.currency
+            };
             let amount = Money::new(self.amount(), pays);
             let id = format!("PAY{}", self.random.random_range(0..PAYMENT_IDS));
             let mut request = request(&id, source.key.id.as_str(), destination.key.id.as_str(), amount);
@@ -136,7 +155,10 @@ impl World {
             if pays == destination.currency {
                 return request;
             }
-            let rate = Rate { numerator: self.random.random_range(1..1_000), denominator: self.random.random_range(1..1_000) };
+            let rate = Rate {
+                numerator: self.random.random_range(1..1_000),
+                denominator: self.random.random_range(1..1_000),
+            };
             let spread_bps = *[0, 1, 25, 300].choose(&mut self.random).unwrap();
             // Too small for its rate: fx refuses it, so it never comes here.
             if let Ok(request) = converted(request, destination.currency, rate, spread_bps) {
@@ -145,13 +167,15 @@ impl World {
         }
     }
 
-    /// To this account of each tenant, so much that our side is beyond its bound and the second time fills the account almost to
-    /// its end.
+    /// To this account of each tenant, so much that our side is beyond its bound and the second time fills
+    /// the account almost to its end.
     fn large_deposits(&mut self, id: &str) -> Vec<Deposit> {
-        let accounts: Vec<WorldAccount> = self.accounts.iter().filter(|account| account.key.id.as_str() == id).cloned().collect();
+        let accounts: Vec<WorldAccount> =
+            self.accounts.iter().filter(|account| account.key.id.as_str() == id).cloned().collect();
         let one = |account: WorldAccount| {
             let amount = Money::new((1 << 62) - self.random.random_range(0..2_000), account.currency);
-            let id = OperationId::parse(format!("LARGE{}", self.random.random_range(0..PAYMENT_IDS))).unwrap();
+            let id =
+                OperationId::parse(format!("LARGE{}", self.random.random_range(0..PAYMENT_IDS))).unwrap();
             Deposit { account: account.key, id, amount }
         };
         accounts.into_iter().map(one).collect()
@@ -160,7 +184,11 @@ impl World {
     fn deposit(&mut self) -> Deposit {
         let account = self.accounts.choose(&mut self.random).unwrap().clone();
         let is_mismatch = self.random.random_bool(0.1);
-        let currency = if is_mismatch { currency(CURRENCIES.choose(&mut self.random).unwrap()) } else { account.currency };
+        let currency = if is_mismatch {
+            currency(CURRENCIES.choose(&mut self.random).unwrap())
+        } else {
+            account.currency
+        };
         let id = OperationId::parse(format!("DEP{}", self.random.random_range(0..PAYMENT_IDS))).unwrap();
         Deposit { account: account.key, id, amount: Money::new(self.amount(), currency) }
     }

@@ -28,9 +28,12 @@ async fn traces_say_how_long_until_they_are_old() {
     for (seq, id) in (1..).zip(["DEAD", "DEAD-OLD", "DEAD-TWICE", "DEAD-TWICE", "BOTH", "RESOLVED"]) {
         ledger.store.bury(&letter(id, seq, "why")).await.unwrap();
     }
-    ledger.sql("UPDATE dead_letters SET at = at - interval '2 minutes' WHERE id = 'DEAD-OLD' OR seq = 3").await;
+    ledger
+        .sql("UPDATE dead_letters SET at = at - interval '2 minutes' WHERE id = 'DEAD-OLD' OR seq = 3")
+        .await;
     ledger.sql("UPDATE dead_letters SET resolved_at = now() WHERE id = 'RESOLVED'").await;
-    // Whether a row, and the seconds to wait for an age of one minute; half a minute is what a slow machine may take.
+    // Whether a row, and the seconds to wait for an age of one minute; half a minute is what a slow machine
+    // may take.
     let rows = [
         ("YOUNG", Some((true, 30..=60))),
         ("HALF", Some((true, 0..=30))),
@@ -43,7 +46,8 @@ async fn traces_say_how_long_until_they_are_old() {
         ("RESOLVED", None),
         ("NEVER", None),
     ];
-    let keys: Vec<(String, String)> = rows.iter().map(|(id, _)| ("default".to_owned(), (*id).to_owned())).collect();
+    let keys: Vec<(String, String)> =
+        rows.iter().map(|(id, _)| ("default".to_owned(), (*id).to_owned())).collect();
     let traces = ledger.store.traces(&keys, MINUTE).await.unwrap();
     for (place, (id, expected)) in rows.into_iter().enumerate() {
         let found = traces.get(&place).map(|trace| match trace {
@@ -51,7 +55,9 @@ async fn traces_say_how_long_until_they_are_old() {
             Trace::Dead { wait } => (false, wait.as_millis().div_ceil(1_000)),
         });
         let fits = match (&found, &expected) {
-            (Some((recorded, wait)), Some((expected_recorded, range))) => recorded == expected_recorded && range.contains(wait),
+            (Some((recorded, wait)), Some((expected_recorded, range))) => {
+                recorded == expected_recorded && range.contains(wait)
+            }
             (found, expected) => found.is_none() && expected.is_none(),
         };
         assert!(fits, "{id}: {found:?}, expected {expected:?}");

@@ -1,7 +1,8 @@
 //! Rows that another transaction has locked: who needs them waits, the others do not.
 
 use crate::common::{
-    Ledger, account_key, at, converted, currency, deposit, payment_key, recorded, refused, request, settlements, status, try_sql, usd,
+    Ledger, account_key, at, converted, currency, deposit, payment_key, recorded, refused, request,
+    settlements, status, try_sql, usd,
 };
 use crate::wiretap::Wiretap;
 use domain::Money;
@@ -43,7 +44,10 @@ async fn end(mut rival: PgConnection) {
 }
 
 fn held(answers: &[Answer]) -> Vec<&'static str> {
-    answers.iter().map(|answer| if let Answer::Recorded(record) = answer { status(record) } else { "locked" }).collect()
+    answers
+        .iter()
+        .map(|answer| if let Answer::Recorded(record) = answer { status(record) } else { "locked" })
+        .collect()
 }
 
 fn ends(settlements: &[Settlement]) -> Vec<&'static str> {
@@ -62,20 +66,38 @@ async fn a_locked_account_holds_up_its_own_payments_alone() {
     let known = request("KNOWN", "A", "SHOP", usd(1));
     ledger.hold(std::slice::from_ref(&known)).await;
     let locker = rival(&ledger, "UPDATE accounts SET status = 'FROZEN' WHERE id = 'A'").await;
-    let requests =
-        [request("P1", "A", "SHOP", usd(1)), request("P2", "B", "SHOP", usd(1)), request("P3", "NOBODY", "SHOP", usd(1)), known.clone()];
-    // What is locked is not missing, what is missing is not locked, and a row answers whatever else is locked.
+    let requests = [
+        request("P1", "A", "SHOP", usd(1)),
+        request("P2", "B", "SHOP", usd(1)),
+        request("P3", "NOBODY", "SHOP", usd(1)),
+        known.clone(),
+    ];
+    // What is locked is not missing, what is missing is not locked, and a row answers whatever else is
+    // locked.
     let expected = ["locked", "RESERVED", "FAILED", "RESERVED"];
     assert_eq!(held(&store.reserve(requests.to_vec(), at(10)).await.unwrap()), expected);
     // A refusal needs no account.
     let refusal = refused(&request("R", "A", "SHOP", usd(1)));
     assert_eq!(held(&store.record_rejections(vec![refusal]).await.unwrap()), ["FAILED"]);
     let deposits = || {
-        vec![deposit("D1", "A", usd(1)), deposit("D2", "B", usd(1)), deposit("FUND-A", "A", usd(1_000)), deposit("D3", "NOBODY", usd(1))]
+        vec![
+            deposit("D1", "A", usd(1)),
+            deposit("D2", "B", usd(1)),
+            deposit("FUND-A", "A", usd(1_000)),
+            deposit("D3", "NOBODY", usd(1)),
+        ]
     };
     let outcomes = impatient(&ledger).deposit(deposits(), at(10)).await.unwrap();
     let replayed = DepositOutcome::Replayed(usd(1_000));
-    assert_eq!(outcomes, [DepositOutcome::Locked, DepositOutcome::Posted(usd(1_001)), replayed.clone(), DepositOutcome::NoAccount]);
+    assert_eq!(
+        outcomes,
+        [
+            DepositOutcome::Locked,
+            DepositOutcome::Posted(usd(1_001)),
+            replayed.clone(),
+            DepositOutcome::NoAccount
+        ]
+    );
     end(locker).await;
 
     // A process that remembers nothing goes on at once, one that does a second later.
@@ -85,13 +107,27 @@ async fn a_locked_account_holds_up_its_own_payments_alone() {
         tokio::time::sleep(LOCK_TIMEOUT).await;
     }
     let outcomes = impatient(&ledger).deposit(deposits(), at(10)).await.unwrap();
-    assert_eq!(outcomes, [DepositOutcome::Posted(usd(1_001)), DepositOutcome::Replayed(usd(1_001)), replayed, DepositOutcome::NoAccount]);
+    assert_eq!(
+        outcomes,
+        [
+            DepositOutcome::Posted(usd(1_001)),
+            DepositOutcome::Replayed(usd(1_001)),
+            replayed,
+            DepositOutcome::NoAccount
+        ]
+    );
     ledger.assert_sound("after the lock").await;
 }
 
 /// Payments that are held: within a currency from A and from B, and a conversion from B.
 async fn hold_three(ledger: &Ledger) -> Vec<HoldRequest> {
-    let across = converted(request("P3", "B", "E", usd(10)), currency("EUR"), Rate { numerator: 9, denominator: 10 }, 25).unwrap();
+    let across = converted(
+        request("P3", "B", "E", usd(10)),
+        currency("EUR"),
+        Rate { numerator: 9, denominator: 10 },
+        25,
+    )
+    .unwrap();
     let requests = vec![request("P1", "A", "SHOP", usd(1)), request("P2", "B", "SHOP", usd(1)), across];
     ledger.hold(&requests).await;
     requests
@@ -104,7 +140,10 @@ async fn a_locked_row_holds_up_the_settlements_that_need_it_alone() {
         ("SELECT FROM accounts WHERE id = 'A' FOR UPDATE", ["locked", "CAPTURED", "CAPTURED", "no row"]),
         ("SELECT FROM accounts WHERE id = 'SHOP' FOR UPDATE", ["locked", "locked", "CAPTURED", "no row"]),
         // Made before, so that it is there to be locked.
-        ("SELECT FROM accounts WHERE id = 'fee:EUR' FOR UPDATE", ["CAPTURED", "CAPTURED", "locked", "no row"]),
+        (
+            "SELECT FROM accounts WHERE id = 'fee:EUR' FOR UPDATE",
+            ["CAPTURED", "CAPTURED", "locked", "no row"],
+        ),
         ("SELECT FROM payments FOR UPDATE", ["locked", "locked", "locked", "no row"]),
     ];
     for (sql, expected) in rows {
@@ -130,28 +169,47 @@ async fn what_was_locked_a_moment_ago_costs_nobody_anything() {
         options.url = options.url.replace(&address.to_string(), &wiretap.address.to_string());
     });
     let requests = hold_three(&ledger).await;
-    let locker = rival(&ledger, "SELECT FROM accounts WHERE id = 'A' FOR UPDATE; SELECT FROM payments WHERE id = 'P2' FOR UPDATE").await;
+    let locker = rival(
+        &ledger,
+        "SELECT FROM accounts WHERE id = 'A' FOR UPDATE; SELECT FROM payments WHERE id = 'P2' FOR UPDATE",
+    )
+    .await;
     let batch = [request("NEW", "A", "SHOP", usd(1)), request("P2", "B", "SHOP", usd(1))];
     let (mut is_free_of_charge, mut looks) = (false, 0);
     // Once at most does a machine have to think for a second between two of these calls.
     while !is_free_of_charge && looks < 10 {
         looks += 1;
-        assert_eq!(ends(&store.settle(settlements(&requests[..2]), at(20), 0).await.unwrap()), ["locked", "locked"]);
+        assert_eq!(
+            ends(&store.settle(settlements(&requests[..2]), at(20), 0).await.unwrap()),
+            ["locked", "locked"]
+        );
         let before = wiretap.trips();
-        assert_eq!(ends(&store.settle(settlements(&requests[..2]), at(20), 0).await.unwrap()), ["locked", "locked"]);
+        assert_eq!(
+            ends(&store.settle(settlements(&requests[..2]), at(20), 0).await.unwrap()),
+            ["locked", "locked"]
+        );
         assert_eq!(held(&store.reserve(batch.to_vec(), at(20)).await.unwrap()), ["locked", "locked"]);
-        assert_eq!(store.deposit(vec![deposit("D", "A", usd(1))], at(20)).await.unwrap(), [DepositOutcome::Locked]);
+        assert_eq!(
+            store.deposit(vec![deposit("D", "A", usd(1))], at(20)).await.unwrap(),
+            [DepositOutcome::Locked]
+        );
         is_free_of_charge = wiretap.trips() == before;
     }
     assert!(is_free_of_charge, "locked rows are asked about again and again");
-    assert_eq!(ends(&store.settle(settlements(&requests), at(20), 0).await.unwrap())[2], "CAPTURED", "the others are asked about");
+    assert_eq!(
+        ends(&store.settle(settlements(&requests), at(20), 0).await.unwrap())[2],
+        "CAPTURED",
+        "the others are asked about"
+    );
     end(locker).await;
 }
 
 /// A row of `payments` that nobody else may insert.
 fn insert_payment(ids: impl Iterator<Item = String>) -> String {
     let one = |id: String| {
-        format!("('default', '{id}', 'FAILED', 'A', 'SHOP', 'USD', 1, '\\x00', 1, now(), 'risk', 'risk_rejected', now(), now())")
+        format!(
+            "('default', '{id}', 'FAILED', 'A', 'SHOP', 'USD', 1, '\\x00', 1, now(), 'risk', 'risk_rejected', now(), now())"
+        )
     };
     let columns = "tenant, id, status, source_account, destination_account, currency, amount, fingerprint, accepted_seq, accepted_at, \
                    refused_by, reason, refused_at, finished_at";
@@ -162,14 +220,18 @@ fn insert_payment(ids: impl Iterator<Item = String>) -> String {
 async fn an_insert_that_waits_holds_up_its_own_payment_alone() {
     const SIZE: usize = 40;
     let (ledger, store) = open().await;
-    let requests: Vec<HoldRequest> = (0..SIZE).map(|number| request(&format!("P{number}"), "A", "SHOP", usd(1))).collect();
-    let rejections: Vec<_> = (0..SIZE).map(|number| refused(&request(&format!("R{number}"), "A", "SHOP", usd(1)))).collect();
+    let requests: Vec<HoldRequest> =
+        (0..SIZE).map(|number| request(&format!("P{number}"), "A", "SHOP", usd(1))).collect();
+    let rejections: Vec<_> =
+        (0..SIZE).map(|number| refused(&request(&format!("R{number}"), "A", "SHOP", usd(1)))).collect();
     let deposits: Vec<_> = (0..SIZE).map(|number| deposit(&format!("D{number}"), "B", usd(1))).collect();
-    let insert_operation = "INSERT INTO operations (tenant, kind, id, account_id, currency, amount, balance_after)
+    let insert_operation =
+        "INSERT INTO operations (tenant, kind, id, account_id, currency, amount, balance_after)
                             VALUES ('default', 'deposit', 'D17', 'B', 'USD', 1, 1)";
     let insert = insert_payment(["P17".to_owned(), "R0".to_owned()].into_iter());
     let locker = rival(&ledger, &format!("{insert}; {insert_operation}")).await;
-    let places = |is_locked: &dyn Fn(usize) -> bool| (0..SIZE).filter(|place| is_locked(*place)).collect::<Vec<_>>();
+    let places =
+        |is_locked: &dyn Fn(usize) -> bool| (0..SIZE).filter(|place| is_locked(*place)).collect::<Vec<_>>();
     let answers = store.reserve(requests.clone(), at(10)).await.unwrap();
     assert_eq!(places(&|place| answers[place] == Answer::Locked), [17]);
     let told = store.record_rejections(rejections.clone()).await.unwrap();
@@ -177,12 +239,18 @@ async fn an_insert_that_waits_holds_up_its_own_payment_alone() {
     let outcomes = store.deposit(deposits.clone(), at(10)).await.unwrap();
     assert_eq!(places(&|place| outcomes[place] == DepositOutcome::Locked), [17]);
     assert!(
-        outcomes.iter().enumerate().all(|(place, outcome)| place == 17 || matches!(outcome, DepositOutcome::Posted(_))),
+        outcomes
+            .iter()
+            .enumerate()
+            .all(|(place, outcome)| place == 17 || matches!(outcome, DepositOutcome::Posted(_))),
         "{outcomes:?}"
     );
     end(locker).await;
     let fresh = impatient(&ledger);
-    assert_eq!(recorded(fresh.reserve(requests, at(10)).await.unwrap()).iter().map(status).collect::<Vec<_>>(), ["RESERVED"; SIZE]);
+    assert_eq!(
+        recorded(fresh.reserve(requests, at(10)).await.unwrap()).iter().map(status).collect::<Vec<_>>(),
+        ["RESERVED"; SIZE]
+    );
     assert_eq!(recorded(fresh.record_rejections(rejections).await.unwrap()).len(), SIZE);
     assert_eq!(fresh.deposit(deposits, at(10)).await.unwrap()[17], DepositOutcome::Posted(usd(1_040)));
     ledger.assert_sound("after the inserts").await;
@@ -202,7 +270,8 @@ async fn what_holds_up_everything_is_an_outage() {
     for (about, sql, expected) in rows {
         let (ledger, store) = open().await;
         let held = hold_three(&ledger).await;
-        let requests: Vec<HoldRequest> = (0..SIZE).map(|number| request(&format!("N{number}"), "A", "SHOP", usd(1))).collect();
+        let requests: Vec<HoldRequest> =
+            (0..SIZE).map(|number| request(&format!("N{number}"), "A", "SHOP", usd(1))).collect();
         let deposits = (0..SIZE).map(|number| deposit(&format!("D{number}"), "B", usd(1))).collect();
         let locker = rival(&ledger, sql).await;
         let errors = [
@@ -210,9 +279,17 @@ async fn what_holds_up_everything_is_an_outage() {
             store.settle(settlements(&held), at(20), 0).await.err(),
             store.deposit(deposits, at(10)).await.err(),
         ];
-        assert_eq!(errors.each_ref().map(|error| error.as_ref().is_some_and(StoreError::is_outage)), expected, "{about}: {errors:?}");
+        assert_eq!(
+            errors.each_ref().map(|error| error.as_ref().is_some_and(StoreError::is_outage)),
+            expected,
+            "{about}: {errors:?}"
+        );
         end(locker).await;
-        assert_eq!(recorded(impatient(&ledger).reserve(requests, at(10)).await.unwrap()).len(), SIZE, "{about}");
+        assert_eq!(
+            recorded(impatient(&ledger).reserve(requests, at(10)).await.unwrap()).len(),
+            SIZE,
+            "{about}"
+        );
         ledger.assert_sound(about).await;
     }
 }
@@ -229,8 +306,14 @@ async fn an_unknown_status_is_not_taken_for_another() {
         store.account(&account_key("A")).await.err(),
     ];
     for (place, error) in errors.into_iter().enumerate() {
-        assert!(matches!(&error, Some(StoreError::Corrupt(what)) if what == "accounts.status"), "call {place}: {error:?}");
+        assert!(
+            matches!(&error, Some(StoreError::Corrupt(what)) if what == "accounts.status"),
+            "call {place}: {error:?}"
+        );
     }
-    assert_eq!(ends(&store.settle(settlements(&requests[1..]), at(20), 0).await.unwrap()), ["CAPTURED", "CAPTURED"]);
+    assert_eq!(
+        ends(&store.settle(settlements(&requests[1..]), at(20), 0).await.unwrap()),
+        ["CAPTURED", "CAPTURED"]
+    );
     assert_eq!(ledger.store.records(&[payment_key("NEW")]).await.unwrap().len(), 0);
 }

@@ -1,6 +1,8 @@
 //! Rows come back as they went in, and every question about them has its answer.
 
-use crate::common::{Ledger, at, converted, currency, keys, payment_key, recorded, refused, request, status, usd};
+use crate::common::{
+    Ledger, at, converted, currency, keys, payment_key, recorded, refused, request, status, usd,
+};
 use domain::facts::RecordState;
 use domain::fx::Rate;
 use domain::{Fingerprint, Metadata, Money, PaymentKey, PaymentRecord};
@@ -19,18 +21,38 @@ fn worded(id: &str, description: Option<&str>, metadata: Option<serde_json::Valu
 
 fn awkward_requests() -> Vec<HoldRequest> {
     let yen = request("YEN", "A", "J", usd(12_345));
-    let mut exact = converted(yen, currency("JPY"), Rate { numerator: 20_275_170_000_003, denominator: 11_172 }, 25).unwrap();
+    let mut exact =
+        converted(yen, currency("JPY"), Rate { numerator: 20_275_170_000_003, denominator: 11_172 }, 25)
+            .unwrap();
     exact.facts.payment.destination_currency = Some(currency("JPY"));
     exact.facts.accepted_seq = u64::try_from(i64::MAX).unwrap();
     let long = "x".repeat(20_000);
     vec![
         worded("NONE", None, None),
         worded("EMPTY", Some(""), Some(json!({}))),
-        worded("QUOTES", Some(r#"it's "quoted" \ and $1 {} %s"#), Some(json!({"it's": "\"quoted\"", "path": "C:\\x", "'; --": "$1"}))),
-        worded("UNICODE", Some("Zażółć 日本語 العربية e\u{301}"), Some(json!({"ключ": "значение", "日本": ["語"]}))),
+        worded(
+            "QUOTES",
+            Some(r#"it's "quoted" \ and $1 {} %s"#),
+            Some(json!({"it's": "\"quoted\"", "path": "C:\\x", "'; --": "$1"})),
+        ),
+        worded(
+            "UNICODE",
+            Some("Zażółć 日本語 العربية e\u{301}"),
+            Some(json!({"ключ": "значение", "日本": ["語"]})),
+        ),
         worded("EMOJI", Some("👩‍👩‍👧‍👦⚡"), Some(json!({"⚡": "👍🏽"}))),
-        worded("CONTROL", Some("line\r\nnext\ttab\u{1}\u{7f}"), Some(json!({"nul": "a\u{0}b", "bell": "\u{7}"}))),
-        worded("NUMBERS", None, Some(json!({"u64": u64::MAX, "i64": i64::MIN, "tenth": 0.1, "large": 1e300, "list": [null, true, {}]}))),
+        worded(
+            "CONTROL",
+            Some("line\r\nnext\ttab\u{1}\u{7f}"),
+            Some(json!({"nul": "a\u{0}b", "bell": "\u{7}"})),
+        ),
+        worded(
+            "NUMBERS",
+            None,
+            Some(
+                json!({"u64": u64::MAX, "i64": i64::MIN, "tenth": 0.1, "large": 1e300, "list": [null, true, {}]}),
+            ),
+        ),
         worded("LONG", Some(&long), Some(json!({"x": long}))),
         worded("ARRAY", Some("{a,b,NULL}"), Some(json!({"NULL": null, "{}": "{\"a\",b}"}))),
         exact,
@@ -50,7 +72,8 @@ async fn records_come_back_as_they_were_judged() {
     compare(&ledger, &requests, &told).await;
 
     let requests: Vec<HoldRequest> = requests.into_iter().map(|request| renamed(request, "R-")).collect();
-    let told = recorded(ledger.store.record_rejections(requests.iter().map(refused).collect()).await.unwrap());
+    let told =
+        recorded(ledger.store.record_rejections(requests.iter().map(refused).collect()).await.unwrap());
     assert_eq!(told, requests.iter().map(refused).collect::<Vec<_>>());
     compare(&ledger, &requests, &told).await;
 
@@ -67,7 +90,8 @@ async fn records_come_back_as_they_were_judged() {
 }
 
 fn renamed(mut request: HoldRequest, prefix: &str) -> HoldRequest {
-    request.facts.payment.id = domain::PaymentId::parse(format!("{prefix}{}", request.facts.payment.id)).unwrap();
+    request.facts.payment.id =
+        domain::PaymentId::parse(format!("{prefix}{}", request.facts.payment.id)).unwrap();
     request
 }
 
@@ -111,7 +135,8 @@ async fn metadata_is_kept_as_it_was_written() {
         let kept = found[&request.facts.payment.key()].facts.payment.metadata.as_ref().map(Metadata::as_str);
         assert_eq!(kept, Some(text));
     }
-    // A row of a build that wrote metadata anew reads like any other, and one that holds no object is none of ours.
+    // A row of a build that wrote metadata anew reads like any other, and one that holds no object is none of
+    // ours.
     ledger.sql("UPDATE payments SET metadata = '[1]' WHERE id = 'M0'").await;
     let error = ledger.store.records(&[payment_key("M0")]).await.unwrap_err();
     assert!(!error.is_outage(), "{error:?}");
@@ -139,11 +164,16 @@ async fn what_is_known_of_an_id() {
     ];
     let keys: Vec<PaymentKey> = rows.iter().map(|row| payment_key(row.0)).collect();
     let known = ledger.store.known(&keys).await.unwrap();
-    let expected: HashMap<PaymentKey, Known> = rows.iter().filter_map(|(id, known, ..)| Some((payment_key(id), known.clone()?))).collect();
+    let expected: HashMap<PaymentKey, Known> =
+        rows.iter().filter_map(|(id, known, ..)| Some((payment_key(id), known.clone()?))).collect();
     assert_eq!(known, expected);
     for (id, _, expected_status, is_dead) in rows {
         let found = ledger.store.status(&payment_key(id)).await.unwrap();
-        assert_eq!((found.record.as_ref().map(status), found.dead.is_some()), (expected_status, is_dead), "{id}");
+        assert_eq!(
+            (found.record.as_ref().map(status), found.dead.is_some()),
+            (expected_status, is_dead),
+            "{id}"
+        );
     }
     assert!(ledger.store.known(&[]).await.unwrap().is_empty());
     assert!(ledger.store.records(&[payment_key("NEVER")]).await.unwrap().is_empty());
@@ -162,7 +192,11 @@ async fn a_tenant_sees_its_own() {
     request.facts.payment.tenant = theirs.tenant;
     request.facts.fingerprint = Fingerprint([9; 32]);
     let record = recorded(ledger.store.reserve(vec![request], at(10)).await.unwrap()).remove(0);
-    assert_eq!(crate::common::refusal(&record), Some(domain::Refusal::AccountNotFound), "the account is another tenant's");
+    assert_eq!(
+        crate::common::refusal(&record),
+        Some(domain::Refusal::AccountNotFound),
+        "the account is another tenant's"
+    );
     assert_eq!(record.facts.payment.amount, Money::new(1, currency("USD")));
 }
 

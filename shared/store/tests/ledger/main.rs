@@ -1,7 +1,8 @@
-//! The store against a real Postgres: its answers, its round trips, its races, and what is left when the server dies.
+//! The store against a real Postgres: its answers, its round trips, its races, and what is left when the
+//! server dies.
 //!
-//! One program, so that all tests share one server; every test has a database of its own. The services' role does what the
-//! store does, the owner of the schema looks at the result and makes corruptions on purpose.
+//! One program, so that all tests share one server; every test has a database of its own. The services' role
+//! does what the store does, the owner of the schema looks at the result and makes corruptions on purpose.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 

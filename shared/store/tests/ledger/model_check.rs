@@ -27,7 +27,8 @@ async fn random_batches_end_as_the_model_says() {
         let (world, mut model) = run(&ledger, &mut owner, seed).await;
         compare(&mut owner, &model, seed).await;
         for record in model.payments.values() {
-            let refusal = crate::common::refusal(record).map_or(String::new(), |refusal| format!(" {refusal}"));
+            let refusal =
+                crate::common::refusal(record).map_or(String::new(), |refusal| format!(" {refusal}"));
             *statuses.entry(format!("{}{refusal}", crate::common::status(record))).or_default() += 1;
         }
         end_all(&ledger, &world, &mut model, seed).await;
@@ -36,9 +37,22 @@ async fn random_batches_end_as_the_model_says() {
         ledger.assert_sound(&format!("seed {seed}")).await;
     }
     if std::env::var_os("SEED").is_none() {
-        let kinds = ["CAPTURED", "RESERVED", "FAILED account_not_found", "FAILED account_frozen", "FAILED currency_mismatch"];
-        for kind in kinds.into_iter().chain(["FAILED insufficient_funds", "FAILED risk_rejected", "FAILED destination_limit"]) {
-            assert!(statuses.get(kind).is_some_and(|count| *count > 20), "the batches hardly meet {kind}: {statuses:?}");
+        let kinds = [
+            "CAPTURED",
+            "RESERVED",
+            "FAILED account_not_found",
+            "FAILED account_frozen",
+            "FAILED currency_mismatch",
+        ];
+        for kind in kinds.into_iter().chain([
+            "FAILED insufficient_funds",
+            "FAILED risk_rejected",
+            "FAILED destination_limit",
+        ]) {
+            assert!(
+                statuses.get(kind).is_some_and(|count| *count > 20),
+                "the batches hardly meet {kind}: {statuses:?}"
+            );
         }
         assert!(continued > 20, "the batches hardly fill an account of ours: {continued}");
     }
@@ -80,12 +94,14 @@ async fn run(ledger: &Ledger, owner: &mut PgConnection, seed: u64) -> (World, Mo
         }
     }
     let keys: Vec<PaymentKey> = model.payments.keys().cloned().collect();
-    let records: BTreeMap<PaymentKey, PaymentRecord> = ledger.store.records(&keys).await.unwrap().into_iter().collect();
+    let records: BTreeMap<PaymentKey, PaymentRecord> =
+        ledger.store.records(&keys).await.unwrap().into_iter().collect();
     assert_eq!(records, model.payments, "seed {seed}");
     (world, model)
 }
 
-/// Opens what was missing and settles all that is held: a settlement that was a fault succeeds once its cause is gone.
+/// Opens what was missing and settles all that is held: a settlement that was a fault succeeds once its cause
+/// is gone.
 async fn end_all(ledger: &Ledger, world: &World, model: &mut Model, seed: u64) {
     for account in world.accounts.iter().filter(|account| account.is_missing) {
         ledger.store.open_account(&account.key, account.currency).await.unwrap();
@@ -95,7 +111,10 @@ async fn end_all(ledger: &Ledger, world: &World, model: &mut Model, seed: u64) {
     let now = crate::common::at(1_000_000);
     let answers = ledger.store.settle(requests.clone(), now, 0).await.unwrap();
     assert_eq!(answers, model.settle(&requests, now, 0), "seed {seed}");
-    assert!(model.accounts.values().all(|account| account.held == 0), "seed {seed}: nothing is held any more");
+    assert!(
+        model.accounts.values().all(|account| account.held == 0),
+        "seed {seed}: nothing is held any more"
+    );
 }
 
 fn settle_request(record: &PaymentRecord) -> SettleRequest {
@@ -106,13 +125,18 @@ fn settle_request(record: &PaymentRecord) -> SettleRequest {
     settlement(&record.facts.payment, arrives)
 }
 
-/// Balances, holds and entries, straight from the tables. System accounts without entries may be there or not.
+/// Balances, holds and entries, straight from the tables. System accounts without entries may be there or
+/// not.
 async fn compare(owner: &mut PgConnection, model: &Model, seed: u64) {
     let mine = format!("tenant LIKE 'seed{seed}_'");
-    let sql = format!("SELECT tenant, id, balance, held FROM accounts WHERE {mine} AND (kind = 'customer' OR entry_count > 0)");
+    let sql = format!(
+        "SELECT tenant, id, balance, held FROM accounts WHERE {mine} AND (kind = 'customer' OR entry_count > 0)"
+    );
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *owner).await.unwrap();
-    let found: BTreeMap<AccountName, (i64, i64)> = rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
-    let accounts = model.accounts.iter().filter(|(name, account)| !name.1.contains(':') || !account.entries.is_empty());
+    let found: BTreeMap<AccountName, (i64, i64)> =
+        rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
+    let accounts =
+        model.accounts.iter().filter(|(name, account)| !name.1.contains(':') || !account.entries.is_empty());
     let expected = accounts.map(|(name, account)| (name.clone(), (account.balance, account.held))).collect();
     assert_eq!(found, expected, "seed {seed}: balance and held");
 
@@ -124,10 +148,20 @@ async fn compare(owner: &mut PgConnection, model: &Model, seed: u64) {
     let mut found: BTreeMap<AccountName, Vec<ModelEntry>> = BTreeMap::new();
     for row in &rows {
         let entries = found.entry((row.get(0), row.get(1))).or_default();
-        assert_eq!(row.get::<i64, _>(2), i64::try_from(entries.len()).unwrap() + 1, "seed {seed}: entries are numbered from 1");
+        assert_eq!(
+            row.get::<i64, _>(2),
+            i64::try_from(entries.len()).unwrap() + 1,
+            "seed {seed}: entries are numbered from 1"
+        );
         let kind = if row.get::<&str, _>(3) == "deposit" { "deposit" } else { "payment" };
         let currency = crate::common::currency(row.get(5)).code();
-        entries.push(ModelEntry { kind, operation: row.get(4), currency, amount: row.get(6), balance_after: row.get(7) });
+        entries.push(ModelEntry {
+            kind,
+            operation: row.get(4),
+            currency,
+            amount: row.get(6),
+            balance_after: row.get(7),
+        });
     }
     let expected = model.accounts.iter().filter(|(_, account)| !account.entries.is_empty());
     let expected = expected.map(|(name, account)| (name.clone(), account.entries.clone())).collect();

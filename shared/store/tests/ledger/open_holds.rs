@@ -22,7 +22,9 @@ fn ids(holds: &[OpenHold]) -> Vec<&str> {
 
 /// Lets time pass: everything was recorded so much earlier.
 pub(crate) async fn pass(ledger: &Ledger, seconds: i64) {
-    ledger.sql(&format!("UPDATE payments SET recorded_at = recorded_at - interval '{seconds} seconds'")).await;
+    ledger
+        .sql(&format!("UPDATE payments SET recorded_at = recorded_at - interval '{seconds} seconds'"))
+        .await;
     ledger.sql(&format!("UPDATE watermarks SET at = at - interval '{seconds} seconds'")).await;
 }
 
@@ -33,7 +35,15 @@ pub(crate) fn passed(cursor: Timestamp, seconds: i64) -> Timestamp {
 
 #[tokio::test]
 async fn each_scan_meets_an_open_hold_once() {
-    let ages = [("OLDEST", 900), ("BURIED", 800), ("OLD", 700), ("ENDED", 600), ("MIDDLE", 60), ("GONE", 50), ("YOUNG", 5)];
+    let ages = [
+        ("OLDEST", 900),
+        ("BURIED", 800),
+        ("OLD", 700),
+        ("ENDED", 600),
+        ("MIDDLE", 60),
+        ("GONE", 50),
+        ("YOUNG", 5),
+    ];
     let (ledger, requests) = holds(&ages).await;
     ledger.capture(&[requests[3].clone(), requests[5].clone()]).await;
     ledger.store.bury(&letter("BURIED", 1, "why")).await.unwrap();
@@ -42,17 +52,29 @@ async fn each_scan_meets_an_open_hold_once() {
     assert_eq!((ids(&late.holds), late.is_full), (vec!["OLDEST", "BURIED", "OLD"], false));
     // What lies before a minute and a half ago is the late scan's alone.
     assert_eq!((ids(&young.holds), young.is_full), (vec!["MIDDLE"], false));
-    let held_at = ledger.store.records(&[payment_key("OLD")]).await.unwrap().remove(&payment_key("OLD")).unwrap().state;
-    assert!(matches!(held_at, domain::facts::RecordState::Reserved(reserved) if reserved.at == late.holds[2].held_at));
+    let held_at =
+        ledger.store.records(&[payment_key("OLD")]).await.unwrap().remove(&payment_key("OLD")).unwrap().state;
+    assert!(
+        matches!(held_at, domain::facts::RecordState::Reserved(reserved) if reserved.at == late.holds[2].held_at)
+    );
     for _ in 0..2 {
         assert_eq!(ledger.store.late_holds(late.read_to, AGE, ALL).await.unwrap().holds, []);
         assert_eq!(ledger.store.young_holds(young.read_to, AGE, ALL).await.unwrap().holds, []);
     }
     // Only what the late scan has met is written down.
-    assert_eq!(ledger.sql("SELECT string_agg(id, ' ' ORDER BY id) FROM open_holds").await, "BURIED OLD OLDEST");
+    assert_eq!(
+        ledger.sql("SELECT string_agg(id, ' ' ORDER BY id) FROM open_holds").await,
+        "BURIED OLD OLDEST"
+    );
     pass(&ledger, 60).await;
-    assert_eq!(ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL).await.unwrap().holds), ["MIDDLE"]);
-    assert_eq!(ids(&ledger.store.young_holds(passed(young.read_to, 60), AGE, ALL).await.unwrap().holds), ["YOUNG"]);
+    assert_eq!(
+        ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL).await.unwrap().holds),
+        ["MIDDLE"]
+    );
+    assert_eq!(
+        ids(&ledger.store.young_holds(passed(young.read_to, 60), AGE, ALL).await.unwrap().holds),
+        ["YOUNG"]
+    );
 }
 
 #[tokio::test]
@@ -61,8 +83,13 @@ async fn no_page_ends_between_rows_of_one_instant() {
     let (ledger, _) = holds(&ages).await;
     ledger.sql("UPDATE payments p SET recorded_at = (SELECT min(recorded_at) FROM payments WHERE id = 'B') WHERE id IN ('C', 'D')").await;
     ledger.sql("UPDATE payments p SET recorded_at = (SELECT min(recorded_at) FROM payments WHERE id = 'F') WHERE id = 'G'").await;
-    let rows: [(u32, &[&str]); 5] =
-        [(1, &["A", "BCD", "E", "FG", ""]), (2, &["ABCD", "EFG", ""]), (3, &["ABCD", "EFG", ""]), (6, &["ABCDEFG", ""]), (8, &["ABCDEFG"])];
+    let rows: [(u32, &[&str]); 5] = [
+        (1, &["A", "BCD", "E", "FG", ""]),
+        (2, &["ABCD", "EFG", ""]),
+        (3, &["ABCD", "EFG", ""]),
+        (6, &["ABCDEFG", ""]),
+        (8, &["ABCDEFG"]),
+    ];
     for (rows_max, expected) in rows {
         let mut pages = Vec::new();
         let mut page = HoldPage { read_to: EPOCH, is_full: true, holds: Vec::new() };
@@ -92,7 +119,10 @@ async fn late_commits_are_not_missed() {
     try_sql(&mut writer, "COMMIT").await.unwrap();
     assert_eq!(ledger.store.young_holds(young.read_to, AGE, ALL).await.unwrap().holds, []);
     pass(&ledger, 60).await;
-    assert_eq!(ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL).await.unwrap().holds), ["UNSEEN", "SEEN"]);
+    assert_eq!(
+        ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL).await.unwrap().holds),
+        ["UNSEEN", "SEEN"]
+    );
 }
 
 /// Neither an open hold nor a buried one keeps the scan from moving on, and a janitor that starts knows both.
@@ -115,8 +145,11 @@ async fn the_watermark_moves_past_what_is_remembered() {
         remembered.extend(page.into_iter().map(|hold| hold.key));
     }
     assert_eq!(remembered, ["BURIED", "ENDED", "STUCK"].map(payment_key));
-    let held = |resolved: bool| BTreeMap::from([(payment_key("BURIED"), !resolved), (payment_key("STUCK"), false)]);
-    let ask = async || restarted.still_held(&remembered).await.unwrap().into_iter().collect::<BTreeMap<PaymentKey, bool>>();
+    let held =
+        |resolved: bool| BTreeMap::from([(payment_key("BURIED"), !resolved), (payment_key("STUCK"), false)]);
+    let ask = async || {
+        restarted.still_held(&remembered).await.unwrap().into_iter().collect::<BTreeMap<PaymentKey, bool>>()
+    };
     assert_eq!(ask().await, held(false));
     ledger.sql("UPDATE dead_letters SET resolved_at = now()").await;
     assert_eq!(ask().await, held(true));
@@ -128,7 +161,9 @@ async fn the_watermark_moves_past_what_is_remembered() {
 async fn the_watermark_never_goes_back_and_begins_where_it_stood() {
     let (ledger, _) = holds(&[("OLD", 700), ("NEXT", 600)]).await;
     // An older build leaves it at the oldest hold that is open.
-    ledger.sql("INSERT INTO watermarks SELECT 'open_holds', recorded_at FROM payments WHERE id = 'OLD'").await;
+    ledger
+        .sql("INSERT INTO watermarks SELECT 'open_holds', recorded_at FROM payments WHERE id = 'OLD'")
+        .await;
     let watermark = ledger.store.holds_watermark().await.unwrap();
     let page = ledger.store.late_holds(watermark, AGE, 1).await.unwrap();
     assert_eq!(ids(&page.holds), ["OLD"]);
@@ -150,6 +185,10 @@ async fn a_row_that_is_not_understood_stops_nothing() {
     let page = ledger.store.late_holds(EPOCH, AGE, ALL).await.unwrap();
     assert_eq!(ids(&page.holds), ["GOOD"]);
     assert_eq!(ids(&ledger.store.remembered_holds(None, ALL).await.unwrap()), ["GOOD"]);
-    let held = ledger.store.still_held(&[payment_key("GOOD"), request("OTHER", "A", "B", usd(1)).facts.payment.key()]).await.unwrap();
+    let held = ledger
+        .store
+        .still_held(&[payment_key("GOOD"), request("OTHER", "A", "B", usd(1)).facts.payment.key()])
+        .await
+        .unwrap();
     assert_eq!(held.into_iter().collect::<Vec<_>>(), [(payment_key("GOOD"), false)]);
 }

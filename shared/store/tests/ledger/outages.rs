@@ -1,4 +1,5 @@
-//! The server dies, or drops its connections: an outage is told as one, the same store works again, and nothing is done twice.
+//! The server dies, or drops its connections: an outage is told as one, the same store works again, and
+//! nothing is done twice.
 
 use crate::common::{Ledger, at, currency, insist, recorded, request, settled, settlements, status, usd};
 use devstack::testing::TestPostgres;
@@ -44,9 +45,13 @@ async fn a_killed_server_is_an_outage_and_no_more() {
         }
         postgres.restart().await;
         insist(ATTEMPTS_MAX, || new.ping()).await;
-        let told = recorded(insist(ATTEMPTS_MAX, || store.reserve(vec![before.clone(), after.clone()], at(30))).await);
+        let told = recorded(
+            insist(ATTEMPTS_MAX, || store.reserve(vec![before.clone(), after.clone()], at(30))).await,
+        );
         assert_eq!(told[..1], told_before[..], "a commit survives");
-        let held = ledger.sql("SELECT held, (SELECT count(*) FROM operations WHERE id = 'D') FROM accounts WHERE id = 'A'").await;
+        let held = ledger
+            .sql("SELECT held, (SELECT count(*) FROM operations WHERE id = 'D') FROM accounts WHERE id = 'A'")
+            .await;
         assert_eq!(held, "200|0", "and what failed was not done");
     }
     ledger.assert_sound("after two restarts").await;
@@ -98,7 +103,8 @@ async fn cut_connections_lose_and_repeat_nothing() {
     ledger.assert_sound("after the cuts").await;
 }
 
-/// Reserves and settles a batch, again and again while the connections are cut; every answer must be a right one.
+/// Reserves and settles a batch, again and again while the connections are cut; every answer must be a right
+/// one.
 async fn carry_to_the_end(store: &Store, requests: &[HoldRequest]) {
     const PATIENCE: u32 = 1_000;
     let held = recorded(insist(PATIENCE, || store.reserve(requests.to_vec(), at(10))).await);

@@ -1,5 +1,5 @@
-//! What the janitor reads of payments that have ended, counted by the server: each row a few times in its life, however long
-//! the janitor runs.
+//! What the janitor reads of payments that have ended, counted by the server: each row a few times in its life,
+//! however long the janitor runs.
 
 #![allow(clippy::print_stdout, reason = "the count is what the test is asked for")]
 
@@ -24,7 +24,8 @@ async fn fill(ledger: &Ledger) -> Vec<HoldRequest> {
         store.open_account(&account_key(id), currency("USD")).await.unwrap();
     }
     store.deposit(vec![deposit("D", "A", usd(1_000_000))], at(0)).await.unwrap();
-    let requests: Vec<HoldRequest> = (0..PAYMENTS).map(|number| request(&format!("P{number}"), "A", "B", usd(1))).collect();
+    let requests: Vec<HoldRequest> =
+        (0..PAYMENTS).map(|number| request(&format!("P{number}"), "A", "B", usd(1))).collect();
     for part in requests.chunks(500) {
         store.reserve(part.to_vec(), at(10)).await.unwrap();
     }
@@ -74,11 +75,19 @@ async fn a_row_is_read_a_few_times_in_its_life() {
         read += rows_read(&ledger).await - before;
     }
     println!("{} rounds read {read} rows of {PAYMENTS}", 2 * ROUNDS);
-    assert!((3 * PAYMENTS..=READS_MAX * PAYMENTS).contains(&read), "{} rounds read {read} rows of {PAYMENTS}", 2 * ROUNDS);
+    assert!(
+        (3 * PAYMENTS..=READS_MAX * PAYMENTS).contains(&read),
+        "{} rounds read {read} rows of {PAYMENTS}",
+        2 * ROUNDS
+    );
 }
 
 /// The rows of payments that sessions have read which have ended.
 async fn rows_read(ledger: &Ledger) -> usize {
     all_reported(ledger).await;
-    ledger.sql("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'payments'").await.parse().unwrap()
+    ledger
+        .sql("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'payments'")
+        .await
+        .parse()
+        .unwrap()
 }

@@ -1,4 +1,5 @@
-//! What a delivery finds decides what comes back, never what the message says: the table of DESIGN.md, section 6.
+//! What a delivery finds decides what comes back, never what the message says: the table of DESIGN.md,
+//! section 6.
 
 use crate::common::{Ledger, at, payment_key, recorded, refused, request, settlements, status, usd};
 use domain::PaymentRecord;
@@ -85,7 +86,10 @@ async fn prepare(ledger: &Ledger, id: &str, found: Found) -> Option<PaymentRecor
     match found {
         Found::NoRow => None,
         Found::Reserved => ledger.hold(&[affordable]).await.pop(),
-        Found::Failed => recorded(ledger.store.reserve(vec![request(id, "POOR", "SHOP", usd(100))], at(10)).await.unwrap()).pop(),
+        Found::Failed => {
+            recorded(ledger.store.reserve(vec![request(id, "POOR", "SHOP", usd(100))], at(10)).await.unwrap())
+                .pop()
+        }
         Found::Captured => {
             ledger.hold(std::slice::from_ref(&affordable)).await;
             ledger.capture(&[affordable]).await.pop()
@@ -100,10 +104,23 @@ async fn deliver(ledger: &Ledger, id: &str, delivery: Delivery) -> Option<Paymen
         message
     };
     match delivery {
-        Delivery::Reserve => recorded(ledger.store.reserve(vec![message("RICH")], at(30)).await.unwrap()).pop(),
-        Delivery::ReserveTooMuch => recorded(ledger.store.reserve(vec![message("POOR")], at(30)).await.unwrap()).pop(),
-        Delivery::Reject => recorded(ledger.store.record_rejections(vec![refused(&message("RICH"))]).await.unwrap()).pop(),
-        Delivery::Settle => match ledger.store.settle(settlements(&[message("RICH")]), at(30), 0).await.unwrap().pop().unwrap() {
+        Delivery::Reserve => {
+            recorded(ledger.store.reserve(vec![message("RICH")], at(30)).await.unwrap()).pop()
+        }
+        Delivery::ReserveTooMuch => {
+            recorded(ledger.store.reserve(vec![message("POOR")], at(30)).await.unwrap()).pop()
+        }
+        Delivery::Reject => {
+            recorded(ledger.store.record_rejections(vec![refused(&message("RICH"))]).await.unwrap()).pop()
+        }
+        Delivery::Settle => match ledger
+            .store
+            .settle(settlements(&[message("RICH")]), at(30), 0)
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+        {
             Settlement::Recorded(record) => Some(*record),
             other => {
                 assert_eq!(other, Settlement::NoRow);

@@ -1,7 +1,7 @@
 //! Round trips per batch, counted: at most six, and as many for one payment as for 512.
 //!
-//! Counted twice: the statements that Postgres itself has seen (`pg_stat_statements`), and what went over the wire, which
-//! would also show what is no statement (preparing one, say).
+//! Counted twice: the statements that Postgres itself has seen (`pg_stat_statements`), and what went over the
+//! wire, which would also show what is no statement (preparing one, say).
 
 #![allow(clippy::print_stdout, reason = "the table of counts is what the test is asked for")]
 
@@ -37,7 +37,9 @@ impl Scale {
     async fn set_up() -> Scale {
         let postgres = TestPostgres::start_with(|options| {
             let options = options.setting("shared_preload_libraries", "pg_stat_statements");
-            options.setting("pg_stat_statements.track", "all").setting("pg_stat_statements.track_utility", "on")
+            options
+                .setting("pg_stat_statements.track", "all")
+                .setting("pg_stat_statements.track_utility", "on")
         })
         .await;
         let ledger = Ledger::open_on(&postgres).await;
@@ -71,7 +73,11 @@ impl Scale {
                  WHERE r.rolname = 'kilat_app'",
             )
             .await;
-        let count = Count { statements: statements.parse().unwrap(), trips: after.0 - before.0, pings: after.1 - before.1 };
+        let count = Count {
+            statements: statements.parse().unwrap(),
+            trips: after.0 - before.0,
+            pings: after.1 - before.1,
+        };
         (outcome, count)
     }
 
@@ -90,7 +96,12 @@ impl Scale {
         let (_, reject) = self.weigh(self.store.record_rejections(rejected)).await;
         let (_, deposit) = self.weigh(self.store.deposit(deposits, at(14))).await;
         let name = |operation: &str| format!("{operation}, {}", batch.label());
-        vec![(name("reserve"), reserve), (name("settle"), settle), (name("record_rejections"), reject), (name("deposit"), deposit)]
+        vec![
+            (name("reserve"), reserve),
+            (name("settle"), settle),
+            (name("record_rejections"), reject),
+            (name("deposit"), deposit),
+        ]
     }
 }
 
@@ -117,7 +128,13 @@ impl Batch {
             let neighbour = (place + 1) % ACCOUNTS;
             if number % 10 < 3 {
                 let amount = Money::new(1_000, currency("EUR"));
-                converted(request(&id, &format!("EU{place}"), &format!("US{neighbour}"), amount), currency("USD"), rate, 25).unwrap()
+                converted(
+                    request(&id, &format!("EU{place}"), &format!("US{neighbour}"), amount),
+                    currency("USD"),
+                    rate,
+                    25,
+                )
+                .unwrap()
             } else {
                 request(&id, &format!("US{place}"), &format!("US{neighbour}"), usd(1_000))
             }
@@ -126,12 +143,15 @@ impl Batch {
     }
 
     fn rejections(&self) -> Vec<domain::PaymentRecord> {
-        let one = |number: usize| refused(&request(&format!("{}-R{number}", self.prefix), "US0", "US1", usd(1)));
+        let one =
+            |number: usize| refused(&request(&format!("{}-R{number}", self.prefix), "US0", "US1", usd(1)));
         (0..self.size).map(one).collect()
     }
 
     fn deposits(&self) -> Vec<store::Deposit> {
-        let one = |number: usize| deposit(&format!("{}-D{number}", self.prefix), &format!("US{}", number % ACCOUNTS), usd(5));
+        let one = |number: usize| {
+            deposit(&format!("{}-D{number}", self.prefix), &format!("US{}", number % ACCOUNTS), usd(5))
+        };
         (0..self.size).map(one).collect()
     }
 }
@@ -145,7 +165,9 @@ async fn round_trips_do_not_grow_with_the_batch() {
     for size in BATCH_SIZES {
         // Half of one payment is none of it, so that one is there twice.
         for (shape, known) in [("new", 0), ("half", size / 2), ("known", size)] {
-            for (name, count) in scale.weigh_all(&Batch { prefix: format!("{shape}{size}"), size, known }).await {
+            for (name, count) in
+                scale.weigh_all(&Batch { prefix: format!("{shape}{size}"), size, known }).await
+            {
                 rows.entry(name).or_default().push((size, count));
             }
         }
@@ -153,14 +175,26 @@ async fn round_trips_do_not_grow_with_the_batch() {
     rows.insert("settle, currencies seen first".to_owned(), vec![(1, first_sight(&scale).await)]);
     println!("statements/round trips per batch of so many payments (connection tests that nobody waits for)");
     for (name, counts) in &rows {
-        let shown = counts.iter().map(|(size, count)| format!("  {size}: {}/{} ({})", count.statements, count.trips, count.pings));
+        let shown = counts
+            .iter()
+            .map(|(size, count)| format!("  {size}: {}/{} ({})", count.statements, count.trips, count.pings));
         println!("{name:<30}{}", shown.collect::<String>());
     }
     for (name, counts) in &rows {
         for (size, count) in counts {
-            assert!(count.statements <= ROUND_TRIPS_MAX && count.trips <= ROUND_TRIPS_MAX, "{name}, batch of {size}: {count:?}");
-            assert_eq!(count.statements, count.trips, "{name}, batch of {size}: only statements go over the wire");
-            assert_eq!(count.statements, counts[0].1.statements, "{name}: a batch of {size} costs what a batch of {} does", counts[0].0);
+            assert!(
+                count.statements <= ROUND_TRIPS_MAX && count.trips <= ROUND_TRIPS_MAX,
+                "{name}, batch of {size}: {count:?}"
+            );
+            assert_eq!(
+                count.statements, count.trips,
+                "{name}, batch of {size}: only statements go over the wire"
+            );
+            assert_eq!(
+                count.statements, counts[0].1.statements,
+                "{name}: a batch of {size} costs what a batch of {} does",
+                counts[0].0
+            );
         }
     }
     scale.ledger.assert_sound("after the batches").await;

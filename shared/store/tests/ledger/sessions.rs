@@ -1,6 +1,8 @@
 //! How the store's own sessions are set, and what is an outage and what is not.
 
-use crate::common::{Ledger, account_key, at, currency, deposit, keys, refused, request, settlements, status, try_sql, usd};
+use crate::common::{
+    Ledger, account_key, at, currency, deposit, keys, refused, request, settlements, status, try_sql, usd,
+};
 use std::time::Duration;
 use store::{HoldRequest, Settlement, Store, StoreError};
 
@@ -8,7 +10,9 @@ use store::{HoldRequest, Settlement, Store, StoreError};
 async fn sessions_have_their_bounds() {
     let ledger = Ledger::open().await;
     // What the database or the role would have otherwise does not matter.
-    ledger.sql(&format!("ALTER ROLE kilat_app IN DATABASE {} SET synchronous_commit = off", ledger.database())).await;
+    ledger
+        .sql(&format!("ALTER ROLE kilat_app IN DATABASE {} SET synchronous_commit = off", ledger.database()))
+        .await;
     let store = ledger.another_store(|options| {
         options.statement_timeout = Duration::from_millis(12_345);
         options.lock_timeout = Duration::from_millis(678);
@@ -27,14 +31,19 @@ async fn sessions_have_their_bounds() {
         ("transaction_isolation", "read committed"),
     ];
     for (name, value) in rows {
-        let (_, shown) = store.violations(&format!("SELECT current_setting('{name}') AS value"), 1).await.unwrap();
+        let (_, shown) =
+            store.violations(&format!("SELECT current_setting('{name}') AS value"), 1).await.unwrap();
         assert_eq!(shown, [format!(r#"{{"value": "{value}"}}"#)], "{name}");
     }
-    let (count, shown) = store.violations("SELECT current_user::text AS value FROM generate_series(1, 9);\n", 2).await.unwrap();
+    let (count, shown) = store
+        .violations("SELECT current_user::text AS value FROM generate_series(1, 9);\n", 2)
+        .await
+        .unwrap();
     assert_eq!((count, shown), (9, vec![r#"{"value": "kilat_app"}"#.to_owned(); 2]));
 }
 
-/// Counted, not timed: a plan that scans a table is right on an empty one, is kept, and is ruin on a full one.
+/// Counted, not timed: a plan that scans a table is right on an empty one, is kept, and is ruin on a full
+/// one.
 #[tokio::test]
 async fn no_batch_scans_a_table() {
     // The server makes its own plan for the first five executions of a statement, and keeps the sixth.
@@ -52,7 +61,10 @@ async fn no_batch_scans_a_table() {
         store.deposit(vec![deposit(&format!("D{round}"), "A", usd(2))], at(10)).await.unwrap();
         store.reserve(requests.to_vec(), at(10)).await.unwrap();
         store.settle(settlements(&requests), at(20), 0).await.unwrap();
-        store.record_rejections(vec![refused(&request(&format!("R{round}"), "A", "B", usd(1)))]).await.unwrap();
+        store
+            .record_rejections(vec![refused(&request(&format!("R{round}"), "A", "B", usd(1)))])
+            .await
+            .unwrap();
         store.known(&keys(&requests)).await.unwrap();
         store.records(&keys(&requests)).await.unwrap();
         store.status(&requests[0].facts.payment.key()).await.unwrap();
@@ -94,7 +106,8 @@ async fn migrations_may_run_at_once_and_again() {
     ledger.fund("A", usd(1)).await;
 }
 
-/// A payment whose data Postgres does not take. The border lets none of it through; the store must not call it an outage.
+/// A payment whose data Postgres does not take. The border lets none of it through; the store must not call
+/// it an outage.
 fn impossible() -> Vec<(&'static str, HoldRequest)> {
     let mut nul = request("NUL", "A", "B", usd(1));
     nul.facts.payment.description = Some("a\0b".to_owned());
@@ -119,7 +132,11 @@ async fn objections_to_the_data_are_no_outage_and_leave_nothing() {
         let good = request("GOOD", "A", "B", usd(1));
         let error = ledger.store.reserve(vec![good, bad], at(10)).await.expect_err(about);
         assert!(matches!(error, StoreError::Unexpected(_)) && !error.is_outage(), "{about}: {error:?}");
-        assert_eq!(ledger.sql("SELECT count(*), (SELECT held FROM accounts WHERE id = 'A') FROM payments").await, "0|0", "{about}");
+        assert_eq!(
+            ledger.sql("SELECT count(*), (SELECT held FROM accounts WHERE id = 'A') FROM payments").await,
+            "0|0",
+            "{about}"
+        );
     }
     ledger.hold(&[request("GOOD", "A", "B", usd(1))]).await;
 }
@@ -133,15 +150,16 @@ async fn rights_and_schema_are_an_outage() {
         ("ALTER TABLE payments RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO payments"),
     ] {
         ledger.sql(damage).await;
-        let error = ledger.store.reserve(vec![request("P", "A", "B", usd(1))], at(10)).await.expect_err(damage);
+        let error =
+            ledger.store.reserve(vec![request("P", "A", "B", usd(1))], at(10)).await.expect_err(damage);
         assert!(error.is_outage(), "{damage}: {error:?}");
         ledger.sql(repair).await;
     }
     ledger.hold(&[request("P", "A", "B", usd(1))]).await;
 }
 
-/// A connection keeps the plans of its statements. One whose answer a migration has changed is refused for as long as the
-/// connection lives, so it must not live on.
+/// A connection keeps the plans of its statements. One whose answer a migration has changed is refused for as
+/// long as the connection lives, so it must not live on.
 #[tokio::test]
 async fn a_changed_column_ends_the_connections_that_remember_it() {
     let ledger = Ledger::open().await;
@@ -158,7 +176,8 @@ async fn a_changed_column_ends_the_connections_that_remember_it() {
     }
     let requests = ["BEFORE", "DURING", "AFTER"].map(|id| request(id, "A", "B", usd(1)));
     let answers = store.settle(settlements(&requests), at(20), 0).await.unwrap();
-    let is_captured = |answer: &Settlement| matches!(answer, Settlement::Recorded(record) if status(record) == "CAPTURED");
+    let is_captured =
+        |answer: &Settlement| matches!(answer, Settlement::Recorded(record) if status(record) == "CAPTURED");
     assert!(answers.iter().all(is_captured), "{answers:?}");
     store.status(&crate::common::payment_key("AFTER")).await.unwrap();
 }
@@ -172,9 +191,12 @@ async fn waiting_too_long_is_an_outage() {
     let mut rival = ledger.session(devstack::OWNER).await;
     try_sql(&mut rival, "BEGIN; SELECT FROM accounts WHERE id = 'A' FOR UPDATE").await.unwrap();
     // The statement is ended by the server; a free connection is not found in time.
-    for (statement_timeout, acquire_timeout, holds_the_connection) in [(SHORT, LONG, false), (LONG, SHORT, true)] {
+    for (statement_timeout, acquire_timeout, holds_the_connection) in
+        [(SHORT, LONG, false), (LONG, SHORT, true)]
+    {
         let store = ledger.another_store(|options| {
-            (options.statement_timeout, options.acquire_timeout, options.connections_max) = (statement_timeout, acquire_timeout, 1);
+            (options.statement_timeout, options.acquire_timeout, options.connections_max) =
+                (statement_timeout, acquire_timeout, 1);
         });
         let waiting = holds_the_connection.then(|| tokio::spawn(reserve_one(store.clone(), "P1")));
         if holds_the_connection {

@@ -53,8 +53,13 @@ impl Wiretap {
     }
 }
 
-/// Passes on what the client says, message by message. An error is the end of the connection, which is no news here.
-async fn pass_on(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, counts: Arc<Counts>) -> std::io::Result<()> {
+/// Passes on what the client says, message by message. An error is the end of the connection, which is no
+/// news here.
+async fn pass_on(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    counts: Arc<Counts>,
+) -> std::io::Result<()> {
     /// The code of the protocol's version 3; before it a client may ask for encryption.
     const STARTUP: [u8; 4] = 196_608_u32.to_be_bytes();
     loop {

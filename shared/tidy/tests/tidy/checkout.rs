@@ -39,7 +39,8 @@ impl File {
 
     /// Whether all of the file is test code.
     pub(crate) fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || ["/tests.rs", "_tests.rs", "/testing.rs"].iter().any(|ending| self.path.ends_with(ending))
+        self.path.contains("/tests/")
+            || ["/tests.rs", "_tests.rs", "/testing.rs"].iter().any(|ending| self.path.ends_with(ending))
     }
 }
 
@@ -90,7 +91,11 @@ fn list(folder: &Path, paths: &mut Vec<PathBuf>) {
         let is_link = path.is_symlink();
         if path.is_dir() && !is_made && !is_link {
             list(&path, paths);
-        } else if name == "Makefile" || path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| ENDINGS.contains(&ending))
+        } else if name == "Makefile"
+            || path
+                .extension()
+                .and_then(|ending| ending.to_str())
+                .is_some_and(|ending| ENDINGS.contains(&ending))
         {
             paths.push(path);
         }

@@ -56,14 +56,20 @@ pub(crate) fn arrows(checkout: &Checkout) -> Vec<Finding> {
         let lines = lines(manifest);
         let package = package_name(&lines);
         let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package) else {
-            findings.push(manifest.finding(1, format!("crate `{package}` has no row in ARROWS: say there what it may depend on")));
+            findings.push(manifest.finding(
+                1,
+                format!("crate `{package}` has no row in ARROWS: say there what it may depend on"),
+            ));
             continue;
         };
-        for line in lines.iter().filter(|line| matches!(line.section, "dependencies" | "build-dependencies")) {
+        for line in lines.iter().filter(|line| matches!(line.section, "dependencies" | "build-dependencies"))
+        {
             let is_ours = ARROWS.iter().any(|(name, _)| *name == line.name);
             if is_ours && !allowed.contains(&line.name) {
-                findings
-                    .push(manifest.finding(line.number, format!("`{package}` may not depend on `{}`; allowed: {allowed:?}", line.name)));
+                findings.push(manifest.finding(
+                    line.number,
+                    format!("`{package}` may not depend on `{}`; allowed: {allowed:?}", line.name),
+                ));
             }
         }
     }
@@ -74,17 +80,28 @@ pub(crate) fn arrows(checkout: &Checkout) -> Vec<Finding> {
 pub(crate) fn workspace_dependencies(checkout: &Checkout) -> Vec<Finding> {
     let Some(manifest) = checkout.file("Cargo.toml") else { return Vec::new() };
     let texts: Vec<&str> = manifest.text.lines().collect();
-    let used: Vec<&str> =
-        manifests(checkout).flat_map(lines).filter(|line| line.section.ends_with("dependencies")).map(|line| line.name).collect();
+    let used: Vec<&str> = manifests(checkout)
+        .flat_map(lines)
+        .filter(|line| line.section.ends_with("dependencies"))
+        .map(|line| line.name)
+        .collect();
     let mut findings = Vec::new();
-    let external = |line: &Line<'_>| line.section == "workspace.dependencies" && !line.text.contains("path =");
+    let external =
+        |line: &Line<'_>| line.section == "workspace.dependencies" && !line.text.contains("path =");
     for line in lines(manifest).iter().filter(|line| external(line)) {
-        let above = texts[..line.number - 1].iter().rev().find(|text| text.starts_with('#') || text.is_empty() || text.starts_with('['));
+        let above = texts[..line.number - 1]
+            .iter()
+            .rev()
+            .find(|text| text.starts_with('#') || text.is_empty() || text.starts_with('['));
         if !above.is_some_and(|text| text.starts_with('#')) {
-            findings.push(manifest.finding(line.number, format!("`{}` has no comment above its group: say why it is here", line.name)));
+            findings.push(manifest.finding(
+                line.number,
+                format!("`{}` has no comment above its group: say why it is here", line.name),
+            ));
         }
         if !used.contains(&line.name) {
-            findings.push(manifest.finding(line.number, format!("no member uses `{}`: take it out", line.name)));
+            findings
+                .push(manifest.finding(line.number, format!("no member uses `{}`: take it out", line.name)));
         }
     }
     findings
@@ -99,7 +116,9 @@ pub(crate) fn unused_dependencies(checkout: &Checkout) -> Vec<Finding> {
             let name = line.name.replace('-', "_");
             let mut ours = checkout.rust_files().filter(|(file, _)| file.path.starts_with(folder));
             if !ours.any(|(_, rust)| rust.lines_with_word(&name).next().is_some()) {
-                findings.push(manifest.finding(line.number, format!("no code in {folder} names `{name}`: take it out")));
+                findings.push(
+                    manifest.finding(line.number, format!("no code in {folder} names `{name}`: take it out")),
+                );
             }
         }
     }
@@ -113,16 +132,31 @@ pub(crate) fn database_client(checkout: &Checkout) -> Vec<Finding> {
 
 /// Only the broker module knows async-nats.
 pub(crate) fn broker_client(checkout: &Checkout) -> Vec<Finding> {
-    kept_to(checkout, ("async-nats", "async_nats"), "shared/runtime/src/broker/", "shared/runtime/Cargo.toml", "go through runtime::broker")
+    kept_to(
+        checkout,
+        ("async-nats", "async_nats"),
+        "shared/runtime/src/broker/",
+        "shared/runtime/Cargo.toml",
+        "go through runtime::broker",
+    )
 }
 
-/// A package (by its name in manifests and in code) that only one folder and manifest may name in what is shipped. A test
-/// may look from outside, with a client of its own.
-fn kept_to(checkout: &Checkout, names: (&str, &str), folder: &str, manifest: &str, instead: &str) -> Vec<Finding> {
+/// A package (by its name in manifests and in code) that only one folder and manifest may name in what is
+/// shipped. A test may look from outside, with a client of its own.
+fn kept_to(
+    checkout: &Checkout,
+    names: (&str, &str),
+    folder: &str,
+    manifest: &str,
+    instead: &str,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in manifests(checkout).filter(|file| file.path != manifest) {
-        let named = lines(file).into_iter().filter(|line| line.section == "dependencies" && line.name == names.0);
-        findings.extend(named.map(|line| file.finding(line.number, format!("only {manifest} may name {}: {instead}", names.0))));
+        let named =
+            lines(file).into_iter().filter(|line| line.section == "dependencies" && line.name == names.0);
+        findings.extend(named.map(|line| {
+            file.finding(line.number, format!("only {manifest} may name {}: {instead}", names.0))
+        }));
     }
     for (file, rust) in checkout.rust_files().filter(|(file, _)| !file.path.starts_with(folder)) {
         let reason = || format!("only {folder} may name {}: {instead}", names.1);
@@ -134,22 +168,40 @@ fn kept_to(checkout: &Checkout, names: (&str, &str), folder: &str, manifest: &st
 
 #[test]
 fn a_wrong_dependency_is_found() {
-    let domain = ("shared/domain/Cargo.toml", "[package]\nname = \"domain\"\n[dependencies]\nserde.workspace = true\n");
+    let domain = (
+        "shared/domain/Cargo.toml",
+        "[package]\nname = \"domain\"\n[dependencies]\nserde.workspace = true\n",
+    );
     let wire = (
         "shared/wire/Cargo.toml",
         "[package]\nname = \"wire\"\n[dependencies]\nstore.workspace = true\n[dev-dependencies]\ngateway.workspace = true\n",
     );
     let new = ("new/Cargo.toml", "[package]\nname = \"new\"\n[dependencies]\nsqlx.workspace = true\n");
     let workspace = "[workspace.dependencies]\ndomain = { path = \"shared/domain\" }\n\n# Formats.\nserde = \"1\"\ntime = { version = \"0.3\" }\n\nrand = \"1\"\n[profile.dev]\nx = 1\n";
-    let code = ("gateway/src/a.rs", "// sqlx, async_nats\nuse sqlx::query;\nlet x = \"async_nats\";\nasync_nats::connect();\n");
+    let code = (
+        "gateway/src/a.rs",
+        "// sqlx, async_nats\nuse sqlx::query;\nlet x = \"async_nats\";\nasync_nats::connect();\n",
+    );
     let allowed = ("shared/store/src/a.rs", "use sqlx::query;\n");
     crate::check(&[
         ("arrows", &[domain, wire, new], &["shared/wire/Cargo.toml:4", "new/Cargo.toml:1"]),
-        ("workspace dependencies", &[("Cargo.toml", workspace), domain], &["Cargo.toml:6", "Cargo.toml:8", "Cargo.toml:8"]),
+        (
+            "workspace dependencies",
+            &[("Cargo.toml", workspace), domain],
+            &["Cargo.toml:6", "Cargo.toml:8", "Cargo.toml:8"],
+        ),
         ("unused dependencies", &[domain, ("shared/domain/src/a.rs", "use serde::Serialize;\n")], &[]),
-        ("unused dependencies", &[domain, ("shared/wire/src/a.rs", "use serde::Serialize;\n")], &["shared/domain/Cargo.toml:4"]),
+        (
+            "unused dependencies",
+            &[domain, ("shared/wire/src/a.rs", "use serde::Serialize;\n")],
+            &["shared/domain/Cargo.toml:4"],
+        ),
         ("database client", &[new, code, allowed], &["new/Cargo.toml:4", "gateway/src/a.rs:2"]),
-        ("broker client", &[code, ("gateway/tests/a.rs", "use async_nats::Client;\n")], &["gateway/src/a.rs:4"]),
+        (
+            "broker client",
+            &[code, ("gateway/tests/a.rs", "use async_nats::Client;\n")],
+            &["gateway/src/a.rs:4"],
+        ),
         ("broker client", &[("shared/runtime/src/broker/a.rs", "use async_nats::Client;\n"), allowed], &[]),
     ]);
 }

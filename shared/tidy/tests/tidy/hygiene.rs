@@ -21,13 +21,19 @@ pub(crate) fn unfinished_work(checkout: &Checkout) -> Vec<Finding> {
 pub(crate) fn ignored_tests(checkout: &Checkout) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, rust) in checkout.rust_files() {
-        let silent = rust.lines().filter(|(_, code)| code.contains("#[ignore") && !code.contains("#[ignore = \""));
-        findings.extend(silent.map(|(line, _)| file.finding(line, "an ignored test without a reason: `#[ignore = \"why\"]`")));
+        let silent =
+            rust.lines().filter(|(_, code)| code.contains("#[ignore") && !code.contains("#[ignore = \""));
+        findings.extend(
+            silent.map(|(line, _)| {
+                file.finding(line, "an ignored test without a reason: `#[ignore = \"why\"]`")
+            }),
+        );
     }
     findings
 }
 
-/// Work to come stands in the design, not between the lines. The words are put together so that this file has none.
+/// Work to come stands in the design, not between the lines. The words are put together so that this file has
+/// none.
 pub(crate) fn notes_to_self(checkout: &Checkout) -> Vec<Finding> {
     let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
     let mut findings = Vec::new();
@@ -38,7 +44,9 @@ pub(crate) fn notes_to_self(checkout: &Checkout) -> Vec<Finding> {
             None => file.text.lines().collect(),
         };
         let noted = (1..).zip(lines).filter(|(_, text)| words.iter().any(|word| has_word(text, word)));
-        findings.extend(noted.map(|(line, _)| file.finding(line, "a note to self: do it, or write it into the design")));
+        findings.extend(
+            noted.map(|(line, _)| file.finding(line, "a note to self: do it, or write it into the design")),
+        );
     }
     findings
 }
@@ -47,11 +55,17 @@ pub(crate) fn notes_to_self(checkout: &Checkout) -> Vec<Finding> {
 pub(crate) fn sleeping_tests(checkout: &Checkout) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, rust) in checkout.rust_files() {
-        let sleeps = rust.lines().filter(|(line, code)| (file.is_test() || rust.is_test(*line)) && code.contains("sleep("));
+        let sleeps = rust
+            .lines()
+            .filter(|(line, code)| (file.is_test() || rust.is_test(*line)) && code.contains("sleep("));
         for (line, _) in sleeps {
-            let has_comment = |line: usize| rust.comments.get(line - 1).is_some_and(|comment| !comment.trim().is_empty());
+            let has_comment =
+                |line: usize| rust.comments.get(line - 1).is_some_and(|comment| !comment.trim().is_empty());
             if !has_comment(line) && (line == 1 || !has_comment(line - 1)) {
-                findings.push(file.finding(line, "a test sleeps: await the event, or say on the line above why only time will do"));
+                findings.push(file.finding(
+                    line,
+                    "a test sleeps: await the event, or say on the line above why only time will do",
+                ));
             }
         }
     }
@@ -63,8 +77,7 @@ fn what_lies_about_is_found() {
     let left = "fn a() {\n    todo!()\n}\n// todo! in a comment\nlet s = \"dbg!\"; dbg!(s);\nunimplemented!(\"x\");\nmy_todo!();\n";
     let ignored = "#[ignore]\n#[ignore = \"takes an hour\"]\n#[ignore=\"x\"]\n";
     let note = format!("// {}: later\nlet x = \"{}\";\n", concat!("TO", "DO"), concat!("TO", "DO"));
-    let sleeps =
-        "sleep(x); // the lease runs out by the clock\n// so long\ntokio::time::sleep(y).await;\n\nsleep(z);\nlet s = \"sleep(\";\n";
+    let sleeps = "sleep(x); // the lease runs out by the clock\n// so long\ntokio::time::sleep(y).await;\n\nsleep(z);\nlet s = \"sleep(\";\n";
     let tested = format!("sleep(a);\n#[cfg(test)]\nmod tests {{\n{sleeps}}}\n");
     crate::check(&[
         ("unfinished work", &[("a/src/b.rs", left)], &["a/src/b.rs:2", "a/src/b.rs:5", "a/src/b.rs:6"]),

@@ -1,5 +1,5 @@
-//! The rules of the checkout that no compiler checks. Each is one function over the same list of files, and says of a file
-//! and line what is wrong and what to do instead.
+//! The rules of the checkout that no compiler checks. Each is one function over the same list of files, and
+//! says of a file and line what is wrong and what to do instead.
 //!
 //! A rule is added by writing it, giving it a line in [`RULES`], and a row in the table that shows it fire.
 
@@ -42,8 +42,12 @@ const RULES: [(&str, Rule); 17] = [
 fn the_checkout_keeps_the_rules() {
     let checkout = Checkout::read();
     assert!(checkout.files.len() > 100, "only {} files were found", checkout.files.len());
-    let findings: Vec<String> =
-        RULES.into_iter().flat_map(|(name, rule)| rule(&checkout).into_iter().map(move |finding| format!("{finding}  [{name}]"))).collect();
+    let findings: Vec<String> = RULES
+        .into_iter()
+        .flat_map(|(name, rule)| {
+            rule(&checkout).into_iter().map(move |finding| format!("{finding}  [{name}]"))
+        })
+        .collect();
     assert!(findings.is_empty(), "{} breaches of the rules:\n{}", findings.len(), findings.join("\n"));
 }
 
@@ -54,7 +58,10 @@ fn check(rows: &[Row<'_>]) {
     for (rule, files, expected) in rows {
         let found = RULES.into_iter().find(|(name, _)| name == rule);
         let (_, apply) = found.unwrap_or_else(|| panic!("no rule is called {rule}"));
-        let fired: Vec<String> = apply(&Checkout::of(files)).iter().map(|finding| format!("{}:{}", finding.path, finding.line)).collect();
+        let fired: Vec<String> = apply(&Checkout::of(files))
+            .iter()
+            .map(|finding| format!("{}:{}", finding.path, finding.line))
+            .collect();
         assert_eq!(fired, *expected, "{rule}");
     }
 }

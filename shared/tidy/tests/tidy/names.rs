@@ -32,24 +32,39 @@ fn strings<'c>(checkout: &'c Checkout) -> impl Iterator<Item = (&'c File, &'c Li
 
 /// Subjects and streams are spelled in wire alone.
 pub(crate) fn subjects(checkout: &Checkout) -> Vec<Finding> {
-    let is_name =
-        |text: &str| text.starts_with("pay.") || text.contains("PAY_") || HOPS.iter().any(|hop| text.contains(&format!("pay.{hop}")));
-    let elsewhere = strings(checkout).filter(|(file, literal)| !file.path.starts_with("shared/wire/src/") && is_name(&literal.text));
-    let reason = "a subject or stream is spelled out: only shared/wire/src may; use wire::Subject and wire::Stream";
+    let is_name = |text: &str| {
+        text.starts_with("pay.")
+            || text.contains("PAY_")
+            || HOPS.iter().any(|hop| text.contains(&format!("pay.{hop}")))
+    };
+    let elsewhere = strings(checkout)
+        .filter(|(file, literal)| !file.path.starts_with("shared/wire/src/") && is_name(&literal.text));
+    let reason =
+        "a subject or stream is spelled out: only shared/wire/src may; use wire::Subject and wire::Stream";
     elsewhere.map(|(file, literal)| file.finding(literal.line, reason)).collect()
 }
 
 /// Metrics are named in telemetry alone: those of the contract, and those that telemetry adds to them.
 pub(crate) fn metrics(checkout: &Checkout) -> Vec<Finding> {
-    let declared = checkout.file(TELEMETRY).and_then(|file| file.rust.as_ref()).map(declared_metrics).unwrap_or_default();
+    let declared = checkout
+        .file(TELEMETRY)
+        .and_then(|file| file.rust.as_ref())
+        .map(declared_metrics)
+        .unwrap_or_default();
     let names: Vec<&str> = METRICS.into_iter().chain(declared.iter().map(String::as_str)).collect();
-    let bare = |word: &str| ["_total", "_seconds"].iter().fold(word.to_owned(), |word, ending| word.trim_end_matches(ending).to_owned());
+    let bare = |word: &str| {
+        ["_total", "_seconds"]
+            .iter()
+            .fold(word.to_owned(), |word, ending| word.trim_end_matches(ending).to_owned())
+    };
     let named = |text: &str| {
         let mut words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
         words.any(|word| names.contains(&bare(word).as_str()) || names.contains(&word))
     };
-    let elsewhere = strings(checkout).filter(|(file, literal)| file.path != TELEMETRY && named(&literal.text));
-    let reason = format!("a metric is named: only {TELEMETRY} may; give runtime::telemetry::Metrics a method");
+    let elsewhere =
+        strings(checkout).filter(|(file, literal)| file.path != TELEMETRY && named(&literal.text));
+    let reason =
+        format!("a metric is named: only {TELEMETRY} may; give runtime::telemetry::Metrics a method");
     elsewhere.map(|(file, literal)| file.finding(literal.line, reason.clone())).collect()
 }
 
@@ -59,9 +74,12 @@ fn declared_metrics(telemetry: &RustText) -> Vec<String> {
         let code = telemetry.code.get(line - 1).map_or("", String::as_str);
         ["_counter(\"", "_gauge(\"", "_histogram(\"", "seconds(\""].iter().any(|maker| code.contains(maker))
     };
-    let is_name = |text: &str| text.contains('_') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let declared =
-        telemetry.strings.iter().filter(|literal| !telemetry.is_test(literal.line) && makes(literal.line) && is_name(&literal.text));
+    let is_name =
+        |text: &str| text.contains('_') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let declared = telemetry
+        .strings
+        .iter()
+        .filter(|literal| !telemetry.is_test(literal.line) && makes(literal.line) && is_name(&literal.text));
     declared.map(|literal| literal.text.clone()).collect()
 }
 
@@ -81,7 +99,11 @@ pub(crate) fn pure_domain(checkout: &Checkout) -> Vec<Finding> {
 
 /// No amount passes through a float on its way into the ledger.
 pub(crate) fn no_floats_in_the_store(checkout: &Checkout) -> Vec<Finding> {
-    banned(checkout, "shared/store/src/", &[("f32", "money is integer minor units"), ("f64", "money is integer minor units")])
+    banned(
+        checkout,
+        "shared/store/src/",
+        &[("f32", "money is integer minor units"), ("f64", "money is integer minor units")],
+    )
 }
 
 fn banned(checkout: &Checkout, folder: &str, words: &[(&str, &str)]) -> Vec<Finding> {
@@ -89,7 +111,9 @@ fn banned(checkout: &Checkout, folder: &str, words: &[(&str, &str)]) -> Vec<Find
     for (file, rust) in checkout.rust_files().filter(|(file, _)| file.path.starts_with(folder)) {
         for (line, code) in rust.lines() {
             let found = words.iter().filter(|(word, _)| has_word(code, word));
-            findings.extend(found.map(|(word, reason)| file.finding(line, format!("`{word}` in {folder}: {reason}"))));
+            findings.extend(
+                found.map(|(word, reason)| file.finding(line, format!("`{word}` in {folder}: {reason}"))),
+            );
         }
     }
     findings
@@ -105,7 +129,11 @@ fn a_name_away_from_home_is_found() {
     let metrics = "let a = \"payments_redriven_total\";\nlet b = \"rate(stage_duration_seconds[1m])\";\nlet c = \"stage_durations\";\n// payments_dead\nlet d = \"payments_dead{stage}\";\n";
     let domain = "use rand::Rng; // tokio\nlet x: f64 = \"f32\";\nlet operand = Instant::now();\n";
     crate::check(&[
-        ("subjects", &[("a/src/b.rs", words), ("a/tests/b.rs", words)], &["a/src/b.rs:2", "a/src/b.rs:3", "a/src/b.rs:4"]),
+        (
+            "subjects",
+            &[("a/src/b.rs", words), ("a/tests/b.rs", words)],
+            &["a/src/b.rs:2", "a/src/b.rs:3", "a/src/b.rs:4"],
+        ),
         ("subjects", &[("shared/wire/src/subject.rs", words)], &[]),
         ("metrics", &[telemetry, ("a/src/b.rs", metrics)], &["a/src/b.rs:1", "a/src/b.rs:2", "a/src/b.rs:5"]),
         (

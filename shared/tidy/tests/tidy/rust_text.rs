@@ -1,8 +1,8 @@
-//! Rust source with code, comments and string literals apart. Not a parser: enough of the lexical grammar that a word in a
-//! string is not taken for code, and a brace in a comment not for a block.
+//! Rust source with code, comments and string literals apart. Not a parser: enough of the lexical grammar
+//! that a word in a string is not taken for code, and a brace in a comment not for a block.
 
-/// A source file, taken apart. `code` and `comments` have the lines and columns of the file; what belongs to the other is
-/// blank.
+/// A source file, taken apart. `code` and `comments` have the lines and columns of the file; what belongs to
+/// the other is blank.
 pub(crate) struct RustText {
     pub(crate) code: Vec<String>,
     pub(crate) comments: Vec<String>,
@@ -72,9 +72,12 @@ impl RustText {
 
 /// Whether the text has this word in it, not as a part of a longer one.
 pub(crate) fn has_word(text: &str, word: &str) -> bool {
-    let is_part = |character: Option<char>| character.is_some_and(|character| character.is_alphanumeric() || character == '_');
-    text.match_indices(word)
-        .any(|(place, _)| !is_part(text[..place].chars().next_back()) && !is_part(text[place + word.len()..].chars().next()))
+    let is_part = |character: Option<char>| {
+        character.is_some_and(|character| character.is_alphanumeric() || character == '_')
+    };
+    text.match_indices(word).any(|(place, _)| {
+        !is_part(text[..place].chars().next_back()) && !is_part(text[place + word.len()..].chars().next())
+    })
 }
 
 impl Reader<'_> {
@@ -96,14 +99,20 @@ impl Reader<'_> {
     }
 
     fn starts_with(&self, text: &str) -> bool {
-        text.chars().enumerate().all(|(offset, character)| self.characters.get(self.place + offset) == Some(&character))
+        text.chars()
+            .enumerate()
+            .all(|(offset, character)| self.characters.get(self.place + offset) == Some(&character))
     }
 
     /// Moves on; what is taken is code or a comment, and blank in the other.
     fn take(&mut self, count: usize, is_code: bool) {
         for _ in 0..count {
             let Some(character) = self.characters.get(self.place).copied() else { return };
-            let (to, other) = if is_code { (&mut self.code, &mut self.comments) } else { (&mut self.comments, &mut self.code) };
+            let (to, other) = if is_code {
+                (&mut self.code, &mut self.comments)
+            } else {
+                (&mut self.comments, &mut self.code)
+            };
             to.push(character);
             other.push(if character == '\n' { '\n' } else { ' ' });
             self.line += usize::from(character == '\n');
@@ -152,11 +161,13 @@ impl Reader<'_> {
     fn raw_string_hashes(&self) -> Option<usize> {
         let before = self.place.checked_sub(1).map(|place| self.characters[place]);
         // `br"` opens one too; the `r` of an identifier does not.
-        let is_inside_a_word = before.is_some_and(|character| (character.is_alphanumeric() || character == '_') && character != 'b');
+        let is_inside_a_word = before
+            .is_some_and(|character| (character.is_alphanumeric() || character == '_') && character != 'b');
         if !self.starts_with("r") || is_inside_a_word {
             return None;
         }
-        let hashes = self.characters[self.place + 1..].iter().take_while(|character| **character == '#').count();
+        let hashes =
+            self.characters[self.place + 1..].iter().take_while(|character| **character == '#').count();
         (self.characters.get(self.place + 1 + hashes) == Some(&'"')).then_some(hashes)
     }
 
@@ -167,7 +178,9 @@ impl Reader<'_> {
         }
         let rest = &self.characters[self.place + 1..];
         match rest {
-            ['\\', _, tail @ ..] => tail.iter().position(|character| *character == '\'').map(|place| place + 4),
+            ['\\', _, tail @ ..] => {
+                tail.iter().position(|character| *character == '\'').map(|place| place + 4)
+            }
             [_, '\'', ..] => Some(3),
             _ => None,
         }
@@ -202,7 +215,8 @@ fn code_comments_and_strings_are_told_apart() {
     assert_eq!(text.code.iter().map(|line| line.trim_end()).collect::<Vec<_>>()[0], "let a = \"        \";");
     assert_eq!(text.code[1].trim(), "let d = 'e'; let f = '\"'; fn g<'h>() {}");
     assert!(text.code.iter().skip(2).all(|line| !line.contains('{')) && text.code[3].ends_with("\" n"));
-    let strings: Vec<(usize, &str)> = text.strings.iter().map(|literal| (literal.line, literal.text.as_str())).collect();
+    let strings: Vec<(usize, &str)> =
+        text.strings.iter().map(|literal| (literal.line, literal.text.as_str())).collect();
     assert_eq!(strings, [(1, "x { // y"), (3, "i \"j\" {"), (3, "k\\\"l"), (3, "m\n{")]);
     assert_eq!(text.comments[0].trim(), "// s \"t\"");
     assert_eq!((text.is_test(4), text.is_test(5)), (false, true));

@@ -8,10 +8,14 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// Source files have at most 400 lines.
 pub(crate) fn file_length(checkout: &Checkout) -> Vec<Finding> {
-    let is_source = |path: &str| [".rs", ".sql", ".sh", "Makefile"].iter().any(|ending| path.ends_with(ending));
+    let is_source =
+        |path: &str| [".rs", ".sql", ".sh", "Makefile"].iter().any(|ending| path.ends_with(ending));
     let files = checkout.files.iter().filter(|file| is_source(&file.path));
-    let long = files.map(|file| (file, file.text.lines().count())).filter(|(_, count)| *count > FILE_LINES_MAX);
-    let reason = |count: usize| format!("{count} lines, at most {FILE_LINES_MAX}: give a part of it a file of its own");
+    let long =
+        files.map(|file| (file, file.text.lines().count())).filter(|(_, count)| *count > FILE_LINES_MAX);
+    let reason = |count: usize| {
+        format!("{count} lines, at most {FILE_LINES_MAX}: give a part of it a file of its own")
+    };
     long.map(|(file, count)| file.finding(count, reason(count))).collect()
 }
 
@@ -22,7 +26,9 @@ pub(crate) fn function_length(checkout: &Checkout) -> Vec<Finding> {
         for (first, last) in functions(rust) {
             let count = last - first + 1;
             if count > FUNCTION_LINES_MAX {
-                let reason = format!("a function of {count} lines, at most {FUNCTION_LINES_MAX}: give a step of it a name of its own");
+                let reason = format!(
+                    "a function of {count} lines, at most {FUNCTION_LINES_MAX}: give a step of it a name of its own"
+                );
                 findings.push(file.finding(first, reason));
             }
         }
@@ -38,9 +44,13 @@ fn functions(rust: &RustText) -> Vec<(usize, usize)> {
 
 /// Whether a function is declared on this line: `fn` and a name, with nothing but qualifiers before.
 fn opens_function(code: &str) -> bool {
-    const QUALIFIERS: [&str; 8] = ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe", "extern", "\"C\""];
+    const QUALIFIERS: [&str; 8] =
+        ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe", "extern", "\"C\""];
     let mut words = code.split_whitespace().skip_while(|word| QUALIFIERS.contains(word));
-    words.next() == Some("fn") && words.next().is_some_and(|name| name.starts_with(|first: char| first.is_alphabetic() || first == '_'))
+    words.next() == Some("fn")
+        && words
+            .next()
+            .is_some_and(|name| name.starts_with(|first: char| first.is_alphabetic() || first == '_'))
 }
 
 /// The line of the brace that closes the function on this line; nothing for one without a body.
@@ -73,7 +83,10 @@ fn end_of_body(rust: &RustText, first: usize) -> Option<usize> {
 fn long_files_and_functions_are_found() {
     let body = |lines: usize| "    x();\n".repeat(lines);
     let longest = format!("//! Doc.\npub(crate) async fn fits(x: [u8; 3]) -> T {{\n{}}}\n", body(68));
-    let too_long = format!("trait A {{\n    fn none(&self);\n}}\nimpl A {{\n    fn long(&self) {{ // {{\n{}    }}\n}}\n", body(69));
+    let too_long = format!(
+        "trait A {{\n    fn none(&self);\n}}\nimpl A {{\n    fn long(&self) {{ // {{\n{}    }}\n}}\n",
+        body(69)
+    );
     crate::check(&[
         ("function length", &[("a/src/a.rs", &longest)], &[]),
         ("function length", &[("a/tests/a.rs", &too_long)], &["a/tests/a.rs:5"]),

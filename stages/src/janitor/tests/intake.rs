@@ -53,7 +53,9 @@ impl World {
 
     fn copies(&self) -> Vec<(String, u64)> {
         let messages = self.streams.messages(Stream::Accepted);
-        let counts = messages.iter().map(|message| message.headers.redrive.map_or(0, |redrive| u64::from(redrive.times)));
+        let counts = messages
+            .iter()
+            .map(|message| message.headers.redrive.map_or(0, |redrive| u64::from(redrive.times)));
         self.tokens(Stream::Accepted).into_iter().zip(counts).collect()
     }
 }
@@ -71,9 +73,17 @@ async fn check(Row { accepted, rounds, expected }: &Row<'_>) {
         world.round(*second).await.unwrap();
     }
     let copies = world.copies();
-    assert_eq!(copies.iter().map(|(token, times)| (token.as_str(), *times)).collect::<Vec<_>>(), *expected, "{accepted:?} at {rounds:?}");
+    assert_eq!(
+        copies.iter().map(|(token, times)| (token.as_str(), *times)).collect::<Vec<_>>(),
+        *expected,
+        "{accepted:?} at {rounds:?}"
+    );
     let redriven = world.metric("payments_redriven_total").unwrap_or_default();
-    assert_eq!(redriven as u64, copies.iter().map(|(_, times)| times).sum::<u64>(), "{accepted:?} at {rounds:?}");
+    assert_eq!(
+        redriven as u64,
+        copies.iter().map(|(_, times)| times).sum::<u64>(),
+        "{accepted:?} at {rounds:?}"
+    );
     for head in world.streams.accepted_heads(0, 9).await.unwrap() {
         assert_eq!(head.accepted_at, at(BEGIN), "each copy knows when the first was accepted: {head:?}");
     }
@@ -101,7 +111,11 @@ async fn what_left_no_trace_is_driven_again_with_patience() {
         row(&[("P", 1, Carried(Hop::Reserved))], &[31, 61], &[("P", 0)]),
         row(&[("P", 1, Carried(Hop::Rejected))], &[31, 61], &[("P", 0)]),
         row(&[("P", 1, Passed(Hop::Screened))], &[31], &[("P", 1)]),
-        row(&[("P", 1, Passed(Hop::Screened)), ("Q", 1, Carried(Hop::Screened))], &[31], &[("Q", 0), ("P", 1)]),
+        row(
+            &[("P", 1, Passed(Hop::Screened)), ("Q", 1, Carried(Hop::Screened))],
+            &[31],
+            &[("Q", 0), ("P", 1)],
+        ),
         // What cannot be published again keeps nobody from it.
         row(&[("BIG", LARGE, Lost), ("P", 1, Lost)], &[31], &[("BIG", 0), ("P", 1)]),
         row(&[("BIG", LARGE, Lost), ("P", 1, Lost)], &[31, 91], &[("BIG", 0), ("P", 2)]),
@@ -121,8 +135,16 @@ async fn what_the_ledger_has_is_purged_once_it_is_old_enough() {
         row(&[("P", 1, Dead(10))], &[31, 69], &[("P", 0)]),
         row(&[("P", 1, Dead(10))], &[31, 70], &[]),
         // A row outweighs a letter, and only a whole prefix goes.
-        row(&[("A", 1, Recorded(5)), ("B", 1, Recorded(20)), ("C", 1, Dead(5))], &[31, 70], &[("B", 0), ("C", 0)]),
-        row(&[("A", 1, Recorded(5)), ("B", 1, Carried(Hop::Quoted)), ("C", 1, Recorded(5))], &[70], &[("B", 0), ("C", 0)]),
+        row(
+            &[("A", 1, Recorded(5)), ("B", 1, Recorded(20)), ("C", 1, Dead(5))],
+            &[31, 70],
+            &[("B", 0), ("C", 0)],
+        ),
+        row(
+            &[("A", 1, Recorded(5)), ("B", 1, Carried(Hop::Quoted)), ("C", 1, Recorded(5))],
+            &[70],
+            &[("B", 0), ("C", 0)],
+        ),
         row(&[("A", 1, Recorded(5)), ("B", 1, Lost), ("C", 1, Recorded(5))], &[70], &[("C", 0), ("B", 1)]),
         // What names no payment is never driven again.
         row(&[("a~b~c", 1, Dead(10))], &[31, 69], &[("a~b~c", 0)]),
@@ -137,7 +159,13 @@ async fn what_the_ledger_has_is_purged_once_it_is_old_enough() {
 
 #[tokio::test]
 async fn a_full_intake_takes_a_copy_after_the_purge_only() {
-    let accepted = [("A", LARGE, Recorded(BEGIN)), ("P", 1, Lost), ("B", LARGE, Ahead), ("C", LARGE, Ahead), ("D", LARGE - 1, Ahead)];
+    let accepted = [
+        ("A", LARGE, Recorded(BEGIN)),
+        ("P", 1, Lost),
+        ("B", LARGE, Ahead),
+        ("C", LARGE, Ahead),
+        ("D", LARGE - 1, Ahead),
+    ];
     let rows = [
         row(&accepted, &[31, 60], &[("A", 0), ("P", 0), ("B", 0), ("C", 0), ("D", 0)]),
         row(&accepted, &[31, 61], &[("B", 0), ("C", 0), ("D", 0), ("P", 1)]),
@@ -219,7 +247,11 @@ async fn an_outage_ends_the_round_and_the_next_begins_anew() {
             }
             world.round(61).await.unwrap();
             assert_eq!(world.copies(), [("P".to_owned(), 1)], "after {calls} calls");
-            assert_eq!(world.tokens(Stream::Reserved(0)), ["A"], "after {calls} calls: its row is held, and nothing carried it");
+            assert_eq!(
+                world.tokens(Stream::Reserved(0)),
+                ["A"],
+                "after {calls} calls: its row is held, and nothing carried it"
+            );
         }
     }
 }

@@ -52,8 +52,13 @@ async fn check(holds: &[(&str, Hold)], second: i64, expected: &[&str]) {
     assert_eq!(world.tokens(RESERVED)[before..], *expected, "{holds:?} at {second} s");
     for message in &world.streams.messages(RESERVED)[before..] {
         let key = Subject::payment(&message.subject).unwrap();
-        let payload = HopMessage::of_record(held(&key, at(BEGIN), 1), StageName::Reserve).unwrap().encode().unwrap();
-        assert_eq!((message.payload.as_ref(), &message.headers), (payload.as_slice(), &Headers::default()), "as reserve would emit it");
+        let payload =
+            HopMessage::of_record(held(&key, at(BEGIN), 1), StageName::Reserve).unwrap().encode().unwrap();
+        assert_eq!(
+            (message.payload.as_ref(), &message.headers),
+            (payload.as_slice(), &Headers::default()),
+            "as reserve would emit it"
+        );
     }
 }
 
@@ -120,7 +125,11 @@ async fn a_resolved_letter_lets_the_hold_be_emitted() {
     let mut world = World::new().await;
     world.hold("P", Dead).await;
     world.round(31).await.unwrap();
-    assert_eq!(world.metric("ledger_oldest_open_hold_seconds"), Some(0.0), "it waits for somebody, and is not late");
+    assert_eq!(
+        world.metric("ledger_oldest_open_hold_seconds"),
+        Some(0.0),
+        "it waits for somebody, and is not late"
+    );
     world.ledger.resolve_letters();
     for (second, times) in [(60, 0), (61, 1)] {
         world.round(second).await.unwrap();
@@ -136,7 +145,10 @@ async fn a_janitor_that_begins_remembers_what_an_earlier_one_found() {
     for (second, lines, times) in [(31, vec![], 1), (91, vec!["P"], 2)] {
         world.round(second).await.unwrap();
         world.acknowledge_all(RESERVED).await;
-        assert_eq!((world.ledger.lines(), world.tokens(RESERVED).len()), (lines.into_iter().map(str::to_owned).collect(), times));
+        assert_eq!(
+            (world.ledger.lines(), world.tokens(RESERVED).len()),
+            (lines.into_iter().map(str::to_owned).collect(), times)
+        );
         assert_eq!(world.metric("ledger_oldest_open_hold_seconds"), Some((second - BEGIN) as f64));
     }
     world.restart();
@@ -144,6 +156,10 @@ async fn a_janitor_that_begins_remembers_what_an_earlier_one_found() {
     assert_eq!(world.tokens(RESERVED).len(), 3, "at once, with fresh patience");
     world.ledger.capture(&key("P"), at(93));
     world.round(93).await.unwrap();
-    assert_eq!((world.ledger.lines(), world.tokens(RESERVED).len()), (Vec::new(), 3), "the oldest is looked at in each round");
+    assert_eq!(
+        (world.ledger.lines(), world.tokens(RESERVED).len()),
+        (Vec::new(), 3),
+        "the oldest is looked at in each round"
+    );
     assert_eq!(world.metric("ledger_oldest_open_hold_seconds"), Some(0.0));
 }

@@ -58,7 +58,11 @@ impl MemoryLedger {
     }
 
     pub(super) fn record(&self, record: PaymentRecord, recorded_at: Timestamp, is_readable: bool) {
-        self.0.lock().unwrap().rows.insert(record.facts.payment.key(), Row { recorded_at, record, is_readable });
+        self.0
+            .lock()
+            .unwrap()
+            .rows
+            .insert(record.facts.payment.key(), Row { recorded_at, record, is_readable });
     }
 
     /// The payment's money has moved.
@@ -103,7 +107,8 @@ impl State {
     /// The holds recorded after an instant and at least `age` ago.
     fn page(&self, after: Timestamp, age: Duration) -> HoldPage {
         let until = earlier(self.now, age);
-        let mut holds: Vec<OpenHold> = self.rows.iter().filter_map(|(key, row)| row.hold(key, after, until)).collect();
+        let mut holds: Vec<OpenHold> =
+            self.rows.iter().filter_map(|(key, row)| row.hold(key, after, until)).collect();
         holds.sort_by_key(|hold| hold.held_at);
         HoldPage { read_to: after.max(until), is_full: false, holds }
     }
@@ -125,11 +130,23 @@ fn earlier(at: Timestamp, by: Duration) -> Timestamp {
 }
 
 impl JanitorLedger for MemoryLedger {
-    async fn traces(&self, keys: &[(String, String)], age: Duration) -> Result<HashMap<usize, Trace>, StoreError> {
+    async fn traces(
+        &self,
+        keys: &[(String, String)],
+        age: Duration,
+    ) -> Result<HashMap<usize, Trace>, StoreError> {
         self.call(|state| {
-            let wait = |at: Timestamp| Duration::from_micros(u64::try_from(at.micros() - earlier(state.now, age).micros()).unwrap_or(0));
+            let wait = |at: Timestamp| {
+                Duration::from_micros(
+                    u64::try_from(at.micros() - earlier(state.now, age).micros()).unwrap_or(0),
+                )
+            };
             let row = |(tenant, id): &(String, String)| {
-                state.rows.iter().find(|(key, _)| (key.tenant.as_str(), key.id.as_str()) == (tenant, id)).map(|(_, row)| row.recorded_at)
+                state
+                    .rows
+                    .iter()
+                    .find(|(key, _)| (key.tenant.as_str(), key.id.as_str()) == (tenant, id))
+                    .map(|(_, row)| row.recorded_at)
             };
             let trace = |key| match (row(key), state.letters.get(key)) {
                 (Some(at), _) => Some(Trace::Recorded { wait: wait(at) }),
@@ -168,7 +185,11 @@ impl JanitorLedger for MemoryLedger {
         })
     }
 
-    async fn remembered_holds(&self, after: Option<&PaymentKey>, _: u32) -> Result<Vec<OpenHold>, StoreError> {
+    async fn remembered_holds(
+        &self,
+        after: Option<&PaymentKey>,
+        _: u32,
+    ) -> Result<Vec<OpenHold>, StoreError> {
         self.call(|state| {
             let lines = state.lines.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
             Ok(lines.map(|(key, held_at)| OpenHold { key: key.clone(), held_at: *held_at }).collect())

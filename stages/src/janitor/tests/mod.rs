@@ -27,7 +27,8 @@ fn key(id: &str) -> PaymentKey {
     PaymentKey::from_token(id).unwrap()
 }
 
-/// A janitor and what it works on. Payments are driven again after 30 seconds, and purged 60 after their rows.
+/// A janitor and what it works on. Payments are driven again after 30 seconds, and purged 60 after their
+/// rows.
 struct World {
     streams: MemoryStreams,
     ledger: MemoryLedger,
@@ -79,15 +80,26 @@ impl World {
     /// A metric without labels; nothing when it was never written.
     fn metric(&self, name: &str) -> Option<f64> {
         let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
-        text.lines().filter_map(|line| line.split_once(' ')).find(|(metric, _)| *metric == name).map(|(_, value)| value.parse().unwrap())
+        text.lines()
+            .filter_map(|line| line.split_once(' '))
+            .find(|(metric, _)| *metric == name)
+            .map(|(_, value)| value.parse().unwrap())
     }
 }
 
 fn pipeline() -> PipelineConfig {
-    PipelineConfig { accepted_bytes_max: 4 * LARGE as i64, stream_messages_max: 4, ..Config::on(StackConfig::shifted(0)).pipeline }
+    PipelineConfig {
+        accepted_bytes_max: 4 * LARGE as i64,
+        stream_messages_max: 4,
+        ..Config::on(StackConfig::shifted(0)).pipeline
+    }
 }
 
-fn janitor(streams: &MemoryStreams, ledger: &MemoryLedger, metrics: &Metrics) -> Janitor<MemoryStreams, MemoryLedger> {
+fn janitor(
+    streams: &MemoryStreams,
+    ledger: &MemoryLedger,
+    metrics: &Metrics,
+) -> Janitor<MemoryStreams, MemoryLedger> {
     let seconds = |seconds| u64::try_from(Duration::from_secs(seconds).as_millis()).unwrap();
     let config = JanitorConfig {
         redrive_after_ms: seconds(30),

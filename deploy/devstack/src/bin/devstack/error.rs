@@ -13,7 +13,9 @@ pub(crate) enum StackError {
          for example with KILAT_STACK__PORT_OFFSET=1000"
     )]
     PortTaken { member: Member, port: u16, key: &'static str },
-    #[error("{member} runs on {running}, but the configuration says {configured}: run `make down` with the stack as it is, then up again")]
+    #[error(
+        "{member} runs on {running}, but the configuration says {configured}: run `make down` with the stack as it is, then up again"
+    )]
     OtherPorts { member: Member, running: String, configured: String },
     #[error("no program {0}: run `make build`")]
     NoProgram(PathBuf),

@@ -9,8 +9,14 @@ use crate::error::StackError;
 use crate::member::Member;
 use crate::state::StateFolder;
 
-pub(crate) fn show(state: &StateFolder, members: &[Member], lines: usize, follow: bool) -> Result<(), StackError> {
-    let files: Vec<PathBuf> = members.iter().map(|member| state.log_file(member.name())).filter(|file| file.exists()).collect();
+pub(crate) fn show(
+    state: &StateFolder,
+    members: &[Member],
+    lines: usize,
+    follow: bool,
+) -> Result<(), StackError> {
+    let files: Vec<PathBuf> =
+        members.iter().map(|member| state.log_file(member.name())).filter(|file| file.exists()).collect();
     if files.is_empty() {
         return Ok(writeln!(stdout(), "no logs yet: run `make up`")?);
     }

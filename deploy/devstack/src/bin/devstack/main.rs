@@ -87,7 +87,8 @@ fn run(arguments: Arguments) -> Result<(), StackError> {
         Some(folder) => folder.canonicalize().map_err(devstack::Error::file("find", &folder))?,
         None => devstack::find_root()?,
     };
-    // The services run in the checkout and read its kilat.toml; so does this program, from wherever it is called.
+    // The services run in the checkout and read its kilat.toml; so does this program, from wherever it is
+    // called.
     std::env::set_current_dir(&root).map_err(devstack::Error::file("enter", &root))?;
     match arguments.command {
         Action::Up(selection) => up(&root, flags, &selection.members()),
@@ -99,7 +100,9 @@ fn run(arguments: Arguments) -> Result<(), StackError> {
             up(&root, flags, &selection.members())
         }
         Action::Ps => table::print(&StateFolder::of(&root)),
-        Action::Logs { selection, lines, follow } => logs::show(&StateFolder::of(&root), &selection.members(), lines, follow),
+        Action::Logs { selection, lines, follow } => {
+            logs::show(&StateFolder::of(&root), &selection.members(), lines, follow)
+        }
         Action::Clean => stack::clean(&StateFolder::of(&root)),
     }
 }

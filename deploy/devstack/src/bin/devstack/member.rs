@@ -44,13 +44,18 @@ impl Member {
         let stack = &config.stack;
         let services = |roles: &[Role]| {
             let listeners = roles.iter().map(|role| config.listeners(*role));
-            let listeners = listeners.flat_map(|(key, ports)| ports.iter().map(move |port| (reachable(config.http.host, *port), key)));
+            let listeners = listeners.flat_map(|(key, ports)| {
+                ports.iter().map(move |port| (reachable(config.http.host, *port), key))
+            });
             listeners.map(|(address, key)| Listener { address, key }).collect()
         };
         match self {
             Self::Postgres => vec![local(stack.postgres_port, "stack.postgres_port")],
             Self::Nats => {
-                vec![local(stack.nats_port, "stack.nats_port"), local(stack.nats_monitor_port, "stack.nats_monitor_port")]
+                vec![
+                    local(stack.nats_port, "stack.nats_port"),
+                    local(stack.nats_monitor_port, "stack.nats_monitor_port"),
+                ]
             }
             Self::Stages => services(Role::STAGES),
             Self::Gateway => services(&[Role::Gateway]),
@@ -66,7 +71,9 @@ impl Member {
                 devstack::query(&url, "SELECT 1").is_ok()
             }
             Self::Nats => devstack::nats_answers(*first),
-            Self::Stages | Self::Gateway => addresses.iter().all(|address| devstack::http_status(*address, "/readyz") == Some(200)),
+            Self::Stages | Self::Gateway => {
+                addresses.iter().all(|address| devstack::http_status(*address, "/readyz") == Some(200))
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! Starting and stopping. Each step looks first at what is there, so any command may be repeated, also after a crash.
+//! Starting and stopping. Each step looks first at what is there, so any command may be repeated, also after
+//! a crash.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -16,8 +17,8 @@ use crate::state::{Record, StateFolder};
 const DATABASE: &str = "kilat";
 const TAIL_LINES: usize = 20;
 
-/// For a machine with two cores that also runs everything else. Durability is as Postgres ships it, and said so here because
-/// the benchmark reports it.
+/// For a machine with two cores that also runs everything else. Durability is as Postgres ships it, and said
+/// so here because the benchmark reports it.
 const POSTGRES_SETTINGS: [(&str, &str); 7] = [
     ("shared_buffers", "256MB"),
     ("max_wal_size", "4GB"),
@@ -45,7 +46,8 @@ impl Stack {
     pub(crate) fn up(&self, members: &[Member]) -> Result<(), StackError> {
         let _lock = self.state.lock()?;
         for member in members {
-            let addresses: Vec<SocketAddr> = member.listeners(&self.config).iter().map(|listener| listener.address).collect();
+            let addresses: Vec<SocketAddr> =
+                member.listeners(&self.config).iter().map(|listener| listener.address).collect();
             match self.state.running(*member) {
                 Some(record) if record.addresses == addresses => {}
                 Some(record) => return Err(other_ports(*member, &record.addresses, &addresses)),
@@ -78,15 +80,18 @@ impl Stack {
         devstack::own_folder(&self.state.postgres_base())?;
         self.state.note_postgres_data()?;
         let log_file = self.state.log_file(Member::Postgres.name());
-        let options = PostgresOptions::new(self.config.stack.postgres_port, &self.state.postgres_data(), &log_file);
-        let options = POSTGRES_SETTINGS.iter().fold(options, |options, (name, value)| options.setting(name, value));
+        let options =
+            PostgresOptions::new(self.config.stack.postgres_port, &self.state.postgres_data(), &log_file);
+        let options =
+            POSTGRES_SETTINGS.iter().fold(options, |options, (name, value)| options.setting(name, value));
         Ok(devstack::start_postgres(options)?)
     }
 
     fn start_nats(&self) -> Result<ProcessIdentity, StackError> {
         let stack = &self.config.stack;
         let log_file = self.state.log_file(Member::Nats.name());
-        let options = NatsOptions::new(stack.nats_port, stack.nats_monitor_port, &self.state.nats_data(), &log_file);
+        let options =
+            NatsOptions::new(stack.nats_port, stack.nats_monitor_port, &self.state.nats_data(), &log_file);
         Ok(devstack::start_nats(options)?)
     }
 
@@ -133,7 +138,9 @@ impl Stack {
     fn check_ports(&self, member: Member) -> Result<(), StackError> {
         match member.listeners(&self.config).iter().find(|listener| !devstack::is_free(listener.address)) {
             None => Ok(()),
-            Some(listener) => Err(StackError::PortTaken { member, port: listener.address.port(), key: listener.key }),
+            Some(listener) => {
+                Err(StackError::PortTaken { member, port: listener.address.port(), key: listener.key })
+            }
         }
     }
 
@@ -141,7 +148,13 @@ impl Stack {
         let Some(record) = self.state.running(member) else { return Ok(()) };
         let log_file = self.state.log_file(member.name());
         let is_ready = || member.is_ready(&record.addresses);
-        Ok(devstack::await_ready(member.name(), record.process, &log_file, member.start_patience(), is_ready)?)
+        Ok(devstack::await_ready(
+            member.name(),
+            record.process,
+            &log_file,
+            member.start_patience(),
+            is_ready,
+        )?)
     }
 }
 
@@ -200,6 +213,7 @@ fn sibling(name: &str) -> Result<PathBuf, StackError> {
 }
 
 fn other_ports(member: Member, running: &[SocketAddr], configured: &[SocketAddr]) -> StackError {
-    let text = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
+    let text =
+        |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
     StackError::OtherPorts { member, running: text(running), configured: text(configured) }
 }

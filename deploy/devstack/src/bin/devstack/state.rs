@@ -34,7 +34,12 @@ impl StateFolder {
             fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
         }
         let path = self.folder.join("lock");
-        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(Error::file("open", &path))?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::file("open", &path))?;
         file.lock().map_err(Error::file("lock", &path))?;
         Ok(file)
     }
@@ -51,8 +56,8 @@ impl StateFolder {
         self.folder.join("nats")
     }
 
-    /// Where Postgres keeps its data. User `postgres`, who runs it when we are root, may be unable to enter the checkout; then
-    /// the data lies in a folder of its own.
+    /// Where Postgres keeps its data. User `postgres`, who runs it when we are root, may be unable to enter
+    /// the checkout; then the data lies in a folder of its own.
     pub(crate) fn postgres_data(&self) -> PathBuf {
         self.postgres_base().join("postgres")
     }
@@ -72,7 +77,8 @@ impl StateFolder {
         fs::write(&path, format!("{}\n", self.postgres_data().display())).map_err(Error::file("write", &path))
     }
 
-    /// Lines: pid, start time, checkout, addresses. The checkout is there because a copied checkout has a copied state.
+    /// Lines: pid, start time, checkout, addresses. The checkout is there because a copied checkout has a
+    /// copied state.
     pub(crate) fn write(&self, member: Member, record: &Record) -> Result<(), Error> {
         let addresses: Vec<String> = record.addresses.iter().map(SocketAddr::to_string).collect();
         let ProcessIdentity { pid, start_time } = record.process;
@@ -85,7 +91,8 @@ impl StateFolder {
     pub(crate) fn read(&self, member: Member) -> Option<Record> {
         let text = fs::read_to_string(self.record_file(member)).ok()?;
         let mut lines = text.lines();
-        let process = ProcessIdentity { pid: lines.next()?.parse().ok()?, start_time: lines.next()?.parse().ok()? };
+        let process =
+            ProcessIdentity { pid: lines.next()?.parse().ok()?, start_time: lines.next()?.parse().ok()? };
         if Path::new(lines.next()?) != self.root {
             return None;
         }
@@ -103,7 +110,8 @@ impl StateFolder {
         let _ = fs::remove_file(self.record_file(member));
     }
 
-    /// What a stack that is down can be made again from nothing: all but the programs that `make deps` has fetched.
+    /// What a stack that is down can be made again from nothing: all but the programs that `make deps` has
+    /// fetched.
     pub(crate) fn removable(&self) -> Vec<PathBuf> {
         let names = ["log", "run", "nats", "postgres", "postgres.path", "demo"];
         let mut paths: Vec<PathBuf> = names.iter().map(|name| self.folder.join(name)).collect();
@@ -131,7 +139,8 @@ mod tests {
 
     #[test]
     fn fingerprints_are_those_of_the_published_function() {
-        let rows: [(&str, u64); 3] = [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)];
+        let rows: [(&str, u64); 3] =
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)];
         for (text, expected) in rows {
             assert_eq!(fingerprint(text.as_bytes()), expected, "{text}");
         }

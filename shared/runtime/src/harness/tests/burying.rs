@@ -10,7 +10,10 @@ async fn many_burials_are_halted_while_all_others_go_on() {
     let script = Script { deliveries: [batch(&ids)].into(), ..Script::default() };
     let outcome = run(script, PASS).await;
     assert_eq!((outcome.script.buried.len(), outcome.script.postponed.len()), (21, 10));
-    assert!(outcome.script.buried.iter().any(|burial| burial.token.starts_with("invalid:no_payment:")), "it is nobody's payment");
+    assert!(
+        outcome.script.buried.iter().any(|burial| burial.token.starts_with("invalid:no_payment:")),
+        "it is nobody's payment"
+    );
     assert_eq!(published(&outcome).last().unwrap(), &["A"]);
     assert_eq!(outcome.script.acknowledged.len(), 22);
 }
@@ -19,7 +22,8 @@ async fn many_burials_are_halted_while_all_others_go_on() {
 async fn burial_does_not_fail_on_what_is_buried() {
     let objection = || BurialError::Objection("too odd".into());
     let refused = || Err(BrokerError::Refused("too large".into()));
-    // How the ledger and the stream of the dead answer; whether the letter keeps the message, and how many times it is published.
+    // How the ledger and the stream of the dead answer; whether the letter keeps the message, and how many
+    // times it is published.
     let rows = [
         (vec![], vec![], true, 1, 1),
         (vec![objection()], vec![], false, 1, 1),
@@ -29,13 +33,24 @@ async fn burial_does_not_fail_on_what_is_buried() {
     ];
     for (burials, publishes, keeps, letters, published) in rows {
         let about = format!("{burials:?} {publishes:?}");
-        let script = Script { burials: burials.into(), publishes: publishes.into(), ..delivering(&[("nul\0\r\n", 1)]) };
+        let script = Script {
+            burials: burials.into(),
+            publishes: publishes.into(),
+            ..delivering(&[("nul\0\r\n", 1)])
+        };
         let outcome = run(script, PASS).await;
-        assert_eq!((outcome.script.buried.len(), outcome.script.published.len()), (letters, published), "{about}");
+        assert_eq!(
+            (outcome.script.buried.len(), outcome.script.published.len()),
+            (letters, published),
+            "{about}"
+        );
         assert_eq!(outcome.script.acknowledged, [1], "{about}");
         for burial in &outcome.script.buried {
             assert_eq!(!burial.payload.is_empty(), keeps, "{about}");
-            assert!(!burial.reason.chars().any(char::is_control) && !burial.token.chars().any(char::is_control), "{burial:?}");
+            assert!(
+                !burial.reason.chars().any(char::is_control) && !burial.token.chars().any(char::is_control),
+                "{burial:?}"
+            );
         }
     }
 }
@@ -44,13 +59,17 @@ async fn burial_does_not_fail_on_what_is_buried() {
 async fn a_message_that_no_stream_takes_is_buried_alone() {
     let refused = || Err(BrokerError::Refused("too large".into()));
     // All three together, then A, B and C by themselves.
-    let script = Script { publishes: [refused(), Ok(()), refused(), Ok(())].into(), ..delivering(&[("A", 1), ("B", 1), ("C", 1)]) };
+    let script = Script {
+        publishes: [refused(), Ok(()), refused(), Ok(())].into(),
+        ..delivering(&[("A", 1), ("B", 1), ("C", 1)])
+    };
     let outcome = run(script, PASS).await;
     assert_eq!(published(&outcome), [["A"], ["C"], ["dead B"]]);
     assert_eq!(outcome.script.acknowledged, [1, 3, 2]);
 }
 
-/// What burials that are halted leave over has met a fault: it must not take the others with it each time it comes again.
+/// What burials that are halted leave over has met a fault: it must not take the others with it each time it
+/// comes again.
 #[tokio::test(start_paused = true)]
 async fn what_met_a_fault_is_judged_alone_until_it_is_buried() {
     let bad: Vec<String> = (0..20).map(|number| format!("bad{number}")).collect();

@@ -2,9 +2,10 @@
 
 use super::*;
 
-/// A run's row: its name, the deliveries, and expected: the batches asked, receipts acknowledged, receipts postponed, and the
-/// ids buried.
-type WaitingRow<'r> = (&'r str, &'r [(&'r str, u64)], &'r [&'r [&'r str]], &'r [u64], &'r [u64], &'r [&'r str]);
+/// A run's row: its name, the deliveries, and expected: the batches asked, receipts acknowledged, receipts
+/// postponed, and the ids buried.
+type WaitingRow<'r> =
+    (&'r str, &'r [(&'r str, u64)], &'r [&'r [&'r str]], &'r [u64], &'r [u64], &'r [&'r str]);
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_something_of_its_own_stops_no_other() {
@@ -34,7 +35,8 @@ async fn what_waits_for_something_of_its_own_stops_no_other() {
         let outcome = run_with(pipeline, delivering(ids), PASS).await;
         assert_eq!(outcome.asked, asked, "{name}: asked");
         assert_eq!(outcome.script.acknowledged, acknowledged, "{name}: acknowledged");
-        let expected: Vec<(u64, Duration)> = postponed.iter().map(|receipt| (*receipt, Duration::from_millis(100))).collect();
+        let expected: Vec<(u64, Duration)> =
+            postponed.iter().map(|receipt| (*receipt, Duration::from_millis(100))).collect();
         assert_eq!(outcome.script.postponed, expected, "{name}: postponed");
         let dead: Vec<&str> = outcome.script.buried.iter().map(|burial| burial.token.as_str()).collect();
         assert_eq!(dead, buried, "{name}: buried");
@@ -43,7 +45,10 @@ async fn what_waits_for_something_of_its_own_stops_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_waited_is_not_judged_alone_for_its_many_deliveries() {
-    let script = Script { deliveries: (1..=4).map(|attempt| batch(&[("wait", attempt), ("A", 1)])).collect(), ..Script::default() };
+    let script = Script {
+        deliveries: (1..=4).map(|attempt| batch(&[("wait", attempt), ("A", 1)])).collect(),
+        ..Script::default()
+    };
     let outcome = run(script, PASS).await;
     assert_eq!(outcome.asked, [["wait", "A"]; 4]);
     let waits: Vec<u128> = outcome.script.postponed.iter().map(|(_, after)| after.as_millis()).collect();
@@ -55,7 +60,10 @@ async fn what_has_waited_is_not_judged_alone_for_its_many_deliveries() {
 async fn what_the_intake_has_no_room_for_is_never_let_go() {
     let full = || Err(BrokerError::Full);
     let pipeline = PipelineConfig { ack_pending_max: 8, ..PipelineConfig::default() };
-    let script = Script { publishes: [full(), full(), full()].into(), ..delivering(&[("lost1", 1), ("lost2", 1), ("lost3", 1)]) };
+    let script = Script {
+        publishes: [full(), full(), full()].into(),
+        ..delivering(&[("lost1", 1), ("lost2", 1), ("lost3", 1)])
+    };
     let outcome = run_with(pipeline, script, PASS).await;
     assert_eq!((outcome.script.postponed.len(), outcome.script.acknowledged), (2, vec![3]));
     let letters: Vec<&str> = outcome.script.buried.iter().map(|letter| letter.token.as_str()).collect();
@@ -65,7 +73,8 @@ async fn what_the_intake_has_no_room_for_is_never_let_go() {
 #[tokio::test(start_paused = true)]
 async fn what_the_ledger_has_lost_is_accepted_again() {
     let unknown = || Err(BrokerError::Unknown("no answer".into()));
-    // How the intake answers; how many times it was stored, and whether the delivery is acknowledged or waits.
+    // How the intake answers; how many times it was stored, and whether the delivery is acknowledged or
+    // waits.
     let rows = [
         (vec![], 1, true),
         (vec![Err(BrokerError::Conflict)], 0, true),
