@@ -78,16 +78,26 @@ impl Layers {
                 && name.len() > PREFIX.len();
             if is_ours && name != TESTS_SWITCH {
                 let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
-                layers.add(Origin::Variable(name), one_setting(&key, &value));
+                layers.add_one(Origin::Variable(name.clone()), &name, &key, &value)?;
             }
         }
         for text in &flags.overrides {
             let (key, value) = text
                 .split_once('=')
                 .ok_or_else(|| ConfigError::new(format!("--set {text}"), "expected KEY=VALUE"))?;
-            layers.add(Origin::Flag(key.trim().to_owned()), one_setting(key.trim(), value));
+            let key = key.trim();
+            layers.add_one(Origin::Flag(key.to_owned()), &format!("--set {key}"), key, value)?;
         }
         Ok(layers)
+    }
+
+    /// Adds one setting. A key without a first name would be merged into nothing, and nobody would hear of it.
+    fn add_one(&mut self, origin: Origin, written: &str, key: &str, value: &str) -> Result<(), ConfigError> {
+        if key.split('.').any(str::is_empty) {
+            return Err(ConfigError::new(written, "there is no such setting"));
+        }
+        self.add(origin, one_setting(key, value));
+        Ok(())
     }
 
     fn add(&mut self, origin: Origin, settings: Dict) {

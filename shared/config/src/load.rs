@@ -188,7 +188,7 @@ mod tests {
         let ports = "must be a list such as [8080, 8081], not \"8080,8081\"";
         let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack";
         #[rustfmt::skip]
-        let rows: [((&str, &str), &str, &str); 29] = [
+        let rows: [((&str, &str), &str, &str); 33] = [
             // Unknown keys.
             (("KILAT_FX__SPREAD", "40"), "KILAT_FX__SPREAD", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
             (("KILAT_FX_SPREAD_BPS", "40"), "KILAT_FX_SPREAD_BPS", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
@@ -197,6 +197,10 @@ mod tests {
             (("file", "fx.spread = 20"), "kilat.toml:1: fx.spread", "there is no such setting; did you mean fx.spread_bps?"),
             (("--set", "gateway.port=[1]"), "--set gateway.port", "there is no such setting; did you mean gateway.ports?"),
             (("--set", "gateway.nonsense=1"), "--set gateway.nonsense", "there is no such setting; gateway has in_flight_max, ports, reply_timeout_ms, requests_per_second_max"),
+            (("--set", "=5"), "--set ", "there is no such setting"),
+            (("--set", ".fx.spread_bps=5"), "--set .fx.spread_bps", "there is no such setting"),
+            (("--set", "fx.=5"), "--set fx.", "there is no such setting"),
+            (("KILAT___FX__SPREAD_BPS", "3"), "KILAT___FX__SPREAD_BPS", "there is no such setting"),
             // Unknown sections.
             (("KILAT_NAT__URL", "nats://SECRET@h"), "KILAT_NAT__URL", "there is no such setting; did you mean KILAT_NATS__URL?"),
             (("file", "\n[gatway]\nin_flight_max = 3"), "kilat.toml:3: gatway.in_flight_max", "there is no such setting; did you mean gateway.in_flight_max?"),
