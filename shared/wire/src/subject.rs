@@ -60,11 +60,6 @@ impl Hop {
     pub fn carrying() -> impl Iterator<Item = Hop> {
         Hop::ALL.into_iter().filter(|hop| hop.is_sharded())
     }
-
-    /// The hops between the stages, the furthest first.
-    pub fn furthest_first() -> impl Iterator<Item = Hop> {
-        Hop::ALL.into_iter().rev().filter(|hop| hop.place() == Place::OnTheWay)
-    }
 }
 
 /// A subject of the pipeline, or a pattern over them.
@@ -154,6 +149,5 @@ mod tests {
             Hop::carrying().collect::<Vec<_>>(),
             [Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected]
         );
-        assert_eq!(Hop::furthest_first().collect::<Vec<_>>(), [Hop::Reserved, Hop::Quoted, Hop::Screened]);
     }
 }
