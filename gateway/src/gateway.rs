@@ -10,6 +10,7 @@ use runtime::config::Config;
 use runtime::drain::Drain;
 use runtime::http::{BodyLimit, Check, serve};
 use runtime::process::chain;
+use runtime::telemetry::RequestMetrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -67,9 +68,9 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         body_limit: BodyLimit::of(&config.http),
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
     });
-    let mut servers = JoinSet::new();
+    let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));
     for listener in host.listen().await? {
-        servers.spawn(serve(listener, routes.clone(), config.http.clone(), metrics.clone(), drain.clone()));
+        servers.spawn(serve(listener, routes.clone(), config.http.clone(), requests.clone(), drain.clone()));
     }
     tracing::info!(ports = ?config.gateway.ports, "started");
     let declaring = tokio::spawn(declare(host.clone(), is_declared));

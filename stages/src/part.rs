@@ -9,6 +9,7 @@ use runtime::harness::Harness;
 use runtime::http::{Admin, Check, serve};
 use runtime::process::chain;
 use runtime::stage::Stage;
+use runtime::telemetry::{RequestMetrics, StageMetrics};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -50,8 +51,9 @@ impl Part {
             service: service.clone(),
             http: config.http.clone(),
         });
+        let requests = RequestMetrics::new(metrics);
         for listener in self.host.listen().await? {
-            tasks.spawn(serve(listener, admin.clone(), config.http.clone(), metrics.clone(), drain.clone()));
+            tasks.spawn(serve(listener, admin.clone(), config.http.clone(), requests.clone(), drain.clone()));
         }
         tasks.spawn(answer(*role, broker.clone(), service, drain.clone()));
         Ok(())
@@ -63,7 +65,7 @@ impl Part {
         let shards = if S::In::HOP.is_sharded() { config.pipeline.shards } else { 1 };
         for shard in 0..shards {
             let pipeline = config.pipeline.clone();
-            let metrics = self.host.metrics.stage(S::NAME, shard);
+            let metrics = StageMetrics::new(&self.host.metrics, S::NAME, shard);
             let transport = JetStreamTransport::new::<S>(broker.clone(), shard, pipeline.clone());
             tasks.spawn(trimming::follow(
                 broker.clone(),

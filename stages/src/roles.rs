@@ -20,6 +20,7 @@ use runtime::config::{Config, RiskConfig};
 use runtime::drain::Drain;
 use runtime::http::{Check, NoService};
 use runtime::process::chain;
+use runtime::telemetry::JanitorMetrics;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -150,7 +151,7 @@ async fn janitor(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> 
         store,
         host.config.janitor.clone(),
         host.config.pipeline.clone(),
-        host.metrics,
+        JanitorMetrics::new(&host.metrics),
     );
     tasks.spawn(janitor.run(Clock::wall(), host.drain));
     Ok(())

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use wire::service::Endpoint;
-use wire::{Caller, Problem, Role};
+use wire::{Caller, Problem};
 
 /// Answers every route of the gateway.
 pub(crate) struct Routes {
@@ -31,10 +31,6 @@ pub(crate) struct Routes {
 }
 
 impl Handler for Routes {
-    fn role(&self) -> Role {
-        Role::Gateway
-    }
-
     async fn handle(&self, request: Request<Incoming>) -> Answer {
         if let Some(answer) = self.health.answer(request.method(), request.uri().path()).await {
             return answer;

@@ -2,7 +2,7 @@
 
 use super::sections::{
     AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat,
-    NatsConfig, PipelineConfig, PostgresConfig, RiskConfig, StackConfig,
+    NatsConfig, PipelineConfig, PostgresConfig, RiskConfig, StackConfig, TelemetryConfig,
 };
 use domain::Currency;
 use std::collections::BTreeMap;
@@ -40,6 +40,7 @@ impl Config {
             janitor: JanitorConfig::default(),
             // The broker's client tells of every attempt to connect; the broker module tells of the first.
             log: LogConfig { filter: "info,async_nats=warn".to_owned(), format: LogFormat::Text },
+            telemetry: TelemetryConfig::default(),
             stack,
         }
     }
@@ -126,6 +127,20 @@ impl Default for JanitorConfig {
             redrive_after_ms: 30_000,
             redrive_after_ms_max: 600_000,
             window_max: 200_000,
+        }
+    }
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> TelemetryConfig {
+        TelemetryConfig {
+            enabled: true,
+            otlp_endpoint: String::new(),
+            sample_ratio: 0.01,
+            prometheus_url: String::new(),
+            grafana_url: String::new(),
+            observe_every_ms: 2_000,
+            audit_after_ms: 60_000,
         }
     }
 }

@@ -89,6 +89,14 @@ fn problem(key: &str, value: &Value, default: &Value) -> Option<String> {
 }
 
 fn number_problem(key: &str, value: &Value) -> Option<String> {
+    if let Some((least, greatest)) = limits::fraction(key) {
+        let is_within = value
+            .to_num()
+            .and_then(|number| number.to_f64().or_else(|| number.to_u32().map(f64::from)))
+            .is_some_and(|number| (least..=greatest).contains(&number));
+        return (!is_within)
+            .then(|| format!("must be a number from {least} to {greatest}, not {}", shown(value)));
+    }
     match whole(value) {
         Some(number) => limits::problem(key, number),
         None => Some(format!("must be a whole number {}, not {}", limits::range(key), shown(value))),

@@ -25,7 +25,7 @@ const DAY_MS: i128 = DAY_SECONDS * 1_000;
 /// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each
 /// item.
 #[rustfmt::skip]
-const LIMITS: [(&str, i128, i128); 50] = [
+const LIMITS: [(&str, i128, i128); 52] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
@@ -86,7 +86,12 @@ const LIMITS: [(&str, i128, i128); 50] = [
     ("janitor.redrive_after_ms", 0, DAY_MS),
     ("janitor.redrive_after_ms_max", 1, DAY_MS),
     ("janitor.window_max", 1, 10_000_000),
+    ("telemetry.observe_every_ms", 10, 60_000),
+    ("telemetry.audit_after_ms", 0, DAY_MS),
 ];
+
+/// Every number that need not be whole, and its limits.
+const FRACTIONS: [(&str, f64, f64); 1] = [("telemetry.sample_ratio", 0.0, 1.0)];
 
 /// The numbers that follow from others: the key, whether it holds, and what it must be.
 fn relations(config: &Config) -> [(&'static str, bool, String); 10] {
@@ -149,6 +154,11 @@ fn relations(config: &Config) -> [(&'static str, bool, String); 10] {
     ]
 }
 
+/// The limits of a number that need not be whole.
+pub(crate) fn fraction(key: &str) -> Option<(f64, f64)> {
+    FRACTIONS.iter().find(|(fraction, ..)| *fraction == key).map(|(_, least, greatest)| (*least, *greatest))
+}
+
 /// What a number must be, if it is not.
 pub(crate) fn problem(key: &str, number: i128) -> Option<String> {
     let (least, greatest) = limits(key);
@@ -206,6 +216,8 @@ mod tests {
         numeric_keys(&Value::serialize(&defaults).unwrap(), "", &mut numeric);
         let limited: BTreeSet<String> = LIMITS.iter().map(|(key, ..)| (*key).to_owned()).collect();
         assert_eq!(limited.len(), LIMITS.len(), "a key has two lines");
+        let limited =
+            limited.into_iter().chain(FRACTIONS.iter().map(|(key, ..)| (*key).to_owned())).collect();
         assert_eq!(numeric, limited, "each numeric setting has a line in the table, and each line a setting");
         assert_eq!(wrong_relation(&defaults), None);
         let file = toml_edit::ser::to_string(&defaults).unwrap();

@@ -74,7 +74,16 @@ fn wrong_url(config: &Config) -> Option<(String, String)> {
         [("postgres.url", &config.postgres.url), ("postgres.owner_url", &config.postgres.owner_url)];
     let databases = databases.into_iter().map(|(key, url)| (key, url.as_str(), postgres));
     let brokers = config.nats.url.split(',').map(|address| ("nats.url", address, ["nats", "tls"]));
-    databases.chain(brokers).find_map(|(key, text, schemes)| {
+    // What receives spans is spoken to without TLS: it stands beside the process.
+    let telemetry = &config.telemetry;
+    let optional = [
+        ("telemetry.otlp_endpoint", &telemetry.otlp_endpoint, ["http"; 2]),
+        ("telemetry.prometheus_url", &telemetry.prometheus_url, ["http", "https"]),
+        ("telemetry.grafana_url", &telemetry.grafana_url, ["http", "https"]),
+    ];
+    let optional = optional.into_iter().map(|(key, url, schemes)| (key, url.as_str(), schemes));
+    let optional = optional.filter(|(_, url, _)| !url.is_empty());
+    databases.chain(brokers).chain(optional).find_map(|(key, text, schemes)| {
         let problem = match url::Url::parse(text) {
             Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => return None,
             Ok(_) => format!("must be a URL of the form {}://host:port", schemes[0]),
@@ -117,9 +126,14 @@ pub fn parse_command_line<T: clap::Parser>() -> T {
 /// The configuration in the format of its file, secrets left out.
 fn to_redacted_toml(config: &Config) -> String {
     let mut shown = config.clone();
-    shown.nats.url = redact::broker_addresses(&shown.nats.url);
+    shown.nats.url = redact::addresses(&shown.nats.url);
     for url in [&mut shown.postgres.url, &mut shown.postgres.owner_url] {
         *url = redact::database_url(url);
+    }
+    let telemetry = &mut shown.telemetry;
+    let optional = [&mut telemetry.otlp_endpoint, &mut telemetry.prometheus_url, &mut telemetry.grafana_url];
+    for url in optional.into_iter().filter(|url| !url.is_empty()) {
+        *url = redact::addresses(url);
     }
     toml_edit::ser::to_string_pretty(&shown).unwrap_or_default()
 }
@@ -186,9 +200,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_as_it_was_written() {
         let ports = "must be a list such as [8080, 8081], not \"8080,8081\"";
-        let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack";
+        let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack, telemetry";
         #[rustfmt::skip]
-        let rows: [((&str, &str), &str, &str); 33] = [
+        let rows: [((&str, &str), &str, &str); 38] = [
             // Unknown keys.
             (("KILAT_FX__SPREAD", "40"), "KILAT_FX__SPREAD", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
             (("KILAT_FX_SPREAD_BPS", "40"), "KILAT_FX_SPREAD_BPS", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
@@ -227,6 +241,11 @@ mod tests {
             (("--set", "http.host=nowhere"), "--set http.host", "invalid IP address syntax"),
             (("--set", "pipeline.stream_bytes_max=18446744073709551615"), "--set pipeline.stream_bytes_max", "must be a smaller number, not 18446744073709551615"),
             (("--set", "postgres.owner_url=http://h/d"), "--set postgres.owner_url", "must be a URL of the form postgres://host:port"),
+            (("--set", "telemetry.otlp_endpoint=https://h:4318"), "--set telemetry.otlp_endpoint", "must be a URL of the form http://host:port"),
+            (("--set", "telemetry.grafana_url=h"), "--set telemetry.grafana_url", "is not a URL: relative URL without a base"),
+            (("--set", "telemetry.sample_ratio=1.01"), "--set telemetry.sample_ratio", "must be a number from 0 to 1, not 1.01"),
+            (("--set", "telemetry.sample_ratio=much"), "--set telemetry.sample_ratio", "must be a number from 0 to 1, not \"much\""),
+            (("--set", "telemetry.enabled=yes"), "--set telemetry.enabled", "must be true or false, not \"yes\""),
             (("KILAT_NATS__URL", "nats://h,127.0.0.1"), "KILAT_NATS__URL", "is not a URL: relative URL without a base"),
         ];
         let missing = Flags { config: Some("nowhere.toml".into()), ..Flags::default() };
@@ -250,6 +269,8 @@ mod tests {
             "postgres.url=postgres://u:SECRET@h/d",
             "postgres.owner_url=postgres://u@h/d?password=SECRET",
             "nats.url=nats://SECRET@h,nats://h2",
+            "telemetry.otlp_endpoint=http://u:SECRET@h:4318",
+            "telemetry.grafana_url=http://h?token=SECRET",
         ];
         let printed = to_redacted_toml(&load_with("", &[], &settings).unwrap());
         assert!(!printed.contains("SECRET"), "{printed}");

@@ -18,9 +18,9 @@ const PLAIN_PARAMETERS: [&str; 9] = [
     "user",
 ];
 
-/// Addresses of the broker, separated by commas. What stands before the place is a token or a user and a
+/// Addresses of servers, separated by commas. What stands before the place is a token or a user and a
 /// password: all of it is hidden.
-pub(super) fn broker_addresses(addresses: &str) -> String {
+pub(super) fn addresses(addresses: &str) -> String {
     let each = addresses.split(',').map(|address| {
         redacted(address, |url| {
             if !url.username().is_empty() || url.password().is_some() {
@@ -64,13 +64,13 @@ mod tests {
     #[test]
     fn no_secret_is_shown_and_no_more_than_secrets_are_hidden() {
         let rows: [(fn(&str) -> String, &str, &str); 14] = [
-            (broker_addresses, "nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
-            (broker_addresses, "nats://SECRET@h:4222", "nats://***@h:4222"),
-            (broker_addresses, "nats://user:SECRET@h,tls://SECRET@h2", "nats://***@h,tls://***@h2"),
-            (broker_addresses, "nats://:SECRET@h", "nats://***@h"),
-            (broker_addresses, "nats://SEC/RET@h", "***"),
-            (broker_addresses, "nats://h?token=SECRET", "nats://h?token=***"),
-            (broker_addresses, "nats://h#SECRET", "***"),
+            (addresses, "nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            (addresses, "nats://SECRET@h:4222", "nats://***@h:4222"),
+            (addresses, "nats://user:SECRET@h,tls://SECRET@h2", "nats://***@h,tls://***@h2"),
+            (addresses, "nats://:SECRET@h", "nats://***@h"),
+            (addresses, "nats://SEC/RET@h", "***"),
+            (addresses, "nats://h?token=SECRET", "nats://h?token=***"),
+            (addresses, "nats://h#SECRET", "***"),
             (
                 database_url,
                 "postgres://kilat_app@127.0.0.1:15432/kilat",

@@ -31,6 +31,8 @@ pub struct Config {
     pub janitor: JanitorConfig,
     /// Which log lines are written, and how they look.
     pub log: LogConfig,
+    /// Metrics and traces, and where they are kept.
+    pub telemetry: TelemetryConfig,
 }
 
 /// Ports of the private stack.
@@ -253,6 +255,27 @@ pub struct LogConfig {
     pub filter: String,
     /// How lines look.
     pub format: LogFormat,
+}
+
+/// Metrics and traces, and where they are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Whether anything is recorded; off only to measure what recording costs.
+    pub enabled: bool,
+    /// Where spans are sent by OTLP over HTTP, such as `http://127.0.0.1:4318`; empty: there are no traces.
+    pub otlp_endpoint: String,
+    /// The share of payments that are traced of those whose client says nothing of it, from 0 to 1.
+    pub sample_ratio: f64,
+    /// Where Prometheus answers queries; empty: there is none.
+    pub prometheus_url: String,
+    /// Where Grafana answers; empty: there is none.
+    pub grafana_url: String,
+    /// How often the janitor looks at the broker and the database, in milliseconds.
+    pub observe_every_ms: u64,
+    /// How old an entry is when it is audited, in milliseconds: longer than any transaction lives, or the
+    /// audit could pass it by.
+    pub audit_after_ms: u64,
 }
 
 /// Decimals per currency, written as text or as whole numbers. A fraction must be text: a float would not be

@@ -18,6 +18,7 @@ pub mod risk;
 pub mod stage;
 pub mod system_account;
 pub mod timestamp;
+pub mod trace;
 pub mod velocity;
 
 pub use currency::Currency;
@@ -29,3 +30,4 @@ pub use payment::{Fingerprint, Payment};
 pub use refusal::Refusal;
 pub use stage::StageName;
 pub use timestamp::Timestamp;
+pub use trace::TraceContext;

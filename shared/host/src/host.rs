@@ -55,8 +55,9 @@ impl Host {
         // from it.
         let readiness = connect(&config.postgres, &format!("{role} readiness"), 1)?;
         let broker = Broker::connect(&config.nats, &format!("kilat {role}")).await?;
+        let metrics = Metrics::new(role, config.telemetry.enabled)?;
         let checks = server_checks(role, broker.clone(), readiness.clone());
-        Ok(Host { role, config, broker, metrics: Metrics::new()?, drain, checks, ledgers: vec![readiness] })
+        Ok(Host { role, config, broker, metrics, drain, checks, ledgers: vec![readiness] })
     }
 
     /// How many connections to the ledger the role may open, beside the one that readiness has.

@@ -18,7 +18,7 @@ use runtime::clock::Clock;
 use runtime::config::{JanitorConfig, PipelineConfig};
 use runtime::drain::Drain;
 use runtime::process::chain;
-use runtime::telemetry::Metrics;
+use runtime::telemetry::JanitorMetrics;
 use std::collections::HashSet;
 use std::time::Duration;
 use store::{JanitorLedger, StoreError, Trace};
@@ -49,7 +49,7 @@ pub(crate) struct Janitor<S, L> {
     ledger: L,
     config: JanitorConfig,
     pipeline: PipelineConfig,
-    metrics: Metrics,
+    metrics: JanitorMetrics,
     window: IntakeWindow,
     purged_at: Timestamp,
     late: LateHolds,
@@ -62,7 +62,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         ledger: L,
         config: JanitorConfig,
         pipeline: PipelineConfig,
-        metrics: Metrics,
+        metrics: JanitorMetrics,
     ) -> Janitor<S, L> {
         let (window, purged_at) = (IntakeWindow::default(), Timestamp::default());
         let late = LateHolds::new(

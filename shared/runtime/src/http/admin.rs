@@ -89,10 +89,6 @@ pub struct Admin<H> {
 }
 
 impl<H: ServiceHandler> Handler for Admin<H> {
-    fn role(&self) -> Role {
-        self.role
-    }
-
     async fn handle(&self, request: Request<Incoming>) -> Answer {
         if let Some(answer) = self.health.answer(request.method(), request.uri().path()).await {
             return answer;

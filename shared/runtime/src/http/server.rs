@@ -5,7 +5,7 @@ use super::answer::{Answer, problem};
 use super::peers::{PeerPlace, Peers};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
-use crate::telemetry::Metrics;
+use crate::telemetry::RequestMetrics;
 use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::HOST;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wire::{Code, Problem, Role};
+use wire::{Code, Problem};
 
 /// Header lines of one request at most.
 const HEADERS_MAX: usize = 100;
@@ -32,9 +32,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What stands behind a listener: a role's own answer to each request.
 pub trait Handler: Send + Sync + 'static {
-    /// The role that the requests are counted under.
-    fn role(&self) -> Role;
-
     /// Answers a request; what fails is an answer too.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
@@ -59,7 +56,7 @@ pub async fn serve<H: Handler>(
     listener: TcpListener,
     handler: Arc<H>,
     config: HttpConfig,
-    metrics: Metrics,
+    metrics: RequestMetrics,
     drain: Drain,
 ) {
     let (permits, peers) = (Arc::new(Semaphore::new(config.connections_max)), Peers::new(&config));
@@ -119,7 +116,7 @@ async fn accept(
     }
 }
 
-async fn answer<H: Handler>(handler: &H, metrics: &Metrics, request: Request<Incoming>) -> Answer {
+async fn answer<H: Handler>(handler: &H, metrics: &RequestMetrics, request: Request<Incoming>) -> Answer {
     let started = Instant::now();
     let answer = match well_formed(&request) {
         Err(detail) => problem(&Problem::new(Code::MalformedJson, detail)),
@@ -128,7 +125,7 @@ async fn answer<H: Handler>(handler: &H, metrics: &Metrics, request: Request<Inc
             problem(&Problem::new(Code::Internal, "the request met a bug of ours"))
         }),
     };
-    metrics.request(handler.role(), answer.status().as_u16(), started.elapsed());
+    metrics.answered(answer.status().as_u16(), started.elapsed());
     answer
 }
 
@@ -149,15 +146,13 @@ fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
 mod tests {
     use super::super::answer::text;
     use super::*;
+    use crate::telemetry::Metrics;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use wire::Role;
 
     struct Greeting;
 
     impl Handler for Greeting {
-        fn role(&self) -> Role {
-            Role::Gateway
-        }
-
         async fn handle(&self, _: Request<Incoming>) -> Answer {
             text(200, "text/plain", "hello")
         }
@@ -191,7 +186,7 @@ mod tests {
                 listener,
                 Arc::new(Greeting),
                 config,
-                Metrics::new().unwrap(),
+                RequestMetrics::new(&Metrics::new(Role::Gateway, true).unwrap()),
                 drain.clone(),
             ));
             let connect = || async move { TcpStream::connect(address).await.unwrap() };

@@ -3,17 +3,18 @@
 use crate::checkout::{Checkout, File, Finding};
 
 /// The arrows: a crate and those of ours that it may depend on. Tests may use more.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("wire", &["domain"]),
     ("store", &["domain"]),
+    ("signals", &[]),
     ("config", &["wire", "domain"]),
-    ("runtime", &["config", "wire", "domain"]),
-    ("host", &["runtime", "store", "config", "wire", "domain"]),
+    ("runtime", &["config", "signals", "wire", "domain"]),
+    ("host", &["runtime", "store", "config", "signals", "wire", "domain"]),
     ("stages", &["host", "runtime", "store", "config", "wire", "domain"]),
     ("gateway", &["host", "runtime", "store", "config", "wire", "domain"]),
     ("loadtest", &["runtime", "store", "config", "wire", "domain"]),
-    ("devstack", &["config", "wire"]),
+    ("devstack", &["config", "signals", "wire"]),
     ("tidy", &[]),
 ];
 

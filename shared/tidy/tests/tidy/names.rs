@@ -5,7 +5,7 @@ use crate::rust_text::{Literal, RustText, has_word};
 
 const HOPS: [&str; 7] = ["accepted", "screened", "quoted", "reserved", "rejected", "finished", "dead"];
 
-/// The metrics of the contract (DESIGN.md, section 10), without the endings that the exporter appends.
+/// The metrics of the contract (DESIGN.md, section 10), without `_total` and `_seconds`.
 const METRICS: [&str; 11] = [
     "payment_requests",
     "payment_request_duration",
@@ -20,7 +20,8 @@ const METRICS: [&str; 11] = [
     "ledger_oldest_open_hold",
 ];
 
-const TELEMETRY: &str = "shared/runtime/src/telemetry.rs";
+const SIGNALS: &str = "shared/signals/";
+const METRIC_TABLE: &str = "shared/signals/src/metric.rs";
 
 /// Strings that are no test's.
 fn strings<'c>(checkout: &'c Checkout) -> impl Iterator<Item = (&'c File, &'c Literal)> {
@@ -44,13 +45,10 @@ pub(crate) fn subjects(checkout: &Checkout) -> Vec<Finding> {
     elsewhere.map(|(file, literal)| file.finding(literal.line, reason)).collect()
 }
 
-/// Metrics are named in telemetry alone: those of the contract, and those that telemetry adds to them.
+/// Metrics are named in signals alone: those of the contract, and those that its table adds to them.
 pub(crate) fn metrics(checkout: &Checkout) -> Vec<Finding> {
-    let declared = checkout
-        .file(TELEMETRY)
-        .and_then(|file| file.rust.as_ref())
-        .map(declared_metrics)
-        .unwrap_or_default();
+    let table = checkout.file(METRIC_TABLE).and_then(|file| file.rust.as_ref());
+    let declared = table.map(declared_metrics).unwrap_or_default();
     let names: Vec<&str> = METRICS.into_iter().chain(declared.iter().map(String::as_str)).collect();
     let bare = |word: &str| {
         ["_total", "_seconds"]
@@ -59,28 +57,30 @@ pub(crate) fn metrics(checkout: &Checkout) -> Vec<Finding> {
     };
     let named = |text: &str| {
         let mut words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-        words.any(|word| names.contains(&bare(word).as_str()) || names.contains(&word))
+        words.any(|word| {
+            names.contains(&word) || names.iter().any(|name| word.contains('_') && bare(name) == bare(word))
+        })
     };
     let elsewhere =
-        strings(checkout).filter(|(file, literal)| file.path != TELEMETRY && named(&literal.text));
+        strings(checkout).filter(|(file, literal)| !file.path.starts_with(SIGNALS) && named(&literal.text));
     let reason =
-        format!("a metric is named: only {TELEMETRY} may; give runtime::telemetry::Metrics a method");
+        format!("a metric is named: only {SIGNALS} may; give a struct of runtime::telemetry a method");
     elsewhere.map(|(file, literal)| file.finding(literal.line, reason.clone())).collect()
 }
 
-/// The first arguments of what makes an instrument.
-fn declared_metrics(telemetry: &RustText) -> Vec<String> {
-    let makes = |line: usize| {
-        let code = telemetry.code.get(line - 1).map_or("", String::as_str);
-        ["_counter(\"", "_gauge(\"", "_histogram(\"", "seconds(\""].iter().any(|maker| code.contains(maker))
+/// The first string of each line of the table `NAME = Kind, "name", ...`.
+fn declared_metrics(table: &RustText) -> Vec<String> {
+    let is_row = |line: usize| {
+        let code = table.code.get(line - 1).map_or("", String::as_str);
+        [" = Counter, ", " = Gauge, ", " = Histogram("].iter().any(|kind| code.contains(kind))
     };
-    let is_name =
-        |text: &str| text.contains('_') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let declared = telemetry
-        .strings
-        .iter()
-        .filter(|literal| !telemetry.is_test(literal.line) && makes(literal.line) && is_name(&literal.text));
-    declared.map(|literal| literal.text.clone()).collect()
+    let mut rows: Vec<(usize, String)> = Vec::new();
+    for literal in table.strings.iter().filter(|literal| is_row(literal.line)) {
+        if rows.last().is_none_or(|(line, _)| *line != literal.line) {
+            rows.push((literal.line, literal.text.clone()));
+        }
+    }
+    rows.into_iter().map(|(_, name)| name).collect()
 }
 
 /// The domain does no I/O, reads no clock, draws no random number and computes without floats.
@@ -121,10 +121,8 @@ fn banned(checkout: &Checkout, folder: &str, words: &[(&str, &str)]) -> Vec<Find
 
 #[test]
 fn a_name_away_from_home_is_found() {
-    let telemetry = (
-        TELEMETRY,
-        "x: meter.u64_counter(\"payments_redriven\").with_description(\"not_a_name here\"),\ny: seconds(\"stage_duration\", \"w\"),\n",
-    );
+    let table =
+        (METRIC_TABLE, "    REDRIVEN = Counter, \"payments_redriven_total\", [], \"not_a_name here\";\n");
     let words = "// pay.accepted in a comment\nlet a = \"pay.accepted.0.X\";\nlet b = \"see PAY_DEAD\";\nlet c = \"pay.*.*.x\";\nlet d = \"prepay. accepted\";\n#[cfg(test)]\nmod t { const E: &str = \"PAY_X\"; }\n";
     let metrics = "let a = \"payments_redriven_total\";\nlet b = \"rate(stage_duration_seconds[1m])\";\nlet c = \"stage_durations\";\n// payments_dead\nlet d = \"payments_dead{stage}\";\n";
     let domain = "use rand::Rng; // tokio\nlet x: f64 = \"f32\";\nlet operand = Instant::now();\n";
@@ -135,7 +133,11 @@ fn a_name_away_from_home_is_found() {
             &["a/src/b.rs:2", "a/src/b.rs:3", "a/src/b.rs:4"],
         ),
         ("subjects", &[("shared/wire/src/subject.rs", words)], &[]),
-        ("metrics", &[telemetry, ("a/src/b.rs", metrics)], &["a/src/b.rs:1", "a/src/b.rs:2", "a/src/b.rs:5"]),
+        (
+            "metrics",
+            &[table, ("shared/signals/src/b.rs", metrics), ("a/src/b.rs", metrics)],
+            &["a/src/b.rs:1", "a/src/b.rs:2", "a/src/b.rs:5"],
+        ),
         (
             "pure domain",
             &[("shared/domain/src/a.rs", domain), ("a/src/b.rs", domain)],

@@ -9,9 +9,9 @@ use domain::{PaymentKey, Timestamp};
 use memory_ledger::MemoryLedger;
 use runtime::broker::{MemoryStreams, Outgoing, Streams};
 use runtime::config::{Config, JanitorConfig, PipelineConfig, StackConfig};
-use runtime::telemetry::Metrics;
+use runtime::telemetry::{JanitorMetrics, Metrics};
 use std::time::Duration;
-use wire::{Hop, Stream, Subject};
+use wire::{Hop, Role, Stream, Subject};
 
 /// The largest message of a stream, and a quarter of the intake.
 const LARGE: usize = 256 << 10;
@@ -39,7 +39,7 @@ struct World {
 impl World {
     async fn new() -> World {
         let (streams, ledger) = (MemoryStreams::default(), MemoryLedger::default());
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(Role::Janitor, true).unwrap();
         streams.declare_all(&pipeline()).await.unwrap();
         streams.set_now(at(BEGIN));
         let janitor = janitor(&streams, &ledger, &metrics);
@@ -107,5 +107,5 @@ fn janitor(
         purge_after_ms: seconds(60),
         ..Config::on(StackConfig::shifted(0)).janitor
     };
-    Janitor::new(streams.clone(), ledger.clone(), config, pipeline(), metrics.clone())
+    Janitor::new(streams.clone(), ledger.clone(), config, pipeline(), JanitorMetrics::new(metrics))
 }

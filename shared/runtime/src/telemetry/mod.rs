@@ -1,0 +1,139 @@
+//! Logs and metrics. Metrics are named in `signals`; each kind of them has a struct here, made by whoever
+//! records it, so that a port shows its own role's series and no others.
+
+mod janitor;
+mod logs;
+mod requests;
+mod stages;
+
+pub use janitor::JanitorMetrics;
+pub use logs::start_logs;
+pub use requests::RequestMetrics;
+pub use stages::StageMetrics;
+
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Encoder, Registry, TextEncoder};
+use signals::{Kind, Metric};
+use std::sync::Arc;
+use wire::Role;
+
+/// Why telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The metrics exporter.
+    #[error("metrics cannot be exported: {0}")]
+    Metrics(String),
+    /// The log filter.
+    #[error("log.filter: {0}")]
+    Filter(String),
+}
+
+/// The metrics of one role; clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    role: Role,
+    registry: Registry,
+    meter: Meter,
+    // The instruments die with their provider.
+    _provider: Arc<SdkMeterProvider>,
+}
+
+impl Metrics {
+    /// A role's metrics, with none in them yet. Where nothing is recorded, every instrument does nothing.
+    pub fn new(role: Role, is_recorded: bool) -> Result<Metrics, TelemetryError> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .build();
+        let exporter = exporter.map_err(|error| TelemetryError::Metrics(error.to_string()))?;
+        let mut provider = SdkMeterProvider::builder();
+        if is_recorded {
+            provider = provider.with_reader(exporter);
+        }
+        let provider = Arc::new(provider.build());
+        Ok(Metrics { role, registry, meter: provider.meter("kilat"), _provider: provider })
+    }
+
+    /// Whose metrics these are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The metrics in the Prometheus text format.
+    pub fn render(&self) -> Result<Vec<u8>, TelemetryError> {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .map_err(|error| TelemetryError::Metrics(error.to_string()))?;
+        Ok(text)
+    }
+
+    fn counter(&self, metric: &Metric) -> Counter<u64> {
+        self.meter.u64_counter(metric.instrument()).with_description(metric.help).build()
+    }
+
+    fn gauge(&self, metric: &Metric) -> Gauge<u64> {
+        self.meter.u64_gauge(metric.instrument()).with_description(metric.help).build()
+    }
+
+    fn seconds(&self, metric: &Metric) -> Gauge<f64> {
+        let gauge = self.meter.f64_gauge(metric.instrument()).with_unit(metric.unit());
+        gauge.with_description(metric.help).build()
+    }
+
+    fn durations(&self, metric: &Metric) -> Histogram<f64> {
+        let histogram = self.meter.f64_histogram(metric.instrument()).with_unit(metric.unit());
+        histogram.with_description(metric.help).with_boundaries(bounds(metric)).build()
+    }
+
+    fn sizes(&self, metric: &Metric) -> Histogram<u64> {
+        let histogram = self.meter.u64_histogram(metric.instrument());
+        histogram.with_description(metric.help).with_boundaries(bounds(metric)).build()
+    }
+}
+
+fn bounds(metric: &Metric) -> Vec<f64> {
+    match metric.kind {
+        Kind::Histogram(bounds) => bounds.to_vec(),
+        Kind::Counter | Kind::Gauge => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use wire::StageName;
+
+    #[test]
+    fn metrics_are_exported_under_their_contract_names() {
+        let metrics = Metrics::new(Role::Risk, true).unwrap();
+        RequestMetrics::new(&metrics).answered(202, Duration::from_millis(3));
+        let janitor = JanitorMetrics::new(&metrics);
+        janitor.redriven(1);
+        janitor.oldest_open_hold(Duration::from_secs(2));
+        let stage = StageMetrics::new(&metrics, StageName::Risk, 0);
+        stage.batch(7, 1);
+        stage.judged(Duration::from_millis(1));
+        stage.buried();
+        stage.halted(true);
+        stage.lag(5);
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let rows = [
+            r#"payment_requests_total{service="risk",status="202"} 1"#,
+            r#"payment_request_duration_seconds_count{service="risk"} 1"#,
+            r#"stage_batch_size_sum{stage="risk"} 7"#,
+            r#"stage_duration_seconds_count{stage="risk"} 1"#,
+            r#"stage_redeliveries_total{stage="risk"} 1"#,
+            r#"payments_dead_total{stage="risk"} 1"#,
+            r#"stage_halted{stage="risk"} 1"#,
+            r#"stage_lag_messages{shard="0",stage="risk"} 5"#,
+            "ledger_oldest_open_hold_seconds 2",
+        ];
+        for row in rows {
+            assert!(text.contains(row), "{row} is not in:\n{text}");
+        }
+    }
+}
