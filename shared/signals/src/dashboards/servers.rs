@@ -1,0 +1,242 @@
+//! For whoever asks what it runs on: Postgres, our processes, the machine.
+
+use crate::metric;
+use crate::panel::{Colour, Dashboard, Drawing, Panel, Row, Source, Unit};
+use crate::query::{Expression, Series};
+
+pub(super) fn dashboard() -> Dashboard {
+    Dashboard {
+        uid: "kilat-servers",
+        title: "Kilat: Postgres and host",
+        description: "What payments run on, and how much of it is left",
+        rows: vec![
+            first(),
+            postgres(),
+            tables(),
+            sessions(),
+            pools(),
+            processes(),
+            runtime(),
+            host(),
+            exporter(),
+        ],
+    }
+}
+
+/// What part of the blocks that were needed lay in Postgres' own memory.
+fn cache_hits() -> Expression {
+    let blocks = || Series::of(&metric::BLOCKS_READ);
+    blocks().with("from", "cache").rate().sum(&[]).part_of(blocks().rate().sum(&[]))
+}
+
+fn first() -> Row {
+    let panels = vec![
+        Panel::new("database-size", "Database", "How large is the ledger?")
+            .drawn(Drawing::Number)
+            .unit(Unit::Bytes)
+            .asking("bytes", Series::of(&metric::DATABASE_BYTES).now().max(&[])),
+        Panel::new("sessions-part", "Sessions", "How many of Postgres' sessions are taken?")
+            .drawn(Drawing::Number)
+            .unit(Unit::Part)
+            .asking(
+                "of its bound",
+                Series::of(&metric::SESSIONS)
+                    .now()
+                    .sum(&[])
+                    .part_of(Series::of(&metric::SESSIONS_MAX).now().max(&[])),
+            )
+            .from(0.7, Colour::Yellow)
+            .from(0.9, Colour::Red),
+        Panel::new("cache-hits", "Cache hits", "Does what is needed lie in memory?")
+            .drawn(Drawing::Number)
+            .unit(Unit::Part)
+            .asking("of all blocks", cache_hits()),
+        Panel::new("lock-waits", "Waiting for locks", "How many sessions wait for each other?")
+            .drawn(Drawing::Number)
+            .asking("sessions", Series::of(&metric::LOCK_WAITS).now().max(&[]))
+            .from(3.0, Colour::Yellow)
+            .from(10.0, Colour::Red),
+        Panel::new(
+            "oldest-transaction",
+            "Oldest transaction",
+            "Does something keep old rows from being cleaned?",
+        )
+        .drawn(Drawing::Number)
+        .unit(Unit::Seconds)
+        .asking("open for", Series::of(&metric::OLDEST_TRANSACTION).now().max(&[]))
+        .from(10.0, Colour::Yellow)
+        .from(300.0, Colour::Red),
+        Panel::new("targets-down", "Targets down", "How many of those that should be scraped do not answer?")
+            .drawn(Drawing::Number)
+            .asking("down", Series::named("up").now().only("== 0").grouped().count().or_zero())
+            .from(1.0, Colour::Red),
+    ];
+    Row { title: "What is left", height: 5, panels }
+}
+
+fn postgres() -> Row {
+    let panels = vec![
+        Panel::new("transactions", "Transactions/s", "How much does Postgres do, and how much for nothing?")
+            .unit(Unit::PerSecond)
+            .asking("{{outcome}}", Series::of(&metric::TRANSACTIONS).rate().sum(&["outcome"])),
+        Panel::new("write-ahead-log", "Write-ahead log", "How much does it write to stay durable?")
+            .unit(Unit::BytesPerSecond)
+            .asking("written", Series::of(&metric::WAL_BYTES).rate().sum(&[])),
+        Panel::new("blocks", "Blocks/s", "Where are the blocks found that are needed?")
+            .unit(Unit::PerSecond)
+            .asking("{{from}}", Series::of(&metric::BLOCKS_READ).rate().sum(&["from"])),
+        Panel::new("checkpoints", "Checkpoints/s", "Are checkpoints forced, more often than by the clock?")
+            .unit(Unit::PerSecond)
+            .asking("{{cause}}", Series::of(&metric::CHECKPOINTS).rate().sum(&["cause"])),
+    ];
+    Row { title: "Postgres", height: 8, panels }
+}
+
+fn tables() -> Row {
+    let rows = |state| Series::of(&metric::TABLE_ROWS).with("state", state).now().max(&["table"]);
+    let panels = vec![
+        Panel::new("table-bytes", "Size by table", "Which table grows?")
+            .unit(Unit::Bytes)
+            .asking("{{table}}", Series::of(&metric::TABLE_BYTES).now().max(&["table"])),
+        Panel::new("table-rows", "Rows by table", "How many rows has each?")
+            .asking("{{table}}", rows("live")),
+        Panel::new("dead-rows", "Dead rows by table", "Does vacuum keep up?")
+            .asking("{{table}}", rows("dead")),
+    ];
+    Row { title: "Tables", height: 8, panels }
+}
+
+fn sessions() -> Row {
+    let panels = vec![
+        Panel::new("sessions", "Sessions by state", "Who is connected, and what do they do?")
+            .drawn(Drawing::Areas)
+            .asking("{{state}}", Series::of(&metric::SESSIONS).now().max(&["state"])),
+        Panel::new("lock-waits-over-time", "Waiting for locks", "When did sessions wait for each other?")
+            .asking("sessions", Series::of(&metric::LOCK_WAITS).now().max(&[])),
+        Panel::new("oldest-transaction-over-time", "Oldest transaction", "When was one open for long?")
+            .unit(Unit::Seconds)
+            .asking("open for", Series::of(&metric::OLDEST_TRANSACTION).now().max(&[])),
+        Panel::new("deadlocks", "Deadlocks/s", "Does anyone break the order of locks?")
+            .unit(Unit::PerSecond)
+            .asking("ended", Series::of(&metric::DEADLOCKS).rate().sum(&[]))
+            .from(0.001, Colour::Red),
+    ];
+    Row { title: "Sessions and locks", height: 8, panels }
+}
+
+fn pools() -> Row {
+    let used = Series::of(&metric::POOL_CONNECTIONS).without("state", "idle").now().sum(&["service"]);
+    let bound = Series::of(&metric::POOL_CONNECTIONS_MAX).now().sum(&["service"]);
+    let panels = vec![
+        Panel::new("pool-connections", "Connections by role", "What does each role's pool hold?").asking(
+            "{{service}} {{state}}",
+            Series::of(&metric::POOL_CONNECTIONS).now().sum(&["service", "state"]),
+        ),
+        Panel::new("pool-filling", "Busy part of each pool", "Does a role wait for a connection?")
+            .unit(Unit::Part)
+            .asking("{{service}}", used.part_of(bound))
+            .from(0.8, Colour::Yellow)
+            .from(1.0, Colour::Red),
+    ];
+    Row { title: "Connections of our roles", height: 8, panels }
+}
+
+fn processes() -> Row {
+    let part = |of: &str, bound: &str| Series::named(of).now().part_of(Series::named(bound).now());
+    let panels = vec![
+        Panel::new("process-cpu", "CPU by process", "Who uses the cores? 1 is one core.")
+            .asking("{{job}}", Series::named("process_cpu_seconds_total").rate().sum(&["job"])),
+        Panel::new("process-memory", "Memory by process", "Does someone's memory grow?")
+            .unit(Unit::Bytes)
+            .asking("{{job}}", Series::named("process_resident_memory_bytes").now().sum(&["job"])),
+        Panel::new(
+            "process-files",
+            "Open files by process",
+            "Does someone come near the bound of open files?",
+        )
+        .unit(Unit::Part)
+        .asking("{{job}}", part("process_open_fds", "process_max_fds").grouped().max(&["job"]))
+        .from(0.8, Colour::Red),
+        Panel::new("process-age", "Running for", "Who has started again lately?").unit(Unit::Seconds).asking(
+            "{{job}}",
+            Series::named("process_start_time_seconds").now().ago().grouped().min(&["job"]),
+        ),
+    ];
+    Row { title: "Processes", height: 8, panels }
+}
+
+fn runtime() -> Row {
+    let workers = Series::of(&metric::TOKIO_WORKERS).now().sum(&["job"]);
+    let panels = vec![
+        Panel::new("tokio-busy", "Busy part of workers", "Is a process at the end of its threads?")
+            .unit(Unit::Part)
+            .asking("{{job}}", Series::of(&metric::TOKIO_BUSY).rate().sum(&["job"]).part_of(workers))
+            .from(0.9, Colour::Yellow),
+        Panel::new("tokio-queue", "Tasks that wait", "Do tasks wait for a thread?")
+            .asking("{{job}}", Series::of(&metric::TOKIO_QUEUE).now().sum(&["job"]))
+            .asking("{{job}} alive", Series::of(&metric::TOKIO_TASKS).now().sum(&["job"])),
+        Panel::new("spans", "Spans/s by outcome", "Do sampled traces arrive?").unit(Unit::PerSecond).asking(
+            "{{service}} {{outcome}}",
+            Series::of(&metric::SPANS).rate().sum(&["service", "outcome"]),
+        ),
+        Panel::new("builds", "Builds", "Which version of which program runs?")
+            .drawn(Drawing::Table)
+            .asking("{{program}}", Series::of(&metric::BUILD_INFO).now().max(&["job", "program", "version"])),
+    ];
+    Row { title: "Inside our processes", height: 8, panels }
+}
+
+fn host() -> Row {
+    let node = |id, title, question| Panel::new(id, title, question).of(Source::NodeExporter);
+    let memory = |name: &str| Series::named(name).now().max(&["instance"]);
+    let disk = |name: &str| {
+        Series::named(name).unlike("fstype", "tmpfs|ramfs|squashfs").now().max(&["instance", "device"])
+    };
+    let panels = vec![
+        node("host-cpu", "Cores by mode", "What are the cores doing?").drawn(Drawing::Areas).asking(
+            "{{mode}}",
+            Series::named("node_cpu_seconds_total").without("mode", "idle").rate().sum(&["mode"]),
+        ),
+        node("host-memory", "Memory left", "How much memory is left to the machine?")
+            .unit(Unit::Part)
+            .asking(
+                "{{instance}}",
+                memory("node_memory_MemAvailable_bytes").part_of(memory("node_memory_MemTotal_bytes")),
+            ),
+        node("host-disk-left", "Disk left", "How much room is left on each disk?").unit(Unit::Part).asking(
+            "{{instance}} {{device}}",
+            disk("node_filesystem_avail_bytes").part_of(disk("node_filesystem_size_bytes")),
+        ),
+        node("host-disk-busy", "Disk busy", "Which disk is at the end of its strength?")
+            .unit(Unit::Part)
+            .asking(
+                "{{instance}} {{device}}",
+                Series::named("node_disk_io_time_seconds_total").rate().sum(&["instance", "device"]),
+            )
+            .from(0.9, Colour::Yellow),
+    ];
+    Row { title: "Host, where node-exporter runs", height: 8, panels }
+}
+
+fn exporter() -> Row {
+    let exported = |id, title, question| Panel::new(id, title, question).of(Source::PostgresExporter);
+    let panels = vec![
+        exported("exporter-activity", "Sessions by database", "Who else uses this Postgres?").asking(
+            "{{datname}} {{state}}",
+            Series::named("pg_stat_activity_count").now().sum(&["datname", "state"]),
+        ),
+        exported("exporter-rows", "Rows/s written", "How many rows are inserted and changed?")
+            .unit(Unit::PerSecond)
+            .asking(
+                "{{datname}} inserted",
+                Series::named("pg_stat_database_tup_inserted").rate().sum(&["datname"]),
+            )
+            .asking(
+                "{{datname}} changed",
+                Series::named("pg_stat_database_tup_updated").rate().sum(&["datname"]),
+            ),
+        exported("exporter-locks", "Locks by mode", "Which locks are held?")
+            .asking("{{mode}}", Series::named("pg_locks_count").now().sum(&["mode"])),
+    ];
+    Row { title: "All databases, where postgres-exporter runs", height: 8, panels }
+}
