@@ -93,6 +93,11 @@ impl Expression {
         Expression(format!("{}\nand\n{}", self.0, other.0))
     }
 
+    /// Either of the two.
+    pub fn or(self, other: Expression) -> Expression {
+        Expression(format!("{}\nor\n{}", self.0, other.0))
+    }
+
     /// It, where the other has no series with the same value of this label.
     pub fn unless_on(self, label: &str, other: Expression) -> Expression {
         Expression(format!("{}\nunless on ({label})\n{}", self.0, other.0))

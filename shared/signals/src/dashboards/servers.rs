@@ -26,7 +26,7 @@ pub(super) fn dashboard() -> Dashboard {
 /// What part of the blocks that were needed lay in Postgres' own memory.
 fn cache_hits() -> Expression {
     let blocks = || Series::of(&metric::BLOCKS_READ);
-    blocks().with("from", "cache").rate().sum(&[]).part_of(blocks().rate().sum(&[]))
+    blocks().with("from", "memory").rate().sum(&[]).part_of(blocks().rate().sum(&[]))
 }
 
 fn first() -> Row {

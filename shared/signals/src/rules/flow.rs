@@ -1,8 +1,8 @@
 //! Alerts of payments that wait.
 
 use super::{Alert, Group, Severity};
-use crate::metric;
-use crate::query::Series;
+use crate::metric::{self, Metric};
+use crate::query::{Expression, Series};
 
 /// Six scrapes: long enough for a rate, short enough to see a stage stop.
 const WINDOW: &str = "30s";
@@ -87,11 +87,14 @@ pub(super) fn alerts() -> Group<Alert> {
         Alert {
             name: "JanitorAbsent",
             severity: Severity::Page,
-            expression: Series::of(&metric::OLDEST_OPEN_HOLD).now().absent().over(WINDOW),
+            expression: absent(&metric::OLDEST_OPEN_HOLD)
+                .or(absent(&metric::STAGE_LAG))
+                .or(absent(&metric::AUDIT_LAG))
+                .over(WINDOW),
             lasting: "30s",
-            summary: "The janitor tells nothing",
-            description: "Without it nothing is purged, nothing lost is brought back, and of money, lag and \
-                          backlog no alert can fire.",
+            summary: "The janitor tells nothing of holds, of the broker or of the ledger",
+            description: "It does not run, or cannot read them. Of money, lag and backlog no alert can fire; \
+                          without it nothing is purged and nothing lost is brought back.",
         },
     ];
     let comment =
@@ -99,8 +102,12 @@ pub(super) fn alerts() -> Group<Alert> {
     Group { name: "flow", comment, rules }
 }
 
+fn absent(metric: &Metric) -> Expression {
+    Series::of(metric).now().absent()
+}
+
 /// Payments that were accepted or emitted again in a window, or in the one before it.
-fn brought_back(offset: Option<&str>) -> crate::query::Expression {
+fn brought_back(offset: Option<&str>) -> Expression {
     let grown = |metric| Series::of(metric).increase(REDRIVE_WINDOW, offset).sum(&[]);
     grown(&metric::PAYMENTS_REDRIVEN).plus(grown(&metric::PAYMENTS_EMITTED_AGAIN)).grouped().only("> 0")
 }
