@@ -10,9 +10,16 @@ const WINDOW: &str = "30s";
 const REDRIVE_WINDOW: &str = "10m";
 
 pub(super) fn alerts() -> Group<Alert> {
+    let comment =
+        "A stage that stops is told of within a minute; all of these end by themselves once it runs.";
+    let rules = stages().into_iter().chain(around_them()).collect();
+    Group { name: "flow", comment, rules }
+}
+
+fn stages() -> Vec<Alert> {
     let lag = || Series::of(&metric::STAGE_LAG).now().max(&["stage"]);
     let takes = Series::count_of(&metric::STAGE_BATCH_SIZE).rate().sum(&["stage"]).only("> 0").grouped();
-    let rules = vec![
+    vec![
         Alert {
             name: "StageStopped",
             severity: Severity::Page,
@@ -50,21 +57,17 @@ pub(super) fn alerts() -> Group<Alert> {
             description: "Once is a broker that was started anew. Again and again is a stage that acknowledges \
                           what it did not do, or payments that no stage can finish.",
         },
+    ]
+}
+
+/// What feeds the stages, and who looks after them.
+fn around_them() -> Vec<Alert> {
+    vec![
         Alert {
             name: "IntakeFilling",
             severity: Severity::Page,
-            expression: Series::of(&metric::STREAM_BYTES)
-                .like("stream_name", ".*_ACCEPTED")
-                .now()
-                .max(&["stream_name"])
-                .part_of(
-                    Series::of(&metric::STREAM_BYTES_MAX)
-                        .like("stream_name", ".*_ACCEPTED")
-                        .now()
-                        .max(&["stream_name"])
-                        .only("> 0")
-                        .grouped(),
-                )
+            expression: intake(&metric::STREAM_BYTES)
+                .part_of(intake(&metric::STREAM_BYTES_MAX).only("> 0").grouped())
                 .only("> 0.5")
                 .over(WINDOW),
             lasting: "30s",
@@ -96,10 +99,11 @@ pub(super) fn alerts() -> Group<Alert> {
             description: "It does not run, or cannot read them. Of money, lag and backlog no alert can fire; \
                           without it nothing is purged and nothing lost is brought back.",
         },
-    ];
-    let comment =
-        "A stage that stops is told of within a minute; all of these end by themselves once it runs.";
-    Group { name: "flow", comment, rules }
+    ]
+}
+
+fn intake(metric: &Metric) -> Expression {
+    Series::of(metric).like("stream_name", ".*_ACCEPTED").now().max(&["stream_name"])
 }
 
 fn absent(metric: &Metric) -> Expression {

@@ -1,6 +1,7 @@
 //! What Prometheus itself says of the files.
 
 use crate::folder;
+use crate::rules::questions_of_pages;
 use signals::{dashboards, rules};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ fn alerts_fire_when_they_should_and_only_then() {
 
 /// As rules of a file of its own: promtool of Debian's Prometheus reads expressions there only.
 #[test]
-fn every_expression_of_a_panel_is_promql() {
+fn every_expression_of_a_panel_or_a_page_is_promql() {
     let mut text = "groups:\n  - name: panels\n    rules:\n".to_owned();
     for dashboard in dashboards::all() {
         for (number, query) in dashboard.panels().flat_map(|panel| &panel.queries).enumerate() {
@@ -49,6 +50,9 @@ fn every_expression_of_a_panel_is_promql() {
                 );
             }
         }
+    }
+    for (number, question) in questions_of_pages().iter().enumerate() {
+        let _ = write!(text, "      - record: page:{number}\n        expr: {question:?}\n");
     }
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("panels.yml");
     std::fs::write(&file, text).unwrap();

@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 /// Series that the rules ask for and that are not ours.
 const EXTERNAL: [&str; 3] = ["up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"];
 
+/// How a page asks Prometheus.
+const ASKING: &str = "promtool query instant http://127.0.0.1:9090 '";
+
 fn all_alerts() -> Vec<Alert> {
     alerts().into_iter().flat_map(|group| group.rules).collect()
 }
@@ -61,6 +64,30 @@ fn each_alert_has_a_page_a_test_and_a_case_in_which_it_is_silent() {
         let page = std::fs::read_to_string(folder().join(format!("runbooks/{name}.md"))).unwrap();
         for heading in [&format!("# {name}"), "## What it means", "## How to look", "## What to do"] {
             assert!(page.lines().any(|line| line == heading), "runbooks/{name}.md lacks `{heading}`");
+        }
+    }
+}
+
+/// What the pages have people ask Prometheus.
+pub(crate) fn questions_of_pages() -> Vec<String> {
+    let mut questions = Vec::new();
+    for name in names("runbooks") {
+        let page = std::fs::read_to_string(folder().join(format!("runbooks/{name}.md"))).unwrap();
+        let asked = page.lines().filter_map(|line| line.trim().strip_prefix(ASKING)?.strip_suffix('\''));
+        questions.extend(asked.map(str::to_owned));
+    }
+    questions
+}
+
+#[test]
+fn pages_ask_for_series_that_exist() {
+    let recorded: Vec<String> = all_recordings().into_iter().map(|rule| rule.record).collect();
+    let questions = questions_of_pages();
+    assert!(questions.len() > all_alerts().len());
+    for question in questions {
+        for selector in parse(&question).0 {
+            let is_known = of_the_table(&selector.name).is_some() || recorded.contains(&selector.name);
+            assert!(is_known, "`{}` of `{question}` is nobody's", selector.name);
         }
     }
 }
