@@ -121,6 +121,14 @@ pub enum Error {
         /// The port that the server was to listen on.
         port: u16,
     },
+    /// A port could not be opened.
+    #[error("cannot listen on port {port} of 127.0.0.1")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// All ports of the test range are in use.
     #[error("no free port between {first} and {last} for a test server")]
     NoFreePort {

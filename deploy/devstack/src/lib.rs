@@ -30,6 +30,7 @@
 //! Linux only: processes are looked up in `/proc`.
 
 mod checkout;
+mod collector;
 mod error;
 mod initdb;
 mod launch;
@@ -41,6 +42,7 @@ mod programs;
 mod server;
 mod template;
 pub mod testing;
+pub mod traces;
 mod unread;
 mod user;
 mod watcher;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+pub use crate::collector::TestCollector;
 pub use crate::unread::UnreadProgram;
 
 use crate::nats::{NatsOptions, NatsServer};
@@ -294,7 +295,9 @@ fn make_run_folder() -> Result<PathBuf, Error> {
     Ok(folder)
 }
 
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> T {
+pub(crate) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => panic!("{}", error.chain()),

@@ -1,0 +1,14 @@
+//! Traces without a trace store: a receiver of OTLP over HTTP, a folder that keeps what it received, and what
+//! is shown of it.
+//!
+//! Everything has a bound: bodies, connections, the time that each takes, the folder, and what a search holds
+//! in memory. What does not fit is dropped and said, never waited for.
+
+mod receiver;
+mod span;
+
+pub use receiver::Receiver;
+pub use span::{Attributes, Kind, Span, SpanEvent, SpanLink, Status};
+
+/// The attribute of a span that names its payment.
+pub const PAYMENT_ID: &str = "kilat.payment.id";

@@ -1,0 +1,121 @@
+//! The receiver of spans: what it takes, and what it refuses.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use devstack::testing::TestCollector;
+use devstack::traces::{Kind, Status};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, span};
+use prost::Message;
+
+const PROTOBUF: &str = "Content-Type: application/x-protobuf";
+const MEBIBYTE: usize = 1 << 20;
+
+fn attribute(key: &str, text: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+/// So many spans of the service `risk`.
+fn request(count: usize) -> Vec<u8> {
+    let span = Span {
+        trace_id: vec![0x4b; 16],
+        span_id: vec![0x01; 8],
+        parent_span_id: vec![0x02; 8],
+        name: "risk".to_owned(),
+        kind: span::SpanKind::Consumer.into(),
+        start_time_unix_nano: 1_000,
+        end_time_unix_nano: 3_500,
+        attributes: vec![attribute("kilat.payment.id", "PAY-1")],
+        links: vec![span::Link { trace_id: vec![0x05; 16], span_id: vec![0x06; 8], ..span::Link::default() }],
+        ..Span::default()
+    };
+    let attributes = vec![attribute("service.name", "risk"), attribute("too.long", &"x".repeat(300))];
+    let group = ResourceSpans {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_spans: vec![ScopeSpans { spans: vec![span; count], ..ScopeSpans::default() }],
+        ..ResourceSpans::default()
+    };
+    ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
+}
+
+/// Sends a head and a body, and returns the whole answer. The end of one that is too short is sent too.
+fn answer(endpoint: &str, head: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(endpoint.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!("{head}\r\nHost: h\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    // An answer may come before the body has gone.
+    let _ = stream.write_all(body);
+    if head.contains(&format!("Content-Length: {}", body.len() + 1)) {
+        stream.shutdown(Shutdown::Write).unwrap();
+    }
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    text
+}
+
+#[tokio::test]
+async fn spans_come_as_they_were_sent() {
+    let collector = TestCollector::start().await;
+    let body = request(2);
+    let head = format!("POST /v1/traces HTTP/1.1\r\n{PROTOBUF}\r\nContent-Length: {}", body.len());
+    let answer = answer(collector.endpoint(), &head, &body);
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let spans = collector.until(|spans| spans.len() == 2).await;
+    let [span, _] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((span.trace_id.as_str(), span.span_id.as_str()), (&*"4b".repeat(16), &*"01".repeat(8)));
+    assert_eq!(span.parent_span_id.as_deref(), Some(&*"02".repeat(8)));
+    assert_eq!((span.service.as_str(), span.name.as_str()), ("risk", "risk"));
+    assert_eq!((span.kind, span.status, span.duration_ns()), (Kind::Consumer, Status::Unset, 2_500));
+    assert_eq!(span.text("kilat.payment.id"), Some("PAY-1"));
+    assert_eq!(span.links[0].trace_id, "05".repeat(16));
+    assert_eq!(span.resource.keys().collect::<Vec<_>>(), ["service.name"], "what is long is not repeated");
+}
+
+#[tokio::test]
+async fn what_is_no_spans_is_refused() {
+    let collector = TestCollector::start().await;
+    let good = request(1);
+    let length = good.len();
+    let post = |head: &str| format!("POST /v1/traces HTTP/1.1\r\n{head}");
+    let typed = |length: usize| post(&format!("{PROTOBUF}\r\nContent-Length: {length}"));
+    let many = request(65_537);
+    let chunked = [b"1000001\r\n".to_vec(), vec![0; 16 * MEBIBYTE + 1], b"\r\n0\r\n\r\n".to_vec()].concat();
+    let rows: [(String, &[u8], &str, &str); 10] = [
+        (format!("GET /v1/traces HTTP/1.1\r\n{PROTOBUF}"), b"", "405", "allow: POST"),
+        (
+            format!("POST /v1/metrics HTTP/1.1\r\n{PROTOBUF}\r\nContent-Length: {length}"),
+            &good,
+            "404",
+            "/v1/traces",
+        ),
+        (post("Content-Type: application/json\r\nContent-Length: 2"), b"{}", "415", "application/x-protobuf"),
+        (post("Content-Length: 2"), b"{}", "415", "application/x-protobuf"),
+        (format!("{}\r\nContent-Encoding: gzip", typed(length)), &good, "415", "content encoding"),
+        (typed(4), b"junk", "400", "no ExportTraceServiceRequest"),
+        (typed(length), &good[..length - 1], "400", "ended early"),
+        (typed(16 * MEBIBYTE + 1), b"\0", "413", "16 MiB"),
+        (post(&format!("{PROTOBUF}\r\nTransfer-Encoding: chunked")), &chunked, "413", "16 MiB"),
+        (typed(many.len()), &many, "413", "65,536 spans"),
+    ];
+    for (head, body, status, said) in rows {
+        let answer = answer(collector.endpoint(), &head, body);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(said),
+            "{head}: {answer}"
+        );
+    }
+    assert_eq!(collector.spans(), []);
+    // It goes on taking spans.
+    assert!(answer(collector.endpoint(), &typed(length), &good).starts_with("HTTP/1.1 200"));
+    collector.until(|spans| spans.len() == 1).await;
+}
