@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a fresh checkout needs and this machine lacks; says nothing when nothing is missing.
-# nats-server goes to .kilat/bin, Postgres to the system. Rust and a C compiler are the user's choice: they are asked for.
+# nats-server goes to .kilat/bin, Postgres and Prometheus to the system. Rust and a C compiler are the user's choice: they are asked for.
 # With the word `checks` also what only `make test` needs: cargo-deny, to .kilat/bin.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -29,6 +29,12 @@ says_at_least() {
 # As root, or as a user who may become root without being asked for a password.
 may_install() { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+refresh_packages() {
+    [ -z "${refreshed:-}" ] || return 0
+    as_root apt-get -qq update >&2 || say "apt-get update failed; trying with the lists there are"
+    refreshed=yes
+}
 
 apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2
@@ -110,7 +116,7 @@ install_postgres() {
     command -v apt-get >/dev/null || fail "$manual"
     may_install || fail "$manual: for example \`sudo apt-get install postgresql\`"
     say "installing Postgres"
-    as_root apt-get -qq update >&2 || say "apt-get update failed; trying with the lists there are"
+    refresh_packages
     apt_install postgresql-common || fail "apt-get could not install it; $manual"
     local no_cluster=/etc/postgresql-common/createcluster.d/kilat.conf
     as_root mkdir -p "${no_cluster%/*}"
@@ -123,9 +129,39 @@ install_postgres() {
     has_postgres || fail "the packages of this system are too old; $manual"
 }
 
+has_prometheus() { command -v prometheus >/dev/null && command -v promtool >/dev/null; }
+
+# Debian's package starts a server of its own on port 9090, now and whenever the machine starts; nobody asked for it here.
+install_prometheus() {
+    local manual="install prometheus and promtool on your PATH (https://prometheus.io/download)"
+    command -v apt-get >/dev/null || fail "$manual"
+    may_install || fail "$manual: for example \`sudo apt-get install prometheus\`"
+    say "installing Prometheus"
+    refresh_packages
+    local policy=/usr/sbin/policy-rc.d ours="" status=0
+    if [ ! -e "$policy" ]; then
+        ours=yes
+        # shellcheck disable=SC2064 # the path of now
+        trap "as_root rm -f '$policy'" EXIT
+        as_root tee "$policy" >/dev/null <<<$'#!/bin/sh\nexit 101'
+        as_root chmod 755 "$policy"
+    fi
+    apt_install prometheus || status=$?
+    # Later installations by somebody else are not our business.
+    trap - EXIT
+    [ -z "$ours" ] || as_root rm -f "$policy"
+    [ "$status" -eq 0 ] || fail "apt-get could not install it; $manual"
+    if command -v systemctl >/dev/null; then
+        as_root systemctl --quiet disable prometheus >&2 || say "it may start with the machine: \`systemctl disable prometheus\`"
+    fi
+    if [ -d /run/systemd/system ]; then as_root systemctl --quiet stop prometheus >&2; fi
+    has_prometheus || fail "the package has no promtool; $manual"
+}
+
 check_tools
 has_nats || install_nats
 has_postgres || install_postgres
+has_prometheus || install_prometheus
 case "${1:-}" in checks) has_deny || install_deny ;; esac
 if [ "$(id -u)" -eq 0 ]; then
     id postgres >/dev/null 2>&1 || fail "Postgres does not run as root: add a user for it, \`useradd --system postgres\`, or work as an ordinary user"

@@ -27,6 +27,15 @@ pub enum Error {
         /// What was looked at, and why it did not do.
         tried: String,
     },
+    /// No program that keeps metrics.
+    #[error("no program `prometheus` on PATH: run `make deps`, or as root `apt-get install prometheus`")]
+    NoPrometheus,
+    /// A program that is not needed everywhere, and is not here.
+    #[error("no program `{program}` on PATH")]
+    NoProgram {
+        /// Its name.
+        program: String,
+    },
     /// Postgres refuses to run as root, and there is no other user to run it as.
     #[error(
         "Postgres refuses to run as root and /etc/passwd has no user `postgres`: run `make deps`, or work as an ordinary user"
@@ -88,7 +97,7 @@ pub enum Error {
     /// A server ended while it was awaited.
     #[error("{name} ended before it was ready; the end of {log}:\n{tail}")]
     Ended {
-        /// Which server: `postgres` or `nats-server`.
+        /// Which server.
         name: String,
         /// Its log file.
         log: PathBuf,
@@ -98,7 +107,7 @@ pub enum Error {
     /// A server did not become ready in time.
     #[error("{name} was not ready after {seconds} s; the end of {log}:\n{tail}")]
     NotReady {
-        /// Which server: `postgres` or `nats-server`.
+        /// Which server.
         name: String,
         /// How long it was awaited.
         seconds: u64,

@@ -22,6 +22,7 @@ const TAIL_LINES: usize = 20;
 pub struct Launch {
     program: PathBuf,
     arguments: Vec<OsString>,
+    variables: Vec<(&'static str, OsString)>,
     folder: PathBuf,
     log_file: PathBuf,
     user: Option<User>,
@@ -34,6 +35,7 @@ impl Launch {
         Self {
             program: program.to_owned(),
             arguments: Vec::new(),
+            variables: Vec::new(),
             folder: folder.to_owned(),
             log_file: log_file.to_owned(),
             user: None,
@@ -44,6 +46,13 @@ impl Launch {
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name, value.into()));
         self
     }
 
@@ -63,6 +72,7 @@ impl Launch {
         // `setsid` makes way for the program, so the pid is the program's own.
         let mut command = Command::new("setsid");
         command.arg(&self.program).args(&self.arguments).current_dir(&self.folder);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(log_failed)?).stderr(log);
         if let Some(user) = self.user {
             command.uid(user.user_id).gid(user.group_id);

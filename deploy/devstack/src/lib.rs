@@ -1,6 +1,6 @@
-//! Private nats-server and Postgres processes on this machine, for the development stack and for tests.
+//! Private nats-server, Postgres and Prometheus processes on this machine, for the development stack and for tests.
 //!
-//! Everything listens on 127.0.0.1 only. [`start_nats`] and [`start_postgres`] start servers that outlive
+//! Everything listens on 127.0.0.1 only. [`start_nats`], [`start_postgres`] and [`start_prometheus`] start servers that outlive
 //! this process; they block. [`testing`] has the servers for tests: asynchronous, on free ports, with data of
 //! their own, and gone with the handle or with the test process, also when that is killed.
 //!
@@ -30,7 +30,6 @@
 //! Linux only: processes are looked up in `/proc`.
 
 mod checkout;
-mod collector;
 mod error;
 mod initdb;
 mod launch;
@@ -39,6 +38,7 @@ mod port;
 mod postgres;
 mod process;
 mod programs;
+mod prometheus;
 mod server;
 mod template;
 pub mod testing;
@@ -55,4 +55,9 @@ pub use nats::{NatsOptions, start_nats};
 pub use port::{http_status, is_free, loopback, nats_answers};
 pub use postgres::{PostgresOptions, create_database, database_url, query, start_postgres};
 pub use process::{ProcessIdentity, Signal, kill_all_in};
+pub use programs::find_program;
+pub use prometheus::{
+    PrometheusOptions, PrometheusTargets, prometheus_answers, prometheus_targets, reload_prometheus,
+    start_prometheus,
+};
 pub use user::is_root;

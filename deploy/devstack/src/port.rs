@@ -17,6 +17,8 @@ const LEASE_LAST: u16 = 29_999;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// The INFO line of nats-server and the status line of HTTP are far shorter.
 const ANSWER_BYTES_MAX: u64 = 4096;
+/// What Prometheus says of some hundred series is a thousandth of it.
+const BODY_BYTES_MAX: u64 = 64 << 20;
 
 /// This port on 127.0.0.1.
 #[must_use]
@@ -82,6 +84,25 @@ pub fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
     stream.write_all(request.as_bytes()).ok()?;
     let line = first_line(stream)?;
     line.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.trim().parse().ok()
+}
+
+/// The body of `GET path` there, whatever its status; nothing when no HTTP server answers.
+pub(crate) fn http_body(address: SocketAddr, path: &str) -> Option<Vec<u8>> {
+    let mut stream = connect(address)?;
+    // The older version has no chunks.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut reader = BufReader::new(stream.take(BODY_BYTES_MAX));
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+    }
+    let mut body = Vec::new();
+    reader.read_to_end(&mut body).ok()?;
+    Some(body)
 }
 
 fn connect(address: SocketAddr) -> Option<TcpStream> {

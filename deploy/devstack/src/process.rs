@@ -11,6 +11,8 @@ use crate::Error;
 
 /// How often a condition outside this process is looked at; servers start in tens of milliseconds.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The kernel keeps so much of a program's name.
+const NAME_BYTES_MAX: usize = 15;
 /// SIGKILL works at once, except on a process that waits for a slow disk.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -25,6 +27,8 @@ pub enum Signal {
     Quit,
     /// SIGKILL: a crash.
     Kill,
+    /// SIGHUP: read your configuration again.
+    Reload,
     /// SIGSTOP: stand still, as if the machine slept, until [`Resume`](Self::Resume).
     Suspend,
     /// SIGCONT: go on.
@@ -39,6 +43,7 @@ impl Signal {
             Self::Interrupt => "INT",
             Self::Quit => "QUIT",
             Self::Kill => "KILL",
+            Self::Reload => "HUP",
             Self::Suspend => "STOP",
             Self::Resume => "CONT",
         }
@@ -111,11 +116,12 @@ impl ProcessIdentity {
 /// of it left behind; not somebody's shell.
 pub(crate) fn working_in(folder: &Path, program: &str) -> Vec<ProcessIdentity> {
     let (Ok(folder), Ok(entries)) = (folder.canonicalize(), fs::read_dir("/proc")) else { return Vec::new() };
+    let name_seen = program.get(..NAME_BYTES_MAX).unwrap_or(program);
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_there =
         |pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|current| current == folder);
     let is_program = |pid: &u32| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == program)
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == name_seen)
     };
     pids.filter(is_there).filter(is_program).filter_map(ProcessIdentity::of).collect()
 }

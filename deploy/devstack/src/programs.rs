@@ -46,7 +46,7 @@ pub(crate) fn nats_server() -> Result<PathBuf, Error> {
     let root = checkout::find_root().ok();
     let unpacked = root.as_ref().map(|root| root.join(".kilat/bin/nats-server"));
     let mut tried = Vec::new();
-    for program in on_path("nats-server").into_iter().chain(unpacked) {
+    for program in find_program("nats-server").into_iter().chain(unpacked) {
         match version_text(&program) {
             None => tried.push(format!("{} is missing or does not run", program.display())),
             Some(text) => match numbers(&text)[..] {
@@ -62,6 +62,14 @@ pub(crate) fn nats_server() -> Result<PathBuf, Error> {
     })
 }
 
+/// Path of Prometheus; its configuration is as old as its second edition.
+///
+/// # Errors
+/// [`Error::NoPrometheus`] when PATH has none.
+pub(crate) fn prometheus() -> Result<PathBuf, Error> {
+    find_program("prometheus").ok_or(Error::NoPrometheus)
+}
+
 /// The Postgres server programs: beside `postgres` on PATH, where `pg_config` says, or in the usual folders
 /// of distributions, which are not on PATH.
 pub(crate) fn postgres() -> Result<PostgresPrograms, Error> {
@@ -72,6 +80,13 @@ pub(crate) fn postgres() -> Result<PostgresPrograms, Error> {
     }
     let found = find_postgres()?;
     Ok(FOUND.get_or_init(|| found).clone())
+}
+
+/// The first file of that name in the folders of PATH.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 fn find_postgres() -> Result<PostgresPrograms, Error> {
@@ -95,10 +110,10 @@ fn find_postgres() -> Result<PostgresPrograms, Error> {
 
 fn postgres_folders() -> Vec<PathBuf> {
     // A link on PATH is followed, because initdb and psql lie beside the real file.
-    let linked = on_path("postgres").and_then(|found| found.canonicalize().ok());
+    let linked = find_program("postgres").and_then(|found| found.canonicalize().ok());
     let mut folders: Vec<PathBuf> =
         linked.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
-    if let Some(program) = on_path("pg_config") {
+    if let Some(program) = find_program("pg_config") {
         folders.extend(output_line(&program, "--bindir").map(PathBuf::from));
     }
     let mut installed = versioned_folders("/usr/lib/postgresql", "");
@@ -116,12 +131,6 @@ fn versioned_folders(base: &str, prefix: &str) -> Vec<(u32, PathBuf)> {
         Some((version, entry.path().join("bin")))
     });
     versions.collect()
-}
-
-/// The first file of that name in the folders of PATH.
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 fn version_text(program: &Path) -> Option<String> {

@@ -4,6 +4,9 @@
 //! The functions panic with the reason: a test that cannot have its server has failed. They wait in a
 //! blocking thread, so a paused tokio clock does not disturb them.
 
+mod collector;
+mod prometheus;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-pub use crate::collector::TestCollector;
+pub use self::collector::TestCollector;
+pub use self::prometheus::TestPrometheus;
 pub use crate::unread::UnreadProgram;
 
 use crate::nats::{NatsOptions, NatsServer};
@@ -295,9 +299,7 @@ fn make_run_folder() -> Result<PathBuf, Error> {
     Ok(folder)
 }
 
-pub(crate) async fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> T {
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => panic!("{}", error.chain()),

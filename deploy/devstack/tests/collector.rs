@@ -6,61 +6,16 @@
     reason = "a panic is how a test fails, also in its helpers"
 )]
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+mod otlp;
 
 use devstack::testing::TestCollector;
 use devstack::traces::{Kind, Status};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, span};
-use prost::Message;
+use otlp::{PROTOBUF, answer, request};
 
-const PROTOBUF: &str = "Content-Type: application/x-protobuf";
 const MEBIBYTE: usize = 1 << 20;
 
-fn attribute(key: &str, text: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) });
-    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
-}
-
-/// So many spans of the service `risk`.
-fn request(count: usize) -> Vec<u8> {
-    let span = Span {
-        trace_id: vec![0x4b; 16],
-        span_id: vec![0x01; 8],
-        parent_span_id: vec![0x02; 8],
-        name: "risk".to_owned(),
-        kind: span::SpanKind::Consumer.into(),
-        start_time_unix_nano: 1_000,
-        end_time_unix_nano: 3_500,
-        attributes: vec![attribute("kilat.payment.id", "PAY-1")],
-        links: vec![span::Link { trace_id: vec![0x05; 16], span_id: vec![0x06; 8], ..span::Link::default() }],
-        ..Span::default()
-    };
-    let attributes = vec![attribute("service.name", "risk"), attribute("too.long", &"x".repeat(300))];
-    let group = ResourceSpans {
-        resource: Some(Resource { attributes, ..Resource::default() }),
-        scope_spans: vec![ScopeSpans { spans: vec![span; count], ..ScopeSpans::default() }],
-        ..ResourceSpans::default()
-    };
-    ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
-}
-
-/// Sends a head and a body, and returns the whole answer. The end of one that is too short is sent too.
-fn answer(endpoint: &str, head: &str, body: &[u8]) -> String {
-    let mut stream = TcpStream::connect(endpoint.strip_prefix("http://").unwrap()).unwrap();
-    let head = format!("{head}\r\nHost: h\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    // An answer may come before the body has gone.
-    let _ = stream.write_all(body);
-    if head.contains(&format!("Content-Length: {}", body.len() + 1)) {
-        stream.shutdown(Shutdown::Write).unwrap();
-    }
-    let mut text = String::new();
-    let _ = stream.read_to_string(&mut text);
-    text
+fn address(collector: &TestCollector) -> &str {
+    collector.endpoint().strip_prefix("http://").unwrap()
 }
 
 #[tokio::test]
@@ -68,7 +23,7 @@ async fn spans_come_as_they_were_sent() {
     let collector = TestCollector::start().await;
     let body = request(2);
     let head = format!("POST /v1/traces HTTP/1.1\r\n{PROTOBUF}\r\nContent-Length: {}", body.len());
-    let answer = answer(collector.endpoint(), &head, &body);
+    let answer = answer(address(&collector), &head, &body);
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n"), "{answer}");
     let spans = collector.until(|spans| spans.len() == 2).await;
     let [span, _] = &spans[..] else { panic!("{spans:?}") };
@@ -108,7 +63,7 @@ async fn what_is_no_spans_is_refused() {
         (typed(many.len()), &many, "413", "65,536 spans"),
     ];
     for (head, body, status, said) in rows {
-        let answer = answer(collector.endpoint(), &head, body);
+        let answer = answer(address(&collector), &head, body);
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(said),
             "{head}: {answer}"
@@ -116,6 +71,6 @@ async fn what_is_no_spans_is_refused() {
     }
     assert_eq!(collector.spans(), []);
     // It goes on taking spans.
-    assert!(answer(collector.endpoint(), &typed(length), &good).starts_with("HTTP/1.1 200"));
+    assert!(answer(address(&collector), &typed(length), &good).starts_with("HTTP/1.1 200"));
     collector.until(|spans| spans.len() == 1).await;
 }

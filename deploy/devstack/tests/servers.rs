@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use devstack::testing::{TestNats, TestPostgres};
+use devstack::testing::{TestCollector, TestNats, TestPostgres, TestPrometheus};
 use devstack::{ProcessIdentity, Signal};
+use signals::prometheus::{Scrape, configuration};
 
 /// How a server goes down between two looks at its data.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +73,27 @@ async fn postgres_keeps_its_rows() {
 }
 
 #[tokio::test]
+async fn prometheus_answers_what_it_scrapes() {
+    let scraped = TestPrometheus::start(&configuration(&[], &[])).await;
+    let target = scraped.url().replace("http://", "");
+    let rules = std::env::temp_dir().join(format!("kilat-rules-{}.yml", std::process::id()));
+    let rule = "groups: [{name: a, rules: [{alert: Fires, expr: 'up == 1'}]}]";
+    std::fs::write(&rules, rule).unwrap();
+    let text = configuration(&[Scrape::new("first", &target)], &[&rules.to_string_lossy()]);
+    let prometheus = TestPrometheus::start(&text).await;
+    let is_up = |result: &serde_json::Value| result[0]["value"][1] == "1";
+    let series = prometheus.until(r#"up{job="first"}"#, is_up).await;
+    assert_eq!(series[0]["metric"]["instance"], *target);
+    assert_eq!(prometheus.targets().await[0]["health"], "up");
+    prometheus.until("ALERTS", is_up).await;
+    assert_eq!(prometheus.alerts().await[0]["labels"]["alertname"], "Fires");
+    prometheus.kill().await;
+    prometheus.restart().await;
+    assert_eq!(prometheus.query("vector(7)").await[0]["value"][1], "7");
+    std::fs::remove_file(rules).unwrap();
+}
+
+#[tokio::test]
 async fn databases_of_the_shared_server_are_separate() {
     let (first, second) = tokio::join!(database_with_table(), database_with_table());
     assert_ne!(first, second);
@@ -91,8 +113,13 @@ async fn database_with_table() -> String {
 #[tokio::test]
 async fn a_dropped_server_leaves_nothing() {
     let (nats, postgres) = tokio::join!(TestNats::start(), TestPostgres::start());
-    let traces = [Trace::of(nats.process().await), Trace::of(postgres.process().await)];
-    drop((nats, postgres));
+    let nothing = configuration(&[], &[]);
+    let (prometheus, collector) = tokio::join!(TestPrometheus::start(&nothing), TestCollector::start());
+    let processes = [nats.process().await, postgres.process().await, prometheus.process().await];
+    let traces = processes.map(Trace::of);
+    let received = collector.endpoint().to_owned();
+    drop((nats, postgres, prometheus, collector));
+    assert!(TcpStream::connect(received.replace("http://", "")).is_err());
     for trace in traces {
         trace.assert_gone(Duration::ZERO);
     }

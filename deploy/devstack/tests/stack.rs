@@ -1,5 +1,4 @@
-//! The `devstack` program with a stack of its own: the two servers, which need no other program of the
-//! workspace.
+//! The `devstack` program with a stack of its own: the members that need no other program of the workspace.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,35 +6,63 @@
     reason = "a panic is how a test fails, also in its helpers"
 )]
 
+mod otlp;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use devstack::{ProcessIdentity, Signal};
+use otlp::{PROTOBUF, answer, request};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_devstack");
 const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const PORTS: [&str; 7] = [
+    "postgres_port",
+    "nats_port",
+    "nats_monitor_port",
+    "otlp_port",
+    "prometheus_port",
+    "node_exporter_port",
+    "postgres_exporter_port",
+];
+/// Those of Debian's exporters are started where they are installed.
+const MEMBERS: [&str; 6] = ["postgres", "nats", "traces", "node-exporter", "postgres-exporter", "prometheus"];
 /// Bad configuration or command line.
 const EXIT_USAGE: i32 = 64;
 
 #[test]
 fn a_stack_comes_back_after_a_crash_and_goes_without_a_trace() {
     let stack = TestStack::new();
-    let first = stack.processes_after(&["up", "postgres", "nats"]);
-    let url = devstack::database_url(stack.ports[0], "postgres");
+    let first = stack.processes_after(&["up"], &MEMBERS);
+    let url = devstack::database_url(stack.port("postgres_port"), "postgres");
     devstack::query(&url, "CREATE TABLE kept AS SELECT 42 AS value").unwrap();
-    assert_eq!(stack.processes_after(&["up", "nats", "postgres"]), first, "what runs is left alone");
+    let mut any_order = MEMBERS;
+    any_order.reverse();
+    assert_eq!(stack.processes_after(&["up"], &any_order), first, "what runs is left alone");
+
+    let spans = request(1);
+    let head = format!("POST /v1/traces HTTP/1.1\r\n{PROTOBUF}\r\nContent-Length: {}", spans.len());
+    let receiver = format!("127.0.0.1:{}", stack.port("otlp_port"));
+    assert!(answer(&receiver, &head, &spans).starts_with("HTTP/1.1 200"));
 
     for process in &first {
         process.signal(Signal::Kill).unwrap();
         assert!(process.wait_gone(std::time::Duration::from_secs(5)));
     }
-    assert_eq!(stack.run(&["ps"], &[]).1.matches("crashed").count(), 2);
-    let second = stack.processes_after(&["up", "postgres", "nats"]);
+    assert_eq!(stack.run(&["ps"], &[]).1.matches("crashed").count(), first.len());
+    let second = stack.processes_after(&["up"], &MEMBERS);
     assert!(second.iter().all(|process| !first.contains(process)));
     assert_eq!(devstack::query(&url, "SELECT value FROM kept").unwrap(), "42");
     let durable = "SELECT string_agg(current_setting(name), ' ') FROM unnest(array['fsync','synchronous_commit','full_page_writes']) name";
     assert_eq!(devstack::query(&url, durable).unwrap(), "on on on");
+    for (arguments, status, said) in [
+        (["trace", "PAY-1"], Some(0), "payment PAY-1, trace 4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b: "),
+        (["trace", "PAY-2"], Some(1), "-H 'traceparent: 00-"),
+    ] {
+        let (found, text) = stack.run(&arguments, &[]);
+        assert!(found == status && text.contains(said), "{arguments:?}: {text}");
+    }
 
     let (_, refusal) = stack.run(&["clean"], &[]);
     assert!(refusal.contains("make down"), "{refusal}");
@@ -57,6 +84,8 @@ fn what_is_wrong_is_named() {
     let rows = [
         ("up nats", ("KILAT_STACK__NATS_PORT", taken.as_str()), Some(1), "(stack.nats_port)"),
         ("up postgres", ("KILAT_STACK__POSTGRES_PORT", &taken), Some(1), "KILAT_STACK__PORT_OFFSET"),
+        ("up traces", ("KILAT_STACK__OTLP_PORT", &taken), Some(1), "(stack.otlp_port)"),
+        ("up prometheus", ("KILAT_STACK__PROMETHEUS_PORT", &taken), Some(1), "(stack.prometheus_port)"),
         ("up", ("KILAT_STACK__NONSENSE", "1"), usage, "NONSENSE"),
         ("restart", ("KILAT_STACK__PORT_OFFSET", "many"), usage, "many"),
         ("up everything", ("LANG", "C"), usage, "everything"),
@@ -73,15 +102,14 @@ fn what_is_wrong_is_named() {
 /// when this process is killed.
 struct TestStack {
     root: PathBuf,
-    /// Of Postgres, nats-server, and its monitoring pages.
-    ports: [u16; 3],
+    ports: [u16; PORTS.len()],
     cleaner: Child,
     pipe: Option<ChildStdin>,
 }
 
 impl TestStack {
     fn new() -> Self {
-        let listeners = [0; 3].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let listeners = [0; PORTS.len()].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
         let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
         let root = std::env::temp_dir().join(format!("kilat-stack-{}-{}", std::process::id(), ports[0]));
         std::fs::create_dir_all(&root).unwrap();
@@ -102,21 +130,29 @@ impl TestStack {
 
     /// The exit status, and all that was written.
     fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
-        let [postgres, nats, monitor] = self.ports.map(|port| port.to_string());
         let path = format!("{CHECKOUT}/.kilat/bin:{}", std::env::var("PATH").unwrap());
         let mut command = Command::new(PROGRAM);
         command.arg("--root").arg(&self.root).args(arguments).env("PATH", path);
-        command.env("KILAT_STACK__POSTGRES_PORT", postgres).env("KILAT_STACK__NATS_PORT", nats);
-        command.env("KILAT_STACK__NATS_MONITOR_PORT", monitor).envs(variables.iter().copied());
+        for (key, port) in PORTS.iter().zip(self.ports) {
+            command.env(format!("KILAT_STACK__{}", key.to_uppercase()), port.to_string());
+        }
+        command.envs(variables.iter().copied());
         let Output { status, stdout, stderr } = command.output().unwrap();
         (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
     }
 
-    /// Runs a command that must leave both servers ready.
-    fn processes_after(&self, arguments: &[&str]) -> Vec<ProcessIdentity> {
-        let (status, text) = self.run(arguments, &[]);
+    fn port(&self, key: &str) -> u16 {
+        let found = PORTS.iter().position(|known| *known == key);
+        self.ports[found.unwrap()]
+    }
+
+    /// Runs a command that must leave these members ready, as far as they are installed.
+    fn processes_after(&self, command: &[&str], members: &[&str]) -> Vec<ProcessIdentity> {
+        let (status, text) = self.run(&[command, members].concat(), &[]);
         assert_eq!(status, Some(0), "{text}");
-        assert_eq!(text.matches(" ready\n").count(), 2, "{text}");
+        let is_as_asked = |line: &&str| line.contains(" ready") || line.contains(" not installed");
+        let of_these = |line: &&str| members.contains(&line.split(' ').next().unwrap_or(""));
+        assert_eq!(text.lines().filter(of_these).filter(is_as_asked).count(), members.len(), "{text}");
         let pids = text.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok());
         pids.filter_map(ProcessIdentity::of).collect()
     }

@@ -10,13 +10,17 @@ use std::collections::BTreeMap;
 impl StackConfig {
     /// The defaults with every port moved by `port_offset`.
     pub fn shifted(port_offset: u16) -> StackConfig {
-        let unshifted =
-            StackConfig { port_offset, nats_port: 14222, nats_monitor_port: 18222, postgres_port: 15432 };
+        let shift = |port: u16| port.saturating_add(port_offset);
         StackConfig {
-            nats_port: unshifted.shift(unshifted.nats_port),
-            nats_monitor_port: unshifted.shift(unshifted.nats_monitor_port),
-            postgres_port: unshifted.shift(unshifted.postgres_port),
-            ..unshifted
+            port_offset,
+            nats_port: shift(14222),
+            nats_monitor_port: shift(18222),
+            postgres_port: shift(15432),
+            otlp_port: shift(4318),
+            prometheus_port: shift(9090),
+            grafana_port: shift(3000),
+            node_exporter_port: shift(9100),
+            postgres_exporter_port: shift(9187),
         }
     }
 

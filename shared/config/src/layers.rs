@@ -115,6 +115,10 @@ impl Layers {
         Figment::from(defaults).merge(&self.figment)
     }
 
+    pub(crate) fn is_written(&self, key: &str) -> bool {
+        self.origin(key).is_some()
+    }
+
     /// What is wrong with a key, said of the place where it is written; of a default, by its key alone.
     pub(crate) fn wrong(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         let written = match self.origin(key) {

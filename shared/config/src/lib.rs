@@ -18,7 +18,7 @@ mod redact;
 
 pub use error::ConfigError;
 pub use layers::Flags;
-pub use load::{EXIT_CONFIG, complain, load, load_or_exit, parse_command_line, print};
+pub use load::{EXIT_CONFIG, complain, is_written, load, load_or_exit, parse_command_line, print};
 pub use sections::{
     AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat,
     NatsConfig, PipelineConfig, PostgresConfig, RiskConfig, StackConfig, TelemetryConfig,

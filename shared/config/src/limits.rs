@@ -25,11 +25,16 @@ const DAY_MS: i128 = DAY_SECONDS * 1_000;
 /// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each
 /// item.
 #[rustfmt::skip]
-const LIMITS: [(&str, i128, i128); 52] = [
+const LIMITS: [(&str, i128, i128); 57] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
     ("stack.postgres_port", 1, 65_535),
+    ("stack.otlp_port", 1, 65_535),
+    ("stack.prometheus_port", 1, 65_535),
+    ("stack.grafana_port", 1, 65_535),
+    ("stack.node_exporter_port", 1, 65_535),
+    ("stack.postgres_exporter_port", 1, 65_535),
     // A request asks the ledger, then the broker. As they come, together less than the minute after which the
     // intake forgets what has a row, or a payment could seem to be in neither.
     ("nats.timeout_ms", 100, 10_000),

@@ -15,8 +15,12 @@ pub const EXIT_CONFIG: i32 = 64;
 
 /// Loads and checks the configuration.
 pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    resolve(&layers(flags)?)
+}
+
+fn layers(flags: &Flags) -> Result<Layers, ConfigError> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    resolve(&Layers::read(flags, std::env::vars_os().map(|(name, value)| (text(name), text(value))))?)
+    Layers::read(flags, std::env::vars_os().map(|(name, value)| (text(name), text(value))))
 }
 
 /// What is written, over the defaults, checked.
@@ -91,6 +95,11 @@ fn wrong_url(config: &Config) -> Option<(String, String)> {
         };
         Some((key.to_owned(), problem))
     })
+}
+
+/// Whether a setting is written anywhere, or its default stands.
+pub fn is_written(flags: &Flags, key: &str) -> bool {
+    layers(flags).is_ok_and(|layers| layers.is_written(key))
 }
 
 /// Loads the configuration, or says what is wrong with it and exits with [`EXIT_CONFIG`].
@@ -175,6 +184,9 @@ mod tests {
         assert_eq!(config.nats.url, "nats://127.0.0.1:15222");
         assert_eq!(config.postgres.url, "postgres://kilat_app@127.0.0.1:5555/kilat");
         assert_eq!((config.gateway.ports, config.admin.janitor), (vec![9080, 9081], 9087));
+        let StackConfig { otlp_port, prometheus_port, grafana_port, .. } = config.stack;
+        assert_eq!((otlp_port, prometheus_port, grafana_port), (5318, 10_090, 4000));
+        assert_eq!((config.stack.node_exporter_port, config.stack.postgres_exporter_port), (10_100, 10_187));
     }
 
     #[test]

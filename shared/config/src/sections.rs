@@ -47,6 +47,16 @@ pub struct StackConfig {
     pub nats_monitor_port: u16,
     /// The port that Postgres listens on.
     pub postgres_port: u16,
+    /// Where spans are received by OTLP over HTTP.
+    pub otlp_port: u16,
+    /// The port that Prometheus listens on.
+    pub prometheus_port: u16,
+    /// The port that Grafana listens on, where it is installed.
+    pub grafana_port: u16,
+    /// The port of node-exporter, where it is installed.
+    pub node_exporter_port: u16,
+    /// The port of postgres-exporter, where it is installed.
+    pub postgres_exporter_port: u16,
 }
 
 /// The broker, and how long it is waited for.

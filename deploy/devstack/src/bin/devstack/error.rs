@@ -23,6 +23,13 @@ pub(crate) enum StackError {
     Migrations { status: String, log: PathBuf, tail: String },
     #[error("{0} runs: run `make down` first")]
     StillRunning(Member),
+    #[error(
+        "no span of {wanted} was received: one payment in a hundred is traced, and the last 64 MiB of spans are \
+         kept; to have one traced, send it with -H 'traceparent: {example}'"
+    )]
+    NoTrace { wanted: String, example: String },
+    #[error("cannot {action} spans")]
+    Spans { action: &'static str, source: std::io::Error },
     #[error("cannot write to the terminal")]
     Output(#[from] std::io::Error),
 }
@@ -32,6 +39,7 @@ impl StackError {
     pub(crate) fn chain(&self) -> String {
         match self {
             Self::Server(error) => error.chain(),
+            Self::Spans { source, .. } => format!("{self}: {source}"),
             other => other.to_string(),
         }
     }

@@ -1,11 +1,14 @@
-//! `devstack up | down | restart | ps | logs | clean`: the private stack of one checkout.
+//! `devstack up | down | restart | ps | logs | trace | clean`: the private stack of one checkout.
 
 mod error;
 mod logs;
 mod member;
+mod monitoring;
+mod receiver;
 mod stack;
 mod state;
 mod table;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +21,7 @@ use crate::member::Member;
 use crate::stack::Stack;
 use crate::state::StateFolder;
 
-/// The private stack of this checkout: Postgres, nats-server, the stages and the gateway.
+/// The private stack of this checkout: Postgres, nats-server, the services, and what watches them.
 #[derive(Debug, Parser)]
 #[command(name = "devstack", version)]
 struct Arguments {
@@ -52,6 +55,11 @@ enum Action {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Draw the trace of a payment.
+    Trace(trace::Wanted),
+    /// Receive spans and keep them; a member of the stack.
+    #[command(hide = true)]
+    ReceiveTraces,
     /// Remove the data, logs and state of a stack that is down.
     Clean,
 }
@@ -103,6 +111,8 @@ fn run(arguments: Arguments) -> Result<(), StackError> {
         Action::Logs { selection, lines, follow } => {
             logs::show(&StateFolder::of(&root), &selection.members(), lines, follow)
         }
+        Action::Trace(wanted) => trace::show(&StateFolder::of(&root), &wanted),
+        Action::ReceiveTraces => receiver::run(&StateFolder::of(&root), load_or_exit(&flags).stack.otlp_port),
         Action::Clean => stack::clean(&StateFolder::of(&root)),
     }
 }

@@ -7,12 +7,21 @@ use std::time::Duration;
 use config::Config;
 use wire::Role;
 
+use crate::monitoring;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Member {
     Postgres,
     Nats,
+    /// Receives spans.
+    Traces,
     Stages,
     Gateway,
+    NodeExporter,
+    PostgresExporter,
+    /// After all that it scrapes.
+    Prometheus,
+    Grafana,
 }
 
 /// A port of a member, and the configuration key that sets it.
@@ -23,14 +32,41 @@ pub(crate) struct Listener {
 }
 
 impl Member {
-    pub(crate) const ALL: [Self; 4] = [Self::Postgres, Self::Nats, Self::Stages, Self::Gateway];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Postgres,
+        Self::Nats,
+        Self::Traces,
+        Self::Stages,
+        Self::Gateway,
+        Self::NodeExporter,
+        Self::PostgresExporter,
+        Self::Prometheus,
+        Self::Grafana,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
             Self::Nats => "nats",
+            Self::Traces => "traces",
             Self::Stages => "stages",
             Self::Gateway => "gateway",
+            Self::NodeExporter => "node-exporter",
+            Self::PostgresExporter => "postgres-exporter",
+            Self::Prometheus => "prometheus",
+            Self::Grafana => "grafana",
+        }
+    }
+
+    /// Whether it can be started here. What the stack does not need is left out where it is not installed.
+    pub(crate) fn is_installed(self) -> bool {
+        match self {
+            Self::NodeExporter => devstack::find_program(monitoring::NODE_EXPORTER).is_some(),
+            Self::PostgresExporter => devstack::find_program(monitoring::POSTGRES_EXPORTER).is_some(),
+            Self::Grafana => monitoring::grafana().is_some(),
+            Self::Postgres | Self::Nats | Self::Traces | Self::Stages | Self::Gateway | Self::Prometheus => {
+                true
+            }
         }
     }
 
@@ -42,13 +78,8 @@ impl Member {
     pub(crate) fn listeners(self, config: &Config) -> Vec<Listener> {
         let local = |port: u16, key| Listener { address: devstack::loopback(port), key };
         let stack = &config.stack;
-        let services = |roles: &[Role]| {
-            let listeners = roles.iter().map(|role| config.listeners(*role));
-            let listeners = listeners.flat_map(|(key, ports)| {
-                ports.iter().map(move |port| (reachable(config.http.host, *port), key))
-            });
-            listeners.map(|(address, key)| Listener { address, key }).collect()
-        };
+        let services =
+            |roles: &[Role]| roles.iter().flat_map(|role| listeners_of_role(config, *role)).collect();
         match self {
             Self::Postgres => vec![local(stack.postgres_port, "stack.postgres_port")],
             Self::Nats => {
@@ -57,8 +88,15 @@ impl Member {
                     local(stack.nats_monitor_port, "stack.nats_monitor_port"),
                 ]
             }
+            Self::Traces => vec![local(stack.otlp_port, "stack.otlp_port")],
             Self::Stages => services(Role::STAGES),
             Self::Gateway => services(&[Role::Gateway]),
+            Self::NodeExporter => vec![local(stack.node_exporter_port, "stack.node_exporter_port")],
+            Self::PostgresExporter => {
+                vec![local(stack.postgres_exporter_port, "stack.postgres_exporter_port")]
+            }
+            Self::Prometheus => vec![local(stack.prometheus_port, "stack.prometheus_port")],
+            Self::Grafana => vec![local(stack.grafana_port, "stack.grafana_port")],
         }
     }
 
@@ -71,9 +109,13 @@ impl Member {
                 devstack::query(&url, "SELECT 1").is_ok()
             }
             Self::Nats => devstack::nats_answers(*first),
+            Self::Traces => devstack::http_status(*first, "/").is_some(),
             Self::Stages | Self::Gateway => {
                 addresses.iter().all(|address| devstack::http_status(*address, "/readyz") == Some(200))
             }
+            Self::NodeExporter | Self::PostgresExporter => devstack::http_status(*first, "/") == Some(200),
+            Self::Prometheus => devstack::prometheus_answers(*first),
+            Self::Grafana => devstack::http_status(*first, "/api/health") == Some(200),
         }
     }
 
@@ -97,6 +139,12 @@ impl fmt::Display for Member {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
     }
+}
+
+/// Where a role listens; every port of it answers the same.
+pub(crate) fn listeners_of_role(config: &Config, role: Role) -> impl Iterator<Item = Listener> {
+    let (key, ports) = config.listeners(role);
+    ports.iter().map(move |port| Listener { address: reachable(config.http.host, *port), key })
 }
 
 /// A listener on all addresses is asked on the loopback address.

@@ -11,10 +11,11 @@ use devstack::{Launch, NatsOptions, PostgresOptions, ProcessIdentity};
 
 use crate::error::StackError;
 use crate::member::Member;
+use crate::monitoring;
 use crate::state::{Record, StateFolder};
 
 /// The database of the private stack, as the default URLs of the configuration name it.
-const DATABASE: &str = "kilat";
+pub(crate) const DATABASE: &str = "kilat";
 const TAIL_LINES: usize = 20;
 
 /// For a machine with two cores that also runs everything else. Durability is as Postgres ships it, and said
@@ -31,10 +32,10 @@ const POSTGRES_SETTINGS: [(&str, &str); 7] = [
 
 /// The stack of one checkout, with the configuration that it is to have.
 pub(crate) struct Stack {
-    root: PathBuf,
-    state: StateFolder,
-    config: Config,
-    flags: Flags,
+    pub(crate) root: PathBuf,
+    pub(crate) state: StateFolder,
+    pub(crate) config: Config,
+    pub(crate) flags: Flags,
 }
 
 impl Stack {
@@ -45,11 +46,11 @@ impl Stack {
     /// Starts those of the members that do not run, in order; returns when each is ready.
     pub(crate) fn up(&self, members: &[Member]) -> Result<(), StackError> {
         let _lock = self.state.lock()?;
-        for member in members {
+        for member in members.iter().filter(|member| member.is_installed()) {
             let addresses: Vec<SocketAddr> =
                 member.listeners(&self.config).iter().map(|listener| listener.address).collect();
             match self.state.running(*member) {
-                Some(record) if record.addresses == addresses => {}
+                Some(record) if record.addresses == addresses => self.refresh(*member, &record)?,
                 Some(record) => return Err(other_ports(*member, &record.addresses, &addresses)),
                 None => {
                     clear_remains(&self.state, *member)?;
@@ -73,7 +74,21 @@ impl Stack {
                 self.start_service(member, &["all"])
             }
             Member::Gateway => self.start_service(member, &[]),
+            Member::Traces => self.start_receiver(),
+            Member::NodeExporter => self.start_node_exporter(),
+            Member::PostgresExporter => self.start_postgres_exporter(),
+            Member::Prometheus => self.start_prometheus(),
+            Member::Grafana => self.start_grafana(),
         }
+    }
+
+    /// The receiver of spans is this program itself.
+    fn start_receiver(&self) -> Result<ProcessIdentity, StackError> {
+        let (program, folder) = (std::env::current_exe()?, self.state.traces_data());
+        fs::create_dir_all(&folder).map_err(devstack::Error::file("create", &folder))?;
+        let launch = Launch::new(&program, &folder, &self.state.log_file(Member::Traces.name()));
+        let launch = launch.argument("--root").argument(&self.root).argument("receive-traces");
+        Ok(self.flag_arguments().into_iter().fold(launch, Launch::argument).start()?.identity())
     }
 
     fn start_postgres(&self) -> Result<ProcessIdentity, StackError> {
@@ -98,8 +113,8 @@ impl Stack {
     fn start_service(&self, member: Member, arguments: &[&str]) -> Result<ProcessIdentity, StackError> {
         let launch = Launch::new(&sibling(member.name())?, &self.root, &self.state.log_file(member.name()));
         let launch = arguments.iter().fold(launch, |launch, argument| launch.argument(argument));
-        let launch = self.flag_arguments().into_iter().fold(launch, Launch::argument);
-        Ok(launch.start()?.identity())
+        let arguments = self.flag_arguments().into_iter().chain(self.telemetry_arguments());
+        Ok(arguments.fold(launch, Launch::argument).start()?.identity())
     }
 
     fn ensure_database(&self) -> Result<(), StackError> {
@@ -176,12 +191,18 @@ pub(crate) fn down(state: &StateFolder, members: &[Member]) -> Result<(), StackE
 
 /// Ends the backends of a postmaster that crashed, and servers whose record is lost.
 fn clear_remains(state: &StateFolder, member: Member) -> Result<(), StackError> {
-    match member {
-        Member::Postgres => devstack::kill_all_in(&state.postgres_data(), "postgres")?,
-        Member::Nats => devstack::kill_all_in(&state.nats_data(), "nats-server")?,
-        Member::Stages | Member::Gateway => {}
-    }
-    Ok(())
+    let (folder, program) = match member {
+        Member::Postgres => (state.postgres_data(), "postgres"),
+        Member::Nats => (state.nats_data(), "nats-server"),
+        Member::Traces => (state.traces_data(), "devstack"),
+        Member::NodeExporter => (state.run_folder(), monitoring::NODE_EXPORTER),
+        Member::PostgresExporter => (state.run_folder(), monitoring::POSTGRES_EXPORTER),
+        Member::Prometheus => (state.prometheus_data(), "prometheus"),
+        Member::Grafana => (state.grafana_data(), "grafana"),
+        // They work in the checkout, where others of their name may work too.
+        Member::Stages | Member::Gateway => return Ok(()),
+    };
+    Ok(devstack::kill_all_in(&folder, program)?)
 }
 
 /// Removes everything that the stack has written.

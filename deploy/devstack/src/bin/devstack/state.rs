@@ -30,7 +30,7 @@ impl StateFolder {
 
     /// Makes the folders, and keeps other commands on this stack waiting until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, Error> {
-        for folder in [self.folder.join("log"), self.folder.join("run")] {
+        for folder in [self.folder.join("log"), self.run_folder()] {
             fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
         }
         let path = self.folder.join("lock");
@@ -54,6 +54,23 @@ impl StateFolder {
 
     pub(crate) fn nats_data(&self) -> PathBuf {
         self.folder.join("nats")
+    }
+
+    pub(crate) fn traces_data(&self) -> PathBuf {
+        self.folder.join("traces")
+    }
+
+    pub(crate) fn prometheus_data(&self) -> PathBuf {
+        self.folder.join("prometheus")
+    }
+
+    pub(crate) fn grafana_data(&self) -> PathBuf {
+        self.folder.join("grafana")
+    }
+
+    /// Records of what runs; who has no data works here.
+    pub(crate) fn run_folder(&self) -> PathBuf {
+        self.folder.join("run")
     }
 
     /// Where Postgres keeps its data. User `postgres`, who runs it when we are root, may be unable to enter
@@ -113,7 +130,8 @@ impl StateFolder {
     /// What a stack that is down can be made again from nothing: all but the programs that `make deps` has
     /// fetched.
     pub(crate) fn removable(&self) -> Vec<PathBuf> {
-        let names = ["log", "run", "nats", "postgres", "postgres.path", "demo"];
+        let names =
+            ["log", "run", "nats", "traces", "prometheus", "grafana", "postgres", "postgres.path", "demo"];
         let mut paths: Vec<PathBuf> = names.iter().map(|name| self.folder.join(name)).collect();
         if devstack::is_root() {
             paths.push(self.postgres_base());
@@ -122,7 +140,7 @@ impl StateFolder {
     }
 
     fn record_file(&self, member: Member) -> PathBuf {
-        self.folder.join("run").join(format!("{member}.pid"))
+        self.run_folder().join(format!("{member}.pid"))
     }
 }
 

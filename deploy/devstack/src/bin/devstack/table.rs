@@ -15,7 +15,7 @@ pub(crate) fn print(state: &StateFolder) -> Result<(), StackError> {
             Some(record) if record.process.is_alive() => (record.process.pid.to_string(), ports(record)),
             _ => ("-".to_owned(), "-".to_owned()),
         };
-        text.push_str(&line([member.name(), &pid, &ports, condition(member, record.as_ref())]));
+        text.push_str(&line([member.name(), &pid, &ports, &condition(member, record.as_ref())]));
     }
     Ok(stdout().write_all(text.as_bytes())?)
 }
@@ -27,20 +27,32 @@ pub(crate) fn print_error(error: &StackError) {
 
 fn line(columns: [&str; 4]) -> String {
     let [name, pid, ports, state] = columns;
-    format!("{name:<9} {pid:>8}  {ports:<32} {state}\n")
+    format!("{name:<17} {pid:>8}  {ports:<32} {state}\n")
 }
 
 fn ports(record: &Record) -> String {
     record.addresses.iter().map(|address| address.port().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-fn condition(member: Member, record: Option<&Record>) -> &'static str {
-    match record {
+fn condition(member: Member, record: Option<&Record>) -> String {
+    let condition = match record {
+        None if !member.is_installed() => "not installed",
         None => "stopped",
         Some(record) if !record.process.is_alive() => "crashed",
         Some(record) if !member.is_ready(&record.addresses) => "not ready",
         Some(record) if is_older_build(record) => "ready, from an older build: restart it",
+        Some(record) if member == Member::Prometheus => return ready_with_targets(record),
         Some(_) => "ready",
+    };
+    condition.to_owned()
+}
+
+/// A target that has not been scraped yet is not up yet.
+fn ready_with_targets(record: &Record) -> String {
+    let targets = record.addresses.first().and_then(|address| devstack::prometheus_targets(*address));
+    match targets {
+        Some(targets) => format!("ready, {} of {} targets up", targets.up, targets.all),
+        None => "not ready".to_owned(),
     }
 }
 

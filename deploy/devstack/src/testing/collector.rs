@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::in_background;
 use crate::Error;
 use crate::port::{PortLease, loopback};
-use crate::testing::in_background;
 use crate::traces::{Receiver, Span};
 
 /// An exporter waits some seconds for a batch to fill, and tests share the machine.

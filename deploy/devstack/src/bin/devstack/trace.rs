@@ -1,0 +1,74 @@
+//! `devstack trace PAYMENT`: a payment's way through all processes, drawn.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write, stdout};
+use std::process::{Command, Stdio};
+
+use devstack::traces::{Found, SpanFolder, Trace, find, waterfall};
+
+use crate::error::StackError;
+use crate::state::StateFolder;
+
+/// Of a page or a pipe.
+const WIDTH_DEFAULT: usize = 100;
+const WIDTH_MIN: usize = 60;
+const WIDTH_MAX: usize = 400;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wanted {
+    /// The id of a payment, or of a trace (32 hexadecimal digits).
+    payment: String,
+    /// Print the spans instead, a line of JSON each.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn show(state: &StateFolder, wanted: &Wanted) -> Result<(), StackError> {
+    let failed = |source| StackError::Spans { action: "read", source };
+    let found = find(&SpanFolder::new(&state.traces_data()), &wanted.payment).map_err(failed)?;
+    if found.traces.is_empty() {
+        return Err(StackError::NoTrace { wanted: wanted.payment.clone(), example: new_traceparent() });
+    }
+    let text = if wanted.json { lines(&found)? } else { drawn(&found) };
+    Ok(stdout().write_all(text.as_bytes())?)
+}
+
+fn drawn(found: &Found) -> String {
+    let width = width();
+    let mut texts: Vec<String> = found.traces.iter().map(|trace| waterfall(trace, width)).collect();
+    if texts.len() > 1 {
+        texts.insert(0, format!("{} traces, the newest first\n", texts.len()));
+    }
+    if found.is_cut {
+        texts.push("There is more than is shown.\n".to_owned());
+    }
+    texts.join("\n")
+}
+
+fn lines(found: &Found) -> Result<String, StackError> {
+    let mut text = String::new();
+    let spans = |trace: &Trace| trace.spans.iter().chain(&trace.batches).cloned().collect::<Vec<_>>();
+    for span in found.traces.iter().flat_map(spans) {
+        text.push_str(&serde_json::to_string(&span).map_err(std::io::Error::from)?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Columns of the terminal, if it is one.
+fn width() -> usize {
+    let columns = || {
+        let terminal = stdout().is_terminal().then(|| File::open("/dev/tty").ok())??;
+        let output = Command::new("stty").arg("size").stdin(terminal).stderr(Stdio::null()).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
+    };
+    columns().unwrap_or(WIDTH_DEFAULT).clamp(WIDTH_MIN, WIDTH_MAX)
+}
+
+/// A trace that nobody has begun yet.
+fn new_traceparent() -> String {
+    use std::hash::BuildHasher;
+    let random = || std::collections::hash_map::RandomState::new().hash_one(std::process::id());
+    format!("00-{:016x}{:016x}-{:016x}-01", random(), random() | 1, random() | 1)
+}
