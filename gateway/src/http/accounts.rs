@@ -7,35 +7,38 @@ use domain::AccountId;
 use hyper::Request;
 use hyper::body::Incoming;
 use runtime::broker::Reply;
-use runtime::http::{Answer, json, problem, text};
+use runtime::http::{Answer, RequestContext, json, problem, text};
 use runtime::process::chain;
 use wire::object::RequestObject;
 use wire::service::{AccountReply, Endpoint};
-use wire::{Caller, Code, Problem};
+use wire::{Caller, Code, Problem, Route};
 
 /// Opens an account.
 pub(super) async fn open(
+    context: &RequestContext,
     caller: &Caller,
     request: Request<Incoming>,
     routes: &Routes,
 ) -> Result<Answer, Problem> {
     let (body, _place) = routes.enter_with_json(request, routes.body_limit).await?;
-    routes.ask(caller, Endpoint::Open, body).await.map(created)
+    routes.ask(context, caller, Endpoint::Open, body).await.map(created)
 }
 
 /// Deposits into the account that the path names.
 pub(super) async fn deposit(
+    context: &RequestContext,
     caller: &Caller,
-    account: &str,
     request: Request<Incoming>,
     routes: &Routes,
 ) -> Result<Answer, Problem> {
+    let uri = request.uri().clone();
+    let (_, account) = Route::of(uri.path());
     let (body, _place) = routes.enter_with_json(request, routes.body_limit).await?;
     let mut object = RequestObject::parse(&body)?;
     let (id, amount) = (object.require_text("id")?, object.require_decimal("amount")?);
     object.finish()?;
     let body = serde_json::json!({ "account_id": account, "id": id, "amount": amount });
-    routes.ask(caller, Endpoint::Deposit, Bytes::from(body.to_string())).await.map(created)
+    routes.ask(context, caller, Endpoint::Deposit, Bytes::from(body.to_string())).await.map(created)
 }
 
 fn created(reply: Reply) -> Answer {
@@ -57,7 +60,7 @@ pub(super) async fn show(caller: &Caller, account: &str, routes: &Routes) -> Res
         Problem::new(Code::Unavailable, "the ledger is unavailable")
     })?;
     match found {
-        None => Ok(problem(&missing())),
+        None => Ok(problem(missing())),
         Some(account) => {
             Ok(json(200, &AccountReply::of(account.key.id, account.status, account.balance, account.held)))
         }

@@ -62,6 +62,6 @@ pub(super) async fn show(caller: &Caller, id: &str, routes: &Routes) -> Result<A
     };
     match routes.payments.status(caller, id).await? {
         Some(view) => Ok(json(200, &view)),
-        None => Ok(problem(&Problem::new(Code::NotFound, "there is no such payment"))),
+        None => Ok(problem(Problem::new(Code::NotFound, "there is no such payment"))),
     }
 }

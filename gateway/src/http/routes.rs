@@ -8,14 +8,14 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use runtime::broker::{Broker, Call, Reply};
 use runtime::http::{
-    Answer, BodyLimit, Handler, Health, Refused, method_not_allowed, not_found, problem, read_json,
-    service_request, text,
+    Answer, BodyLimit, Handler, Health, Refused, RequestContext, method_not_allowed, not_found, problem,
+    read_json, service_request, text,
 };
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use wire::service::Endpoint;
-use wire::{Caller, Problem};
+use wire::{Caller, Problem, Route};
 
 /// Answers every route of the gateway.
 pub(crate) struct Routes {
@@ -31,35 +31,40 @@ pub(crate) struct Routes {
 }
 
 impl Handler for Routes {
-    async fn handle(&self, request: Request<Incoming>) -> Answer {
-        if let Some(answer) = self.health.answer(request.method(), request.uri().path()).await {
-            return answer;
+    async fn handle(&self, context: &RequestContext, request: Request<Incoming>) -> Answer {
+        if context.route.is_about_the_process() {
+            return self.health.answer(context.route, request.method()).await;
         }
         if let Err(overloaded) = self.admission.look() {
-            return problem(&overloaded);
+            return problem(overloaded);
         }
-        self.route(&Caller::default(), request).await.unwrap_or_else(|refused| problem(&refused))
+        self.route(context, &Caller::default(), request).await.unwrap_or_else(problem)
     }
 }
 
 impl Routes {
     /// Each route takes its place once the request has arrived whole.
-    async fn route(&self, caller: &Caller, request: Request<Incoming>) -> Result<Answer, Problem> {
-        let path = request.uri().path().to_owned();
-        let segments: Vec<&str> = path.split('/').skip(1).collect();
+    async fn route(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Problem> {
+        let uri = request.uri().clone();
+        let (route, id) = Route::of(uri.path());
         let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
-        match segments.as_slice() {
-            ["payments"] if post => payments::submit(caller, request, self).await,
-            ["payments"] => Ok(method_not_allowed("POST")),
-            ["payments", id] if get => payments::show(caller, id, self).await,
-            ["payments", _] => Ok(method_not_allowed("GET")),
-            ["accounts"] if post => accounts::open(caller, request, self).await,
-            ["accounts"] => Ok(method_not_allowed("POST")),
-            ["accounts", id] if get => accounts::show(caller, id, self).await,
-            ["accounts", _] => Ok(method_not_allowed("GET")),
-            ["accounts", id, "deposits"] if post => accounts::deposit(caller, id, request, self).await,
-            ["accounts", _, "deposits"] => Ok(method_not_allowed("POST")),
-            _ => self.service(caller, request).await,
+        match route {
+            Route::Payments if post => payments::submit(caller, request, self).await,
+            Route::Payment if get => payments::show(caller, id, self).await,
+            Route::Accounts if post => accounts::open(context, caller, request, self).await,
+            Route::Account if get => accounts::show(caller, id, self).await,
+            Route::Deposits if post => accounts::deposit(context, caller, request, self).await,
+            Route::Payments | Route::Accounts | Route::Deposits => Ok(method_not_allowed("POST")),
+            Route::Payment | Route::Account => Ok(method_not_allowed("GET")),
+            _ => match Endpoint::at(route) {
+                Some(endpoint) => self.service(context, caller, endpoint, request).await,
+                None => Ok(not_found()),
+            },
         }
     }
 
@@ -76,23 +81,30 @@ impl Routes {
     /// Asks a micro service. Most of them ask the ledger, and wait as long as it is silent.
     pub(super) async fn ask(
         &self,
+        context: &RequestContext,
         caller: &Caller,
         endpoint: Endpoint,
         body: Bytes,
     ) -> Result<Reply, Problem> {
         let _place = self.admission.enter_for_the_ledger()?;
-        self.broker.ask(endpoint, Call { caller: caller.clone(), body }, self.reply_timeout).await
+        let call = Call { caller: caller.clone(), request_id: context.request_id.clone(), body };
+        self.broker.ask(endpoint, call, self.reply_timeout).await
     }
 
     /// What a micro service answers.
-    async fn service(&self, caller: &Caller, request: Request<Incoming>) -> Result<Answer, Problem> {
-        match service_request(request, self.body_limit).await {
-            Ok((endpoint, body)) => {
+    async fn service(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+        endpoint: Endpoint,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Problem> {
+        match service_request(endpoint, request, self.body_limit).await {
+            Ok(body) => {
                 let _place = self.admission.enter()?;
-                let reply = self.ask(caller, endpoint, body).await?;
+                let reply = self.ask(context, caller, endpoint, body).await?;
                 Ok(text(200, "application/json", reply.body))
             }
-            Err(Refused::Path) => Ok(not_found()),
             Err(Refused::Method(allow)) => Ok(method_not_allowed(allow)),
             Err(Refused::Problem(refused)) => Err(refused),
         }

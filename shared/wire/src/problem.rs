@@ -100,6 +100,12 @@ pub struct Problem {
     /// The payment's id, where the client needs it to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The request that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// What went wrong on our side, for our own log lines: no client sees it.
+    #[serde(skip)]
+    pub cause: Option<String>,
 }
 
 impl Problem {
@@ -112,12 +118,20 @@ impl Problem {
             code,
             detail: detail.into(),
             id: None,
+            request_id: None,
+            cause: None,
         }
     }
 
     /// Names the payment that the problem is about.
     pub fn with_id(mut self, id: impl Into<String>) -> Problem {
         self.id = Some(id.into());
+        self
+    }
+
+    /// Tells our own log lines what went wrong.
+    pub fn because(mut self, cause: impl Into<String>) -> Problem {
+        self.cause = Some(cause.into());
         self
     }
 }

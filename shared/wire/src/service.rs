@@ -1,12 +1,12 @@
 //! Request-reply: the micro services' subjects and bodies. Replies equal the HTTP bodies.
 
-use crate::Role;
+use crate::{Role, Route};
 use domain::ledger::AccountStatus;
 use domain::{AccountId, Currency, Money, OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 macro_rules! endpoints {
-    ($($endpoint:ident = $role:ident $name:literal),+ $(,)?) => {
+    ($($endpoint:ident = $role:ident $name:literal $subject:literal),+ $(,)?) => {
         /// An endpoint of a micro service.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Endpoint {
@@ -25,6 +25,11 @@ macro_rules! endpoints {
                 match self { $(Endpoint::$endpoint => Role::$role),+ }
             }
 
+            /// The subject that requests go to.
+            pub const fn subject(self) -> &'static str {
+                match self { $(Endpoint::$endpoint => $subject),+ }
+            }
+
             /// The endpoint's name within its service.
             pub const fn name(self) -> &'static str {
                 match self { $(Endpoint::$endpoint => $name),+ }
@@ -34,12 +39,12 @@ macro_rules! endpoints {
 }
 
 endpoints! {
-    Balance = Wallet "balance",
-    Open = Wallet "open",
-    Deposit = Wallet "deposit",
-    Rate = Fx "rate",
-    Convert = Fx "convert",
-    Score = Risk "score",
+    Balance = Wallet "balance" "wallet.balance",
+    Open = Wallet "open" "wallet.open",
+    Deposit = Wallet "deposit" "wallet.deposit",
+    Rate = Fx "rate" "fx.rate",
+    Convert = Fx "convert" "fx.convert",
+    Score = Risk "score" "risk.score",
 }
 
 impl Endpoint {
@@ -53,9 +58,21 @@ impl Endpoint {
         self.role().as_str()
     }
 
-    /// The subject that requests go to.
-    pub fn subject(self) -> String {
-        format!("{}.{}", self.service(), self.name())
+    /// The route on which HTTP asks for the same, if there is one.
+    pub const fn route(self) -> Option<Route> {
+        match self {
+            Endpoint::Balance => Some(Route::Balance),
+            Endpoint::Rate => Some(Route::Rate),
+            Endpoint::Convert => Some(Route::Convert),
+            Endpoint::Score => Some(Route::Score),
+            // The gateway's routes for these answer in other words.
+            Endpoint::Open | Endpoint::Deposit => None,
+        }
+    }
+
+    /// The endpoint that answers an HTTP route as it is.
+    pub fn at(route: Route) -> Option<Endpoint> {
+        Endpoint::ALL.iter().copied().find(|endpoint| endpoint.route() == Some(route))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::ready::ready;
 use super::{Broker, BrokerError};
+use crate::ids::RequestId;
 use async_nats::header::HeaderMap;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt};
 use async_nats::{Message, RequestErrorKind};
@@ -21,6 +22,8 @@ const REQUESTS_MAX: usize = 256;
 pub struct Call {
     /// Who asks.
     pub caller: Caller,
+    /// The request that it is, or that it is asked for.
+    pub request_id: RequestId,
     /// JSON, equal to the HTTP body.
     pub body: Bytes,
 }
@@ -29,20 +32,24 @@ impl Call {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::TENANT, self.caller.tenant.as_str());
+        headers.insert(header::REQUEST_ID, self.request_id.as_str());
         headers
     }
 
     /// The call that a message is. A tenant that cannot be read is never taken for the default one.
-    fn received(message: &Message) -> Result<Call, Problem> {
-        let tenant = message.headers.as_ref().and_then(|headers| headers.get_last(header::TENANT));
-        let caller = match tenant.map(|tenant| Tenant::parse(tenant.as_str())).transpose() {
+    fn received(message: &Message, request_id: RequestId) -> Result<Call, Problem> {
+        let caller = match text(message, header::TENANT).map(Tenant::parse).transpose() {
             Ok(tenant) => tenant.map_or_else(Caller::default, |tenant| Caller { tenant }),
             Err(invalid) => {
                 return Err(Problem::new(Code::MalformedJson, format!("{} {invalid}", header::TENANT)));
             }
         };
-        Ok(Call { caller, body: message.payload.clone() })
+        Ok(Call { caller, request_id, body: message.payload.clone() })
     }
+}
+
+fn text<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
+    message.headers.as_ref()?.get_last(name).map(|value| value.as_str())
 }
 
 /// A service's good answer.
@@ -113,19 +120,22 @@ impl Broker {
         let (mut asking, mut calls) =
             (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for request in requests {
-            match Call::received(&request.message) {
+            let request_id = text(&request.message, header::REQUEST_ID)
+                .and_then(RequestId::parse)
+                .unwrap_or_else(RequestId::fresh);
+            match Call::received(&request.message, request_id.clone()) {
                 Ok(call) => {
-                    asking.push(request);
+                    asking.push((request, request_id));
                     calls.push(call);
                 }
-                Err(refused) => respond(self, &request, Err(refused)).await,
+                Err(refused) => respond(self, &request, &request_id, Err(refused)).await,
             }
         }
         if calls.is_empty() {
             return;
         }
-        for (request, answer) in asking.iter().zip(handler.answer(endpoint, calls).await) {
-            respond(self, request, answer).await;
+        for ((request, request_id), answer) in asking.iter().zip(handler.answer(endpoint, calls).await) {
+            respond(self, request, request_id, answer).await;
         }
     }
 
@@ -147,15 +157,14 @@ impl Broker {
             Ok(Err(_)) => return Err(away("did not answer")),
             Ok(Ok(answer)) => answer,
         };
-        let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get_last(name));
-        if header(NATS_SERVICE_ERROR_CODE).is_some() {
+        if text(&answer, NATS_SERVICE_ERROR_CODE).is_some() {
             return Err(serde_json::from_slice(&answer.payload).unwrap_or_else(|_| away("failed")));
         }
-        Ok(Reply { replayed: header(header::REPLAYED).is_some(), body: answer.payload.clone() })
+        Ok(Reply { replayed: text(&answer, header::REPLAYED).is_some(), body: answer.payload.clone() })
     }
 }
 
-async fn respond(broker: &Broker, request: &Request, answer: Result<Reply, Problem>) {
+async fn respond(broker: &Broker, request: &Request, request_id: &RequestId, answer: Result<Reply, Problem>) {
     let mut headers = HeaderMap::new();
     let sent = match answer {
         Ok(reply) => {
@@ -165,7 +174,8 @@ async fn respond(broker: &Broker, request: &Request, answer: Result<Reply, Probl
             request.respond_with_headers(Ok(reply.body), headers).await.map_err(|error| error.to_string())
         }
         // The library's own error answer has no body; ours carries the problem.
-        Err(problem) => {
+        Err(mut problem) => {
+            problem.request_id = Some(request_id.to_string());
             headers.insert(NATS_SERVICE_ERROR, problem.detail.as_str());
             headers.insert(NATS_SERVICE_ERROR_CODE, problem.status.to_string());
             let body = serde_json::to_vec(&problem).unwrap_or_default();

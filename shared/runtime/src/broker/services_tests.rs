@@ -21,7 +21,8 @@ async fn a_call_carries_its_caller_and_a_tenant_that_cannot_be_read_is_not_answe
     let served = broker.clone();
     let serving = tokio::spawn(async move { served.serve(&[Endpoint::Score], &Echo).await });
     let ask = |tenant: &str| {
-        let call = Call { caller: Caller { tenant: Tenant::parse(tenant).unwrap() }, body: "{}".into() };
+        let caller = Caller { tenant: Tenant::parse(tenant).unwrap() };
+        let call = Call { caller, request_id: RequestId::fresh(), body: "{}".into() };
         broker.ask(Endpoint::Score, call, Duration::from_secs(10))
     };
     while ask("default").await.is_err() {

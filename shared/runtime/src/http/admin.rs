@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, json, method_not_allowed, not_found, problem, text};
 use super::body::BodyLimit;
+use super::context::RequestContext;
 use super::server::Handler;
 use super::service_routes::{Refused, service_request};
 use crate::broker::{Call, Reply, ServiceHandler};
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use std::sync::Arc;
 use wire::service::Endpoint;
-use wire::{Caller, Code, Problem, Role};
+use wire::{Caller, Code, Problem, Role, Route};
 
 /// Whether something that requests need is there.
 pub type Check = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
@@ -30,19 +31,17 @@ pub struct Health {
 }
 
 impl Health {
-    /// Answers `/healthz`, `/livez`, `/readyz` and `/metrics`; nothing for another path.
-    pub async fn answer(&self, method: &Method, path: &str) -> Option<Answer> {
-        if !matches!(path, "/healthz" | "/livez" | "/readyz" | "/metrics") {
-            return None;
-        }
+    /// Answers the routes that are about the process.
+    pub async fn answer(&self, route: Route, method: &Method) -> Answer {
         if method != Method::GET && method != Method::HEAD {
-            return Some(method_not_allowed("GET, HEAD"));
+            return method_not_allowed("GET, HEAD");
         }
-        Some(match path {
-            "/readyz" => self.readiness().await,
-            "/metrics" => self.metrics().await,
-            _ => json(200, &serde_json::json!({ "status": "ok" })),
-        })
+        match route {
+            Route::Readiness => self.readiness().await,
+            Route::Metrics => self.metrics().await,
+            Route::Health | Route::Liveness => json(200, &serde_json::json!({ "status": "ok" })),
+            _ => not_found(),
+        }
     }
 
     async fn readiness(&self) -> Answer {
@@ -62,7 +61,7 @@ impl Health {
         // Gathering merges and sorts every series: not on a thread that payments wait for.
         match tokio::task::spawn_blocking(move || metrics.render()).await {
             Ok(Ok(rendered)) => text(200, "text/plain; version=0.0.4", rendered),
-            _ => problem(&Problem::new(Code::Internal, "metrics cannot be rendered")),
+            _ => problem(Problem::new(Code::Internal, "metrics cannot be rendered")),
         }
     }
 }
@@ -89,22 +88,26 @@ pub struct Admin<H> {
 }
 
 impl<H: ServiceHandler> Handler for Admin<H> {
-    async fn handle(&self, request: Request<Incoming>) -> Answer {
-        if let Some(answer) = self.health.answer(request.method(), request.uri().path()).await {
-            return answer;
+    async fn handle(&self, context: &RequestContext, request: Request<Incoming>) -> Answer {
+        if context.route.is_about_the_process() {
+            return self.health.answer(context.route, request.method()).await;
         }
-        match service_request(request, BodyLimit::of(&self.http)).await {
-            Ok((endpoint, body)) if endpoint.role() == self.role => {
-                let call = Call { caller: Caller::default(), body };
+        let Some(endpoint) = Endpoint::at(context.route).filter(|endpoint| endpoint.role() == self.role)
+        else {
+            return not_found();
+        };
+        match service_request(endpoint, request, BodyLimit::of(&self.http)).await {
+            Ok(body) => {
+                let (caller, request_id) = (Caller::default(), context.request_id.clone());
+                let call = Call { caller, request_id, body };
                 match self.service.answer(endpoint, vec![call]).await.pop() {
                     Some(Ok(reply)) => text(200, "application/json", reply.body),
-                    Some(Err(refused)) => problem(&refused),
-                    None => problem(&Problem::new(Code::Internal, "the service gave no answer")),
+                    Some(Err(refused)) => problem(refused),
+                    None => problem(Problem::new(Code::Internal, "the service gave no answer")),
                 }
             }
-            Ok(_) | Err(Refused::Path) => not_found(),
             Err(Refused::Method(allow)) => method_not_allowed(allow),
-            Err(Refused::Problem(refused)) => problem(&refused),
+            Err(Refused::Problem(refused)) => problem(refused),
         }
     }
 }

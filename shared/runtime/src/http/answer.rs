@@ -1,5 +1,7 @@
 //! Answers: JSON, problems, text.
 
+use super::context::X_REQUEST_ID;
+use crate::ids::RequestId;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -24,7 +26,7 @@ fn build(status: u16, content_type: &'static str, body: Bytes) -> Answer {
 pub fn json<T: Serialize>(status: u16, body: &T) -> Answer {
     match serde_json::to_vec(body) {
         Ok(bytes) => build(status, "application/json", bytes.into()),
-        Err(_) => problem(&Problem::new(Code::Internal, "the answer cannot be written")),
+        Err(_) => problem(Problem::new(Code::Internal, "the answer cannot be written")),
     }
 }
 
@@ -33,27 +35,36 @@ pub fn text(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> 
     build(status, content_type, body.into())
 }
 
-/// A problem, with `Retry-After` where trying again is the right thing to do.
-pub fn problem(problem: &Problem) -> Answer {
-    let mut answer = build(
-        problem.status,
-        "application/problem+json",
-        serde_json::to_vec(problem).unwrap_or_default().into(),
-    );
+/// A problem, with `Retry-After` where trying again is the right thing to do. Its body is written when it is
+/// known which request it answers.
+pub fn problem(problem: Problem) -> Answer {
+    let mut answer = build(problem.status, "application/problem+json", Bytes::new());
     if matches!(problem.status, 429 | 503) {
         answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
+    answer.extensions_mut().insert(problem);
     answer
+}
+
+/// Puts the request's id into the answer's header and, if the answer is a problem, into its body.
+pub(super) fn complete(answer: &mut Answer, request_id: &RequestId) -> Option<Problem> {
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        answer.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    let mut problem = answer.extensions_mut().remove::<Problem>()?;
+    problem.request_id = Some(request_id.to_string());
+    *answer.body_mut() = Full::new(serde_json::to_vec(&problem).unwrap_or_default().into());
+    Some(problem)
 }
 
 /// Nothing under this path.
 pub fn not_found() -> Answer {
-    problem(&Problem::new(Code::NotFound, "there is nothing under this path"))
+    problem(Problem::new(Code::NotFound, "there is nothing under this path"))
 }
 
 /// The path has other methods.
 pub fn method_not_allowed(allow: &'static str) -> Answer {
-    let mut answer = problem(&Problem::new(Code::MethodNotAllowed, format!("this path answers {allow}")));
+    let mut answer = problem(Problem::new(Code::MethodNotAllowed, format!("this path answers {allow}")));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     answer
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod answer;
 mod body;
+mod context;
 mod peers;
 mod server;
 mod service_routes;
@@ -11,5 +12,6 @@ mod service_routes;
 pub use admin::{Admin, Check, Health, NoService};
 pub use answer::{Answer, json, method_not_allowed, not_found, problem, text};
 pub use body::{BodyLimit, read_json};
+pub use context::RequestContext;
 pub use server::{BindError, Handler, bind, serve};
 pub use service_routes::{Refused, query, service_request};

@@ -1,7 +1,8 @@
 //! Accepting connections: bounded in number, in all and by peer, each with a clock on its head, drained at
 //! the end.
 
-use super::answer::{Answer, problem};
+use super::answer::{Answer, complete, problem};
+use super::context::RequestContext;
 use super::peers::{PeerPlace, Peers};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
@@ -33,7 +34,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What stands behind a listener: a role's own answer to each request.
 pub trait Handler: Send + Sync + 'static {
     /// Answers a request; what fails is an answer too.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+    fn handle(
+        &self,
+        context: &RequestContext,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Answer> + Send;
 }
 
 /// A port that cannot be opened.
@@ -73,11 +78,11 @@ pub async fn serve<H: Handler>(
             () = drain.begun() => break,
             accepted = accept(&listener, &permits, &peers) => accepted,
         };
-        let Some((stream, places)) = accepted else { continue };
+        let Some((stream, peer, places)) = accepted else { continue };
         let (handler, metrics) = (handler.clone(), metrics.clone());
         let service = service_fn(move |request| {
             let (handler, metrics) = (handler.clone(), metrics.clone());
-            async move { Ok::<_, Infallible>(answer(&*handler, &metrics, request).await) }
+            async move { Ok::<_, Infallible>(answer(&*handler, &metrics, peer, request).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
@@ -98,7 +103,7 @@ async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
     peers: &Peers,
-) -> Option<(TcpStream, (OwnedSemaphorePermit, PeerPlace))> {
+) -> Option<(TcpStream, SocketAddr, (OwnedSemaphorePermit, PeerPlace))> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, address)) => {
@@ -106,7 +111,7 @@ async fn accept(
             let place = peers.enter(address.ip())?;
             // Answers are small and whole: waiting to fill a packet only adds latency.
             let _ = stream.set_nodelay(true);
-            Some((stream, (permit, place)))
+            Some((stream, address, (permit, place)))
         }
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
@@ -116,15 +121,25 @@ async fn accept(
     }
 }
 
-async fn answer<H: Handler>(handler: &H, metrics: &RequestMetrics, request: Request<Incoming>) -> Answer {
+async fn answer<H: Handler>(
+    handler: &H,
+    metrics: &RequestMetrics,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Answer {
     let started = Instant::now();
-    let answer = match well_formed(&request) {
-        Err(detail) => problem(&Problem::new(Code::MalformedJson, detail)),
-        Ok(()) => AssertUnwindSafe(handler.handle(request)).catch_unwind().await.unwrap_or_else(|_| {
-            tracing::error!("a request handler panicked");
-            problem(&Problem::new(Code::Internal, "the request met a bug of ours"))
-        }),
+    let context = RequestContext::of(&request, peer);
+    let mut answer = match well_formed(&request) {
+        Err(detail) => problem(Problem::new(Code::MalformedJson, detail)),
+        Ok(()) => {
+            let handling = AssertUnwindSafe(handler.handle(&context, request)).catch_unwind();
+            handling.await.unwrap_or_else(|_| {
+                tracing::error!(request_id = %context.request_id, "a request handler panicked");
+                problem(Problem::new(Code::Internal, "the request met a bug of ours"))
+            })
+        }
     };
+    complete(&mut answer, &context.request_id);
     metrics.answered(answer.status().as_u16(), started.elapsed());
     answer
 }
@@ -153,7 +168,7 @@ mod tests {
     struct Greeting;
 
     impl Handler for Greeting {
-        async fn handle(&self, _: Request<Incoming>) -> Answer {
+        async fn handle(&self, _: &RequestContext, _: Request<Incoming>) -> Answer {
             text(200, "text/plain", "hello")
         }
     }
@@ -172,6 +187,48 @@ mod tests {
             rest.push(stream.read_u8().await.unwrap());
         }
         true
+    }
+
+    /// Turns everyone away.
+    struct Refusing;
+
+    impl Handler for Refusing {
+        async fn handle(&self, context: &RequestContext, _: Request<Incoming>) -> Answer {
+            assert!(context.peer.ip().is_loopback());
+            problem(Problem::new(Code::NotFound, "nothing").with_id("PAY-1"))
+        }
+    }
+
+    #[tokio::test]
+    async fn every_answer_and_every_problem_name_their_request() {
+        let listener = bind("127.0.0.1".parse().unwrap(), 0, "port").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = RequestMetrics::new(&Metrics::new(Role::Gateway, true).unwrap());
+        let drain = Drain::default();
+        let serving =
+            tokio::spawn(serve(listener, Arc::new(Refusing), HttpConfig::default(), metrics, drain.clone()));
+        let rows = [
+            ("Host: h\r\nX-Request-Id: mine-1", Some("mine-1"), "404"),
+            ("Host: h\r\nX-Request-Id: not mine", None, "404"),
+            ("Host: h", None, "404"),
+            ("X-Request-Id: mine-2", Some("mine-2"), "400"),
+        ];
+        for (headers, expected, status) in rows {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET / HTTP/1.1\r\nConnection: close\r\n{headers}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            let mut lines = head.lines().filter_map(|line| line.strip_prefix("x-request-id: "));
+            let (told, further) = (lines.next().unwrap(), lines.next());
+            assert_eq!((told, further), (expected.unwrap_or(told), None));
+            let problem: Problem = serde_json::from_str(body).unwrap();
+            assert_eq!(problem.request_id.as_deref(), Some(told), "{body}");
+        }
+        drain.begin();
+        serving.await.unwrap();
     }
 
     #[tokio::test]

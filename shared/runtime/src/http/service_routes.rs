@@ -6,36 +6,34 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde_json::{Map, Value};
 use wire::service::Endpoint;
-use wire::{Code, Problem};
+use wire::{Code, Problem, Route};
 
-/// The endpoint and its JSON request that an HTTP request stands for, its body within `limit` if it has one.
+/// The endpoint's request, in JSON, that an HTTP request on its route stands for; a body is read within
+/// `limit`.
 pub async fn service_request(
+    endpoint: Endpoint,
     request: Request<Incoming>,
     limit: BodyLimit,
-) -> Result<(Endpoint, Bytes), Refused> {
-    let path = request.uri().path().to_owned();
-    let method = request.method().clone();
-    let get_only = |endpoint: Endpoint, body: Value| match method {
-        Method::GET => Ok((endpoint, Bytes::from(body.to_string()))),
-        _ => Err(Refused::Method("GET")),
+) -> Result<Bytes, Refused> {
+    let is_read = match endpoint {
+        Endpoint::Balance | Endpoint::Rate | Endpoint::Convert => true,
+        Endpoint::Score | Endpoint::Open | Endpoint::Deposit => false,
     };
-    match path.as_str() {
-        "/rate" => get_only(Endpoint::Rate, query(&request)?.into()),
-        "/convert" => get_only(Endpoint::Convert, query(&request)?.into()),
-        "/score" if method == Method::POST => Ok((Endpoint::Score, read_json(request, limit).await?)),
-        "/score" => Err(Refused::Method("POST")),
-        _ => match path.strip_prefix("/balance/") {
-            Some(account) => get_only(Endpoint::Balance, serde_json::json!({ "account_id": account })),
-            None => Err(Refused::Path),
-        },
+    let allowed = if is_read { Method::GET } else { Method::POST };
+    if request.method() != allowed {
+        return Err(Refused::Method(if is_read { "GET" } else { "POST" }));
     }
+    let body: Value = match endpoint {
+        Endpoint::Score | Endpoint::Open | Endpoint::Deposit => return Ok(read_json(request, limit).await?),
+        Endpoint::Balance => serde_json::json!({ "account_id": Route::of(request.uri().path()).1 }),
+        Endpoint::Rate | Endpoint::Convert => query(&request)?.into(),
+    };
+    Ok(body.to_string().into())
 }
 
 /// Why an HTTP request stands for no service request.
 #[derive(Debug)]
 pub enum Refused {
-    /// No service answers this path.
-    Path,
     /// The path has other methods.
     Method(&'static str),
     /// The request is not in order.

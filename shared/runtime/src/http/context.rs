@@ -1,0 +1,79 @@
+//! What a request says of itself before anyone reads it.
+
+use crate::ids::RequestId;
+use domain::TraceContext;
+use hyper::Request;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use std::net::SocketAddr;
+use wire::{Route, header};
+
+/// On a request and its answer: the id under which log lines and problems tell of it.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Which request this is, made once for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestContext {
+    /// The client's, or made by us.
+    pub request_id: RequestId,
+    /// Where it goes.
+    pub route: Route,
+    /// Who holds the other end of the connection.
+    pub peer: SocketAddr,
+    /// The span of the client's trace that it comes from.
+    pub parent: Option<TraceContext>,
+}
+
+impl RequestContext {
+    pub(super) fn of<B>(request: &Request<B>, peer: SocketAddr) -> RequestContext {
+        let headers = request.headers();
+        RequestContext {
+            request_id: only(headers, X_REQUEST_ID.as_str())
+                .and_then(RequestId::parse)
+                .unwrap_or_else(RequestId::fresh),
+            route: Route::of(request.uri().path()).0,
+            peer,
+            parent: only(headers, header::TRACEPARENT).and_then(TraceContext::parse),
+        }
+    }
+}
+
+/// A header that is there once: of several, none is more the client's than another.
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().filter(|_| values.next().is_none());
+    first.map(HeaderValue::to_str)?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn context(headers: &[(&str, &str)]) -> RequestContext {
+        let request = headers.iter().fold(Request::get("/payments/PAY-1?x=y"), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        RequestContext::of(&request.body(()).unwrap(), "192.0.2.1:80".parse().unwrap())
+    }
+
+    #[test]
+    fn a_client_may_name_its_request_and_its_trace_once() {
+        let rows: [(&[(&str, &str)], Option<&str>, bool); 6] = [
+            (&[("X-Request-Id", "a-1")], Some("a-1"), false),
+            (&[("x-request-id", "a-1"), ("TraceParent", TRACEPARENT)], Some("a-1"), true),
+            (&[("X-Request-Id", "a-1"), ("X-Request-Id", "a-1")], None, false),
+            (&[("X-Request-Id", "a 1"), ("traceparent", "00-nothing")], None, false),
+            (&[("traceparent", TRACEPARENT), ("traceparent", TRACEPARENT)], None, false),
+            (&[], None, false),
+        ];
+        for (headers, request_id, is_traced) in rows {
+            let context = context(headers);
+            match request_id {
+                Some(request_id) => assert_eq!(context.request_id.as_str(), request_id),
+                None => assert_eq!(context.request_id.as_str().len(), 16, "{headers:?}"),
+            }
+            assert_eq!((context.route, context.parent.is_some()), (Route::Payment, is_traced), "{headers:?}");
+        }
+    }
+}
