@@ -29,8 +29,27 @@ use wire::{Code, Hop, HopMessage, Stream, Subject, envelope};
 /// The longest that reading back one batch may take.
 const READ_BACK_MAX: Duration = Duration::from_secs(5);
 
+/// Why a payment is not accepted, or not known to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Says which of both, and that trying again with the same id is right.
+    pub(crate) code: Code,
+    /// What went wrong on our side: one cause for all of a batch.
+    pub(crate) cause: Option<Arc<str>>,
+}
+
+impl Failure {
+    const fn of(code: Code) -> Failure {
+        Failure { code, cause: None }
+    }
+
+    fn because(code: Code, cause: impl Into<Arc<str>>) -> Failure {
+        Failure { code, cause: Some(cause.into()) }
+    }
+}
+
 /// How a request for acceptance ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Acceptance {
     /// It is on disk, by this request.
     Accepted,
@@ -38,9 +57,8 @@ pub(crate) enum Acceptance {
     Replayed,
     /// Another request had been accepted under this id.
     Mismatch,
-    /// Not accepted, or not known to be; the code says which, and that trying again with the same id is
-    /// right.
-    Failed(Code),
+    /// Not accepted, or not known to be.
+    Failed(Failure),
 }
 
 struct Submission {
@@ -50,10 +68,10 @@ struct Submission {
 }
 
 /// What became of one payment: what is stored under its id now, or why that is not known.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Fate {
     Stored { fingerprint: Fingerprint, by_us: bool },
-    Failed(Code),
+    Failed(Failure),
 }
 
 /// The way to the intake, a lane for each origin of ids; clones share it.
@@ -90,9 +108,9 @@ impl Acceptor {
             IdOrigin::Gateway => &self.named_by_us,
         };
         if lane.try_send(Submission { fingerprint: payment.fingerprint(), payment, answer }).is_err() {
-            return Acceptance::Failed(Code::Overloaded);
+            return Acceptance::Failed(Failure::of(Code::Overloaded));
         }
-        answered.await.unwrap_or(Acceptance::Failed(Code::AcceptanceUnknown))
+        answered.await.unwrap_or(Acceptance::Failed(Failure::of(Code::AcceptanceUnknown)))
     }
 }
 
@@ -124,18 +142,18 @@ impl Batch {
         undecided.filter_map(|(_, same)| same.first()).collect()
     }
 
-    fn fail_open(&mut self, code: Code) {
+    fn fail_open(&mut self, failure: &Failure) {
         let keys: Vec<PaymentKey> = self.open().iter().map(|submission| submission.payment.key()).collect();
-        self.fates.extend(keys.into_iter().map(|key| (key, Fate::Failed(code))));
+        self.fates.extend(keys.into_iter().map(|key| (key, Fate::Failed(failure.clone()))));
     }
 
     fn answer(self) {
         for (key, same) in self.requests {
-            let fate = self.fates.get(&key).copied().unwrap_or(Fate::Failed(Code::Unavailable));
+            let fate = self.fates.get(&key).cloned().unwrap_or(Fate::Failed(Failure::of(Code::Unavailable)));
             for (place, submission) in same.into_iter().enumerate() {
-                let acceptance = match fate {
-                    Fate::Failed(code) => Acceptance::Failed(code),
-                    Fate::Stored { fingerprint, .. } if fingerprint != submission.fingerprint => {
+                let acceptance = match &fate {
+                    Fate::Failed(failure) => Acceptance::Failed(failure.clone()),
+                    Fate::Stored { fingerprint, .. } if *fingerprint != submission.fingerprint => {
                         Acceptance::Mismatch
                     }
                     Fate::Stored { by_us: true, .. } if place == 0 => Acceptance::Accepted,
@@ -170,10 +188,7 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
         match self.ledger.known(&keys).await {
             Ok(known) => batch.fates.extend(known.into_iter().map(|(key, known)| (key, fate_of(&known)))),
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "ids cannot be looked up");
-                batch.fail_open(Code::Unavailable);
-            }
+            Err(error) => batch.fail_open(&Failure::because(Code::Unavailable, chain(&error))),
         }
     }
 
@@ -185,7 +200,7 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
             let Ok(messages) =
                 open.iter().map(|submission| message(submission)).collect::<Result<Vec<_>, _>>()
             else {
-                return batch.fail_open(Code::Internal);
+                return batch.fail_open(&Failure::because(Code::Internal, "a payment cannot be written"));
             };
             match self.streams.publish_batch(&messages).await {
                 Ok(()) => {
@@ -198,7 +213,12 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                     return batch.fates.extend(stored);
                 }
                 Err(BrokerError::Conflict) => match self.find_stored(batch).await {
-                    0 => return batch.fail_open(Code::Unavailable),
+                    0 => {
+                        return batch.fail_open(&Failure::because(
+                            Code::Unavailable,
+                            "what the intake refuses as stored is not found there",
+                        ));
+                    }
                     _ => continue,
                 },
                 Err(BrokerError::Missing) if may_declare => {
@@ -207,14 +227,10 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                         tracing::warn!(%error, "the intake cannot be declared");
                     }
                 }
-                Err(BrokerError::Full) => return batch.fail_open(Code::Overloaded),
-                Err(BrokerError::Unknown(reason)) => {
-                    tracing::warn!(reason, "acceptance is unknown");
-                    return self.read_back(batch).await;
-                }
+                Err(BrokerError::Full) => return batch.fail_open(&Failure::of(Code::Overloaded)),
+                Err(BrokerError::Unknown(reason)) => return self.read_back(batch, &reason).await,
                 Err(error) => {
-                    tracing::warn!(%error, "the intake is unavailable");
-                    return batch.fail_open(Code::Unavailable);
+                    return batch.fail_open(&Failure::because(Code::Unavailable, error.to_string()));
                 }
             }
         }
@@ -241,7 +257,8 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
 
     /// No answer came: whether the batch was stored can only be read from the stream's leader, one by one.
     /// What is not found may yet arrive, so it is neither accepted nor refused.
-    async fn read_back(&self, batch: &mut Batch) {
+    async fn read_back(&self, batch: &mut Batch, reason: &str) {
+        let unknown = Failure::because(Code::AcceptanceUnknown, reason);
         let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
         let reading = async {
             for key in keys {
@@ -253,14 +270,14 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                 };
                 let fate = match found.map(|stored| fate_of_payload(&stored.payload)) {
                     Some(Fate::Stored { fingerprint, .. }) => Fate::Stored { fingerprint, by_us: true },
-                    Some(Fate::Failed(_)) | None => Fate::Failed(Code::AcceptanceUnknown),
+                    Some(Fate::Failed(_)) | None => Fate::Failed(unknown.clone()),
                 };
                 batch.fates.insert(key, fate);
             }
         };
         // Others wait behind this batch: what has not been read by then is not known, and may be asked again.
         let _ = tokio::time::timeout(READ_BACK_MAX, reading).await;
-        batch.fail_open(Code::AcceptanceUnknown);
+        batch.fail_open(&unknown);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Payments as every protocol has them: submitted, and looked up. How a request came is not known here.
 
-use crate::accept::{Acceptance, Acceptor};
+use crate::accept::{Acceptance, Acceptor, Failure};
 use crate::admission::Admission;
 use crate::request::{IdOrigin, PaymentRequest};
 use crate::status::StatusReader;
@@ -53,13 +53,17 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
                 Code::IdempotencyMismatch,
                 "a payment with this id and other content was accepted before",
             )),
-            Acceptance::Failed(code) => {
+            Acceptance::Failed(Failure { code, cause }) => {
                 let detail = match code {
                     Code::AcceptanceUnknown => "the intake did not answer: retry with the same id",
                     Code::Overloaded => "the intake is full: retry with the same id",
                     _ => "the payment was not accepted: retry with the same id",
                 };
-                Err(named(Problem::new(code, detail)))
+                let problem = named(Problem::new(code, detail));
+                Err(match cause {
+                    Some(cause) => problem.because(&*cause),
+                    None => problem,
+                })
             }
         }
     }

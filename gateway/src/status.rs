@@ -23,17 +23,15 @@ pub(crate) struct StatusReader<B, L> {
     pub(crate) shards: u16,
 }
 
-fn silent(what: &str) -> Problem {
+fn silent(what: &str, cause: String) -> Problem {
     Problem::new(Code::Unavailable, format!("{what} does not answer, so the status is not known"))
+        .because(cause)
 }
 
 impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
     /// The payment's status; nothing when ledger and intake both say that there is none.
     pub(crate) async fn read(&self, key: &PaymentKey) -> Result<Option<PaymentView>, Problem> {
-        let row = self.ledger.status(key).await.map_err(|error| {
-            tracing::warn!(error = chain(&error), "a status cannot be read");
-            silent("the ledger")
-        })?;
+        let row = self.ledger.status(key).await.map_err(|error| silent("the ledger", chain(&error)))?;
         if let Some(record) = &row.record {
             let view = PaymentView::of_record(record);
             let is_open = matches!(record.state, RecordState::Reserved(_));
@@ -75,8 +73,7 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
 }
 
 fn outage(error: &BrokerError) -> Problem {
-    tracing::warn!(%error, "a status cannot be read");
-    silent("the intake")
+    silent("the intake", error.to_string())
 }
 
 /// The view with what a derived message adds; nothing when the message cannot be read.

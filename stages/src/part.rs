@@ -55,7 +55,7 @@ impl Part {
         for listener in self.host.listen().await? {
             tasks.spawn(serve(listener, admin.clone(), config.http.clone(), requests.clone(), drain.clone()));
         }
-        tasks.spawn(answer(*role, broker.clone(), service, drain.clone()));
+        tasks.spawn(answer(*role, broker.clone(), service, requests, drain.clone()));
         Ok(())
     }
 
@@ -90,7 +90,13 @@ impl Part {
 }
 
 /// Answers the role's endpoints by NATS until the drain begins.
-async fn answer<H: ServiceHandler>(role: Role, broker: Broker, service: Arc<H>, drain: Drain) {
+async fn answer<H: ServiceHandler>(
+    role: Role,
+    broker: Broker,
+    service: Arc<H>,
+    requests: RequestMetrics,
+    drain: Drain,
+) {
     let endpoints = Endpoint::of(role);
     if endpoints.is_empty() {
         return;
@@ -99,7 +105,7 @@ async fn answer<H: ServiceHandler>(role: Role, broker: Broker, service: Arc<H>, 
         tokio::select! {
             biased;
             () = drain.begun() => return,
-            served = broker.serve(&endpoints, &*service) => if let Err(error) = served {
+            served = broker.serve(&endpoints, &*service, &requests) => if let Err(error) = served {
                 tracing::warn!(%role, error = chain(&error), "requests cannot be served");
             },
         }

@@ -56,8 +56,7 @@ pub(super) async fn show(caller: &Caller, account: &str, routes: &Routes) -> Res
     let missing = || Problem::new(Code::NotFound, "there is no such account");
     let id = AccountId::parse(account).map_err(|_| missing())?;
     let found = routes.store.account(&caller.account(id)).await.map_err(|error| {
-        tracing::warn!(error = chain(&error), "an account cannot be read");
-        Problem::new(Code::Unavailable, "the ledger is unavailable")
+        Problem::new(Code::Unavailable, "the ledger is unavailable").because(chain(&error))
     })?;
     match found {
         None => Ok(problem(missing())),

@@ -13,10 +13,8 @@ pub fn fault(error: &StoreError) -> Fault {
 /// What a client is told of it.
 pub fn problem(error: &StoreError) -> Problem {
     if error.is_outage() {
-        tracing::warn!(error = chain(error), "the ledger is unavailable");
-        Problem::new(Code::Unavailable, "the ledger is unavailable")
+        Problem::new(Code::Unavailable, "the ledger is unavailable").because(chain(error))
     } else {
-        tracing::error!(error = chain(error), "the ledger failed");
-        Problem::new(Code::Internal, "the ledger failed")
+        Problem::new(Code::Internal, "the ledger failed").because(chain(error))
     }
 }

@@ -10,11 +10,23 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON, or not of the message's shape.
-    #[error("undecodable message: {0}")]
+    #[error("undecodable message: {}", without_values(.0))]
     Malformed(#[from] serde_json::Error),
     /// Written by a build that knows more.
     #[error("unknown message version {0}")]
     UnknownVersion(u32),
+}
+
+/// The parser's words up to where they quote what it has read: logs tell nobody's accounts and amounts. The
+/// name of a missing field is our own.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(['"', '`']) {
+        Some((said, _)) if !said.starts_with("missing field") => {
+            format!("{} at line {} column {}", said.trim_end(), error.line(), error.column())
+        }
+        _ => text,
+    }
 }
 
 #[derive(Deserialize)]

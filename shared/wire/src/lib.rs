@@ -28,6 +28,6 @@ pub use domain::StageName;
 pub use message::{HopMessage, Message};
 pub use problem::{Code, Problem};
 pub use role::Role;
-pub use route::Route;
+pub use route::{Method, Route};
 pub use stream::Stream;
 pub use subject::{Hop, Place, Subject};

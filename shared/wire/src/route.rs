@@ -1,5 +1,32 @@
 //! The routes of every port, as metrics, spans and log lines name them: templates, never what a client wrote.
 
+use crate::Role;
+use crate::service::Endpoint;
+
+domain::closed_set! {
+    /// How a route is asked for.
+    Method {
+        /// Reads.
+        Get = "GET",
+        /// Reads, and leaves the body out.
+        Head = "HEAD",
+        /// Adds.
+        Post = "POST",
+        /// Sets.
+        Put = "PUT",
+        /// Removes.
+        Delete = "DELETE",
+        /// Changes.
+        Patch = "PATCH",
+        /// Asks what may be asked.
+        Options = "OPTIONS",
+        /// No HTTP at all: request-reply.
+        Nats = "NATS",
+        /// Whatever else a client may call it.
+        Other = "other",
+    }
+}
+
 domain::closed_set! {
     /// A route's template.
     Route {
@@ -56,11 +83,62 @@ impl Route {
     pub const fn is_about_the_process(self) -> bool {
         matches!(self, Route::Health | Route::Liveness | Route::Readiness | Route::Metrics | Route::LogLevel)
     }
+
+    /// How the route is asked for, and the HTTP status of its good answer; nothing where nothing is served.
+    pub const fn good_answer(self) -> Option<(Method, u16)> {
+        match self {
+            Route::Payments => Some((Method::Post, 202)),
+            Route::Accounts | Route::Deposits => Some((Method::Post, 201)),
+            Route::Score => Some((Method::Post, 200)),
+            Route::Payment | Route::Account | Route::Balance | Route::Rate | Route::Convert => {
+                Some((Method::Get, 200))
+            }
+            Route::Health | Route::Liveness | Route::Readiness | Route::Metrics => Some((Method::Get, 200)),
+            Route::LogLevel => Some((Method::Put, 200)),
+            Route::Other => None,
+        }
+    }
+
+    /// Whether a role answers it with more than that there is nothing.
+    pub fn is_served_by(self, role: Role) -> bool {
+        match self {
+            Route::Payments | Route::Payment | Route::Accounts | Route::Account | Route::Deposits => {
+                role == Role::Gateway
+            }
+            Route::Balance | Route::Rate | Route::Convert | Route::Score => {
+                role == Role::Gateway || Endpoint::at(self).is_some_and(|endpoint| endpoint.role() == role)
+            }
+            Route::Health | Route::Liveness | Route::Readiness | Route::Metrics | Route::LogLevel => true,
+            Route::Other => false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_role_serves_its_own_routes_and_the_gateway_all() {
+        for (role, expected) in [
+            (Role::Fx, "/rate /convert"),
+            (Role::Risk, "/score"),
+            (Role::Wallet, "/balance/{id}"),
+            (Role::Reserve, ""),
+        ] {
+            let own = Route::ALL.into_iter().filter(|route| !route.is_about_the_process());
+            let served: Vec<&str> = own.filter(|route| route.is_served_by(role)).map(Route::as_str).collect();
+            assert_eq!(served.join(" "), expected, "{role}");
+        }
+        for route in Route::ALL {
+            let is_served = route.is_served_by(Role::Gateway);
+            assert_eq!(
+                (is_served, route.good_answer().is_some()),
+                (route != Route::Other, is_served),
+                "{route}"
+            );
+        }
+    }
 
     #[test]
     fn a_path_has_one_route() {

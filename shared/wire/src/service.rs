@@ -70,6 +70,11 @@ impl Endpoint {
         }
     }
 
+    /// As metrics and log lines name what is asked for: as HTTP does, where it asks for the same.
+    pub fn route_name(self) -> &'static str {
+        self.route().map_or(self.subject(), Route::as_str)
+    }
+
     /// The endpoint that answers an HTTP route as it is.
     pub fn at(route: Route) -> Option<Endpoint> {
         Endpoint::ALL.iter().copied().find(|endpoint| endpoint.route() == Some(route))

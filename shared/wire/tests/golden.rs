@@ -156,6 +156,7 @@ fn other_versions_and_shapes_are_not_understood() {
         (r#"{"v":2,"payment":{}}"#, "unknown message version 2"),
         (r#"{"payment":{}}"#, "undecodable message: missing field `v` at line 1 column 14"),
         (r#"{"v":1}"#, "undecodable message: missing field `payment` at line 1 column 7"),
+        (r#"{"v":1,"payment":"ACC-7"}"#, "undecodable message: invalid type: string at line 1 column 24"),
         ("junk", "undecodable message: expected value at line 1 column 1"),
     ];
     for (payload, expected) in rows {

@@ -3,6 +3,7 @@
 use super::ready::ready;
 use super::{Broker, BrokerError};
 use crate::ids::RequestId;
+use crate::telemetry::{Asked, Failure, RequestMetrics};
 use async_nats::header::HeaderMap;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt};
 use async_nats::{Message, RequestErrorKind};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use domain::Tenant;
 use futures::StreamExt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::service::Endpoint;
 use wire::{Caller, Code, Problem, header};
 
@@ -78,6 +79,7 @@ impl Broker {
         &self,
         endpoints: &[Endpoint],
         handler: &H,
+        metrics: &RequestMetrics,
     ) -> Result<(), BrokerError> {
         let Some(first) = endpoints.first() else {
             return Ok(());
@@ -109,14 +111,29 @@ impl Broker {
                 {
                     waiting.push(request);
                 }
-                self.answer(endpoint, waiting, handler).await;
+                self.answer(endpoint, waiting, handler, metrics).await;
             }
         });
         futures::future::join_all(serving).await;
         Ok(())
     }
 
-    async fn answer<H: ServiceHandler>(&self, endpoint: Endpoint, requests: Vec<Request>, handler: &H) {
+    async fn answer<H: ServiceHandler>(
+        &self,
+        endpoint: Endpoint,
+        requests: Vec<Request>,
+        handler: &H,
+        metrics: &RequestMetrics,
+    ) {
+        let started = Instant::now();
+        let asked = Asked::by_nats(endpoint);
+        let told = |request_id: &RequestId, answer: &Result<Reply, Problem>| {
+            let took = started.elapsed();
+            metrics.answered(asked, answer.as_ref().map_or_else(|problem| problem.status, |_| 200), took);
+            if let Err(problem) = answer {
+                Failure { request_id, asked, problem, took, trace: None }.tell();
+            }
+        };
         let (mut asking, mut calls) =
             (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for request in requests {
@@ -128,13 +145,18 @@ impl Broker {
                     asking.push((request, request_id));
                     calls.push(call);
                 }
-                Err(refused) => respond(self, &request, &request_id, Err(refused)).await,
+                Err(refused) => {
+                    let answer = Err(refused);
+                    told(&request_id, &answer);
+                    respond(self, &request, &request_id, answer).await;
+                }
             }
         }
         if calls.is_empty() {
             return;
         }
         for ((request, request_id), answer) in asking.iter().zip(handler.answer(endpoint, calls).await) {
+            told(request_id, &answer);
             respond(self, request, request_id, answer).await;
         }
     }

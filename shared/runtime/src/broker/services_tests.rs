@@ -1,6 +1,8 @@
 use super::*;
 use crate::config::{self, Flags};
+use crate::telemetry::Metrics;
 use devstack::testing::TestNats;
+use wire::Role;
 
 /// Answers with the tenant that asks and what it asked.
 struct Echo;
@@ -18,8 +20,9 @@ async fn a_call_carries_its_caller_and_a_tenant_that_cannot_be_read_is_not_answe
     let nats = TestNats::start().await;
     let flags = Flags { config: None, overrides: vec![format!("nats.url={}", nats.url())] };
     let broker = Broker::connect(&config::load(&flags).unwrap().nats, "test").await.unwrap();
-    let served = broker.clone();
-    let serving = tokio::spawn(async move { served.serve(&[Endpoint::Score], &Echo).await });
+    let (served, metrics) = (broker.clone(), Metrics::new(Role::Risk, true).unwrap());
+    let requests = RequestMetrics::new(&metrics);
+    let serving = tokio::spawn(async move { served.serve(&[Endpoint::Score], &Echo, &requests).await });
     let ask = |tenant: &str| {
         let caller = Caller { tenant: Tenant::parse(tenant).unwrap() };
         let call = Call { caller, request_id: RequestId::fresh(), body: "{}".into() };
@@ -56,4 +59,17 @@ async fn a_call_carries_its_caller_and_a_tenant_that_cannot_be_read_is_not_answe
         assert_eq!(code.map_or(Ok(text), Err), expected, "{tenant:?}");
     }
     serving.abort();
+
+    let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+    for (code, status, count) in [("200", "OK", 5), ("400", "FAILED", 2)] {
+        let line = format!(
+            "payment_requests_total{{code=\"{code}\",method=\"NATS\",route=\"/score\",service=\"risk\",status=\"{status}\"}} "
+        );
+        let counted: u64 = text
+            .lines()
+            .find_map(|found| found.strip_prefix(&line))
+            .and_then(|count| count.parse().ok())
+            .unwrap();
+        assert_eq!(counted, count, "{line}");
+    }
 }

@@ -6,7 +6,7 @@ use super::context::RequestContext;
 use super::peers::{PeerPlace, Peers};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
-use crate::telemetry::RequestMetrics;
+use crate::telemetry::{Asked, Failure, RequestMetrics};
 use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::HOST;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wire::{Code, Problem};
+use wire::{Code, Method, Problem};
 
 /// Header lines of one request at most.
 const HEADERS_MAX: usize = 100;
@@ -129,19 +129,28 @@ async fn answer<H: Handler>(
 ) -> Answer {
     let started = Instant::now();
     let context = RequestContext::of(&request, peer);
+    let asked = Asked::by_http(context.route, method(&request));
     let mut answer = match well_formed(&request) {
         Err(detail) => problem(Problem::new(Code::MalformedJson, detail)),
         Ok(()) => {
             let handling = AssertUnwindSafe(handler.handle(&context, request)).catch_unwind();
             handling.await.unwrap_or_else(|_| {
-                tracing::error!(request_id = %context.request_id, "a request handler panicked");
-                problem(Problem::new(Code::Internal, "the request met a bug of ours"))
+                problem(Problem::new(Code::Internal, "the request met a bug of ours").because("a panic"))
             })
         }
     };
-    complete(&mut answer, &context.request_id);
-    metrics.answered(answer.status().as_u16(), started.elapsed());
+    let problem = complete(&mut answer, &context.request_id);
+    let took = started.elapsed();
+    metrics.answered(asked, answer.status().as_u16(), took);
+    if let Some(problem) = &problem {
+        let (request_id, trace) = (&context.request_id, context.parent);
+        Failure { request_id, asked, problem, took, trace }.tell();
+    }
     answer
+}
+
+fn method(request: &Request<Incoming>) -> Method {
+    Method::named(request.method().as_str()).filter(|method| *method != Method::Nats).unwrap_or(Method::Other)
 }
 
 /// What RFC 9112 asks of a server and hyper leaves to it: exactly one `Host`, and no request for somewhere
