@@ -33,7 +33,7 @@ pub(crate) struct Routes {
 impl Handler for Routes {
     async fn handle(&self, context: &RequestContext, request: Request<Incoming>) -> Answer {
         if context.route.is_about_the_process() {
-            return self.health.answer(context.route, request.method()).await;
+            return self.health.answer(context, request).await;
         }
         if let Err(overloaded) = self.admission.look() {
             return problem(overloaded);

@@ -167,14 +167,19 @@ pub struct NumberedEntry {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostingError {
     /// An account of the postings is not among the balances.
-    #[error("account {0} is not in the ledger")]
+    #[error("{} is not in the ledger", whose(.0))]
     UnknownAccount(LedgerAccount),
     /// An account of the postings is of another currency than its entry.
-    #[error("account {0} is of another currency")]
+    #[error("{} is of another currency", whose(.0))]
     OtherCurrency(LedgerAccount),
     /// A balance would leave the 64-bit range.
-    #[error("the balance of account {0} would overflow")]
+    #[error("the balance of {} would overflow", whose(.0))]
     Overflow(LedgerAccount),
+}
+
+/// An account as log lines may name it: ours by its name, a customer's not. Only names of ours have a colon.
+fn whose(account: &LedgerAccount) -> &str {
+    if account.0.contains(':') { &account.0 } else { "a customer's account" }
 }
 
 /// Balances that postings are applied to in order.

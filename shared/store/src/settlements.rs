@@ -142,9 +142,6 @@ async fn settle(
         outcome.set_aside_other_currencies(&mut planned, &accounts);
         outcome.post_all(&planned, &payments.found, books(&accounts));
     }
-    for (key, fault) in &outcome.faults {
-        tracing::error!(payment = %key.id, %fault, "a held payment cannot be posted");
-    }
     outcome.end_all(&mut payments.found, *now);
     let answers = piece.iter().map(|request| outcome.answer(&request.payment, &payments)).collect();
     if outcome.ended.is_empty() {

@@ -61,6 +61,8 @@ codes! {
     FxRateUnavailable = 422 "fx_rate_unavailable" "There is no rate for this pair",
     /// The newest rate is too old.
     FxRateStale = 422 "fx_rate_stale" "The newest rate is too old",
+    /// Not for whoever asks.
+    Forbidden = 403 "forbidden" "This is not allowed",
     /// No such route, payment or account.
     NotFound = 404 "not_found" "Not found",
     /// The route has other methods.

@@ -89,7 +89,10 @@ async fn each_settlement_has_its_verdict() {
         (Settlement::Recorded(row.clone()), Verdict::Retell(row)),
         (Settlement::NoRow, put_back(&message)),
         (Settlement::Locked, Verdict::Later("another transaction's lock on its row or an account")),
-        (Settlement::Unpostable(missing), Verdict::Bury("account D is not in the ledger".to_owned())),
+        (
+            Settlement::Unpostable(missing),
+            Verdict::Bury("a customer's account is not in the ledger".to_owned()),
+        ),
     ];
     for (settlement, expected) in rows {
         let stage = Settle { ledger: ScriptedLedger::settling(vec![settlement]), shard: 0 };

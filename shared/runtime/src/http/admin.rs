@@ -3,6 +3,7 @@
 use super::answer::{Answer, json, method_not_allowed, not_found, problem, text};
 use super::body::BodyLimit;
 use super::context::RequestContext;
+use super::log_level;
 use super::server::Handler;
 use super::service_routes::{Refused, service_request};
 use crate::broker::{Call, Reply, ServiceHandler};
@@ -32,11 +33,15 @@ pub struct Health {
 
 impl Health {
     /// Answers the routes that are about the process.
-    pub async fn answer(&self, route: Route, method: &Method) -> Answer {
+    pub async fn answer(&self, context: &RequestContext, request: Request<Incoming>) -> Answer {
+        let method = request.method();
+        if context.route == Route::LogLevel {
+            return log_level::answer(context, request).await;
+        }
         if method != Method::GET && method != Method::HEAD {
             return method_not_allowed("GET, HEAD");
         }
-        match route {
+        match context.route {
             Route::Readiness => self.readiness().await,
             Route::Metrics => self.metrics().await,
             Route::Health | Route::Liveness => json(200, &serde_json::json!({ "status": "ok" })),
@@ -90,7 +95,7 @@ pub struct Admin<H> {
 impl<H: ServiceHandler> Handler for Admin<H> {
     async fn handle(&self, context: &RequestContext, request: Request<Incoming>) -> Answer {
         if context.route.is_about_the_process() {
-            return self.health.answer(context.route, request.method()).await;
+            return self.health.answer(context, request).await;
         }
         let Some(endpoint) = Endpoint::at(context.route).filter(|endpoint| endpoint.role() == self.role)
         else {

@@ -30,13 +30,18 @@ impl BodyLimit {
 
 /// The bytes of a JSON body: of the right media type, and within the route's limit.
 pub async fn read_json(request: Request<Incoming>, limit: BodyLimit) -> Result<Bytes, Problem> {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    if request.headers().contains_key(CONTENT_ENCODING) || !header(CONTENT_TYPE).is_some_and(is_json) {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if request.headers().contains_key(CONTENT_ENCODING) || !content_type.is_some_and(is_json) {
         return Err(Problem::new(
             Code::UnsupportedMediaType,
             "send application/json in UTF-8, without content encoding",
         ));
     }
+    read(request, limit).await
+}
+
+/// The bytes of a body within the route's limit, whatever they are.
+pub(super) async fn read(request: Request<Incoming>, limit: BodyLimit) -> Result<Bytes, Problem> {
     let too_large =
         || Problem::new(Code::BodyTooLarge, format!("the body may have at most {} bytes", limit.bytes_max));
     // Said before a byte of it is read.
@@ -55,7 +60,8 @@ pub async fn read_json(request: Request<Incoming>, limit: BodyLimit) -> Result<B
     }
 }
 
-fn is_json(content_type: &str) -> bool {
+/// Whether a media type is that of JSON.
+pub(super) fn is_json(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or("");
     media_type.eq_ignore_ascii_case("application/json")

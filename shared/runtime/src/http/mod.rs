@@ -5,6 +5,7 @@ mod admin;
 mod answer;
 mod body;
 mod context;
+mod log_level;
 mod peers;
 mod server;
 mod service_routes;

@@ -10,6 +10,7 @@ mod stages;
 pub(crate) use access_lines::Failure;
 pub use janitor::JanitorMetrics;
 pub use logs::start_logs;
+pub(crate) use logs::{log_filter, set_log_filter};
 pub use requests::{Asked, RequestMetrics};
 pub use stages::StageMetrics;
 
