@@ -15,7 +15,7 @@ use std::time::Duration;
 use store::Store;
 use tokio::task::JoinSet;
 use wire::service::Endpoint;
-use wire::{Message, Role};
+use wire::{Message, Role, StageName};
 
 /// Between two attempts to serve requests.
 const RETRY: Duration = Duration::from_millis(500);
@@ -52,6 +52,11 @@ impl Part {
             http: config.http.clone(),
         });
         let requests = RequestMetrics::new(metrics);
+        // A stage may begin long after its port opens, and is not to be missed there: instruments of one name
+        // and label are one.
+        for stage in StageName::ALL.into_iter().filter(|stage| Role::playing(*stage) == *role) {
+            drop(StageMetrics::new(metrics, stage));
+        }
         for listener in self.host.listen().await? {
             tasks.spawn(serve(listener, admin.clone(), config.http.clone(), requests.clone(), drain.clone()));
         }
@@ -62,22 +67,27 @@ impl Part {
     /// Starts a stage on its input, once a shard, and the trimming of those streams.
     pub(crate) fn stage<S: Stage>(&self, of_shard: impl Fn(u16) -> S, tasks: &mut JoinSet<()>) {
         let Host { config, broker, drain, .. } = &self.host;
+        let metrics = StageMetrics::new(&self.host.metrics, S::NAME);
         let shards = if S::In::HOP.is_sharded() { config.pipeline.shards } else { 1 };
         for shard in 0..shards {
             let pipeline = config.pipeline.clone();
-            let metrics = StageMetrics::new(&self.host.metrics, S::NAME, shard);
             let transport = JetStreamTransport::new::<S>(broker.clone(), shard, pipeline.clone());
-            tasks.spawn(trimming::follow(
-                broker.clone(),
-                S::input(shard),
-                pipeline.clone(),
-                metrics.clone(),
-                drain.clone(),
-            ));
+            let input = S::input(shard);
+            if input.is_derived() {
+                tasks.spawn(trimming::follow(broker.clone(), input, pipeline.clone(), drain.clone()));
+            }
             let (stage, letters) = (of_shard(shard), self.dead_letters.clone());
             tasks.spawn(
-                Harness::new(stage, transport, letters, pipeline, metrics, Clock::wall(), drain.clone())
-                    .run(),
+                Harness::new(
+                    stage,
+                    transport,
+                    letters,
+                    pipeline,
+                    metrics.clone(),
+                    Clock::wall(),
+                    drain.clone(),
+                )
+                .run(),
             );
         }
     }

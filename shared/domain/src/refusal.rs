@@ -1,5 +1,6 @@
 //! Business refusals: values, never errors. A refused payment ends as FAILED with one of these as its reason.
 
+use crate::StageName;
 use serde::{Deserialize, Serialize};
 
 macro_rules! refusals {
@@ -51,6 +52,32 @@ refusals! {
     DestinationLimit = "destination_limit",
 }
 
+impl Refusal {
+    /// What a stage can refuse a payment with by its own judgement.
+    pub const fn of_stage(stage: StageName) -> &'static [Refusal] {
+        match stage {
+            StageName::Risk => &[Refusal::RiskRejected],
+            StageName::Fx => &[
+                Refusal::AccountNotFound,
+                Refusal::CurrencyMismatch,
+                Refusal::FxRateUnavailable,
+                Refusal::FxRateStale,
+                Refusal::AmountTooSmall,
+                Refusal::AmountTooLarge,
+            ],
+            StageName::Reserve => &[
+                Refusal::AccountNotFound,
+                Refusal::AccountFrozen,
+                Refusal::CurrencyMismatch,
+                Refusal::InsufficientFunds,
+            ],
+            StageName::Settle => &[Refusal::DestinationLimit],
+            // It records what others have refused.
+            StageName::SettleRejected => &[],
+        }
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.code())
@@ -60,6 +87,15 @@ impl std::fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_refusal_is_some_stages() {
+        for refusal in Refusal::ALL {
+            let stages = StageName::ALL.into_iter();
+            let refusing = stages.filter(|stage| Refusal::of_stage(*stage).contains(refusal));
+            assert!(refusing.count() > 0, "{refusal}");
+        }
+    }
 
     #[test]
     fn every_code_leads_back_to_its_refusal() {

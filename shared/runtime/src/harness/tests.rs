@@ -136,7 +136,7 @@ async fn run_with(pipeline: PipelineConfig, script: Script, judgement: Judgement
     let stage = Scripted { judgement, asked: asked.clone(), times: times.clone() };
     let shown = AtomicI64::new(0);
     let clock = Clock::new(move || Timestamp::from_micros(shown.fetch_add(1, Ordering::Relaxed)));
-    let metrics = StageMetrics::new(&Metrics::new(Role::Risk, true).unwrap(), StageName::Risk, 0);
+    let metrics = StageMetrics::new(&Metrics::new(Role::Risk, true).unwrap(), StageName::Risk);
     Harness::new(stage, memory.clone(), memory.clone(), pipeline, metrics, clock, drain).run().await;
     let script = std::mem::take(&mut *memory.script.lock().unwrap());
     let asked = std::mem::take(&mut *asked.lock().unwrap());

@@ -124,12 +124,11 @@ mod tests {
         let janitor = JanitorMetrics::new(&metrics);
         janitor.redriven(1);
         janitor.oldest_open_hold(Duration::from_secs(2));
-        let stage = StageMetrics::new(&metrics, StageName::Risk, 0);
+        let stage = StageMetrics::new(&metrics, StageName::Risk);
         stage.batch(7, 1);
         stage.judged(Duration::from_millis(1));
         stage.buried();
         stage.halted(true);
-        stage.lag(5);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         let rows = [
             r#"stage_batch_size_sum{stage="risk"} 7"#,
@@ -137,7 +136,7 @@ mod tests {
             r#"stage_redeliveries_total{stage="risk"} 1"#,
             r#"payments_dead_total{stage="risk"} 1"#,
             r#"stage_halted{stage="risk"} 1"#,
-            r#"stage_lag_messages{shard="0",stage="risk"} 5"#,
+            r#"payments_rejected_total{code="risk_rejected",stage="risk"} 0"#,
             "ledger_oldest_open_hold_seconds 2",
         ];
         for row in rows {
