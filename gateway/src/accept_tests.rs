@@ -21,7 +21,7 @@ async fn worker(nats: &TestNats) -> Worker<Broker, Store> {
         lock_timeout: Duration::from_secs(10),
         plans: store::Plans::ByKey,
     };
-    let streams = Broker::connect(&config.nats, "test").await.unwrap();
+    let streams = Broker::connect(&config.nats, "test", None).await.unwrap();
     while streams.declare_all(&config.pipeline).await.is_err() {
         tokio::task::yield_now().await;
     }

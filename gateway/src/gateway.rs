@@ -10,7 +10,7 @@ use runtime::config::Config;
 use runtime::drain::Drain;
 use runtime::http::{BodyLimit, Check, serve};
 use runtime::process::chain;
-use runtime::telemetry::RequestMetrics;
+use runtime::telemetry::{RequestMetrics, observe_process};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,6 +45,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let mut host = Host::open(Role::Gateway, Arc::new(config), drain).await?;
     let ledgers = Ledgers::open(&mut host)?;
     let Host { config, broker, metrics, drain, .. } = &host;
+    observe_process(metrics, "gateway")?;
     let is_declared = Arc::new(AtomicBool::new(false));
     let (acceptor, accepting) = Acceptor::start(
         broker.clone(),
@@ -53,7 +54,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         config.gateway.in_flight_max,
     );
     tokio::spawn(supervise(accepting, drain.clone()));
-    let admission = Arc::new(Admission::new(&config.gateway));
+    let admission = Arc::new(Admission::new(&config.gateway, metrics));
     let status = StatusReader {
         ledger: ledgers.reads.clone(),
         streams: broker.clone(),

@@ -53,10 +53,12 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
                 Code::IdempotencyMismatch,
                 "a payment with this id and other content was accepted before",
             )),
+            Acceptance::Failed(Failure { code: Code::Overloaded, .. }) => {
+                Err(named(self.admission.intake_is_full()))
+            }
             Acceptance::Failed(Failure { code, cause }) => {
                 let detail = match code {
                     Code::AcceptanceUnknown => "the intake did not answer: retry with the same id",
-                    Code::Overloaded => "the intake is full: retry with the same id",
                     _ => "the payment was not accepted: retry with the same id",
                 };
                 let problem = named(Problem::new(code, detail));

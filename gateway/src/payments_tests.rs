@@ -3,6 +3,8 @@ use crate::memory_ledger::MemoryLedger;
 use domain::Tenant;
 use runtime::broker::MemoryStreams;
 use runtime::config::{GatewayConfig, PipelineConfig};
+use runtime::telemetry::Metrics;
+use wire::Role;
 
 /// Payments on memory, with so many requests in flight at most.
 async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger> {
@@ -15,7 +17,7 @@ async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger>
         Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max);
     tasks.detach_all();
     Payments {
-        admission: Arc::new(Admission::new(&config)),
+        admission: Arc::new(Admission::new(&config, &Metrics::new(Role::Gateway, true).unwrap())),
         acceptor,
         status: StatusReader { ledger, streams, shards: pipeline.shards },
         fresh_id: || "fresh".to_owned(),

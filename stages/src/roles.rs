@@ -20,7 +20,7 @@ use runtime::config::{Config, RiskConfig};
 use runtime::drain::Drain;
 use runtime::http::{Check, NoService};
 use runtime::process::chain;
-use runtime::telemetry::JanitorMetrics;
+use runtime::telemetry::{JanitorMetrics, observe_process, observe_rates};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -34,8 +34,11 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
     let config = Arc::new(config);
     let mut tasks = JoinSet::new();
     let mut hosts = Vec::with_capacity(roles.len());
-    for role in roles {
+    for (place, role) in roles.iter().enumerate() {
         let part = Part::open(Host::open(*role, config.clone(), drain.clone()).await?)?;
+        if place == 0 {
+            observe_process(&part.host.metrics, "stages")?;
+        }
         hosts.push(part.host.clone());
         start(part, &mut tasks).await?;
     }
@@ -138,6 +141,8 @@ async fn fx(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), Sta
     let service = Arc::new(RateService { rates: known.rates.clone() });
     part.serve(service, Some(("rates", loaded(known.rates.clone()))), tasks).await?;
     start_stages(&part, &known, tasks);
+    let rates = known.rates.clone();
+    observe_rates(&part.host.metrics, move || rates.figures(runtime::clock::now()));
     let (broker, drain) = (part.host.broker, part.host.drain);
     tasks.spawn(async move { known.rates.follow(&broker, &drain).await });
     Ok(())

@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Subscribes to every payment's end. The broker's connection lives as long as the handle.
 pub(crate) async fn subscribe(config: &NatsConfig) -> Result<(Broker, Subscription), LoadtestError> {
     let connecting = async {
-        let broker = Broker::connect(config, "loadtest").await?;
+        let broker = Broker::connect(config, "loadtest", None).await?;
         let subscription = broker.subscribe(Subject::everywhere(Hop::Finished).as_str()).await?;
         Ok((broker, subscription))
     };

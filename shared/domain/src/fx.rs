@@ -104,6 +104,34 @@ pub struct Quotation {
     pub ageless: bool,
 }
 
+impl Quotation {
+    /// Where it comes from.
+    pub const fn source(&self) -> RateSource {
+        if self.ageless { RateSource::Seed } else { RateSource::Live }
+    }
+}
+
+crate::closed_set! {
+    /// Where rates come from.
+    RateSource {
+        /// The committed day file.
+        Seed = "seed",
+        /// Whoever writes into the book while it is in use.
+        Live = "live",
+    }
+}
+
+/// The rates of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceFigures {
+    /// Which one.
+    pub source: RateSource,
+    /// How many pairs it quotes.
+    pub count: usize,
+    /// The age of its oldest, if it has any.
+    pub age_seconds: Option<i64>,
+}
+
 /// The rates known now. A pair is answered directly, from its inverse, or as a cross over the euro, in that
 /// order.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +157,19 @@ impl RateBook {
     /// Forgets a pair.
     pub fn remove(&mut self, base: Currency, quote: Currency) {
         self.quotations.remove(&(base, quote));
+    }
+
+    /// What the book has of each source.
+    pub fn figures(&self, now: Timestamp) -> Vec<SourceFigures> {
+        let of_source = |source| {
+            let quotations = self.quotations.values().filter(move |quotation| quotation.source() == source);
+            SourceFigures {
+                source,
+                count: quotations.clone().count(),
+                age_seconds: quotations.map(|quotation| now.seconds_since(quotation.as_of)).max(),
+            }
+        };
+        RateSource::ALL.map(of_source).to_vec()
     }
 
     /// How many pairs are quoted.
@@ -234,6 +275,27 @@ mod tests {
             let text = found.map(|found| found.rate.to_major_string(from, to));
             assert_eq!(text, expected.map(str::to_owned), "{from} {to} after {now_seconds} s");
         }
+    }
+
+    #[test]
+    fn each_source_has_its_count_and_the_age_of_its_oldest_rate() {
+        let live = |base, seconds: i64| {
+            let as_of = Timestamp::from_micros(seconds * 1_000_000);
+            (currency(base), Quotation { rate: Decimal::ONE, as_of, ageless: false })
+        };
+        let mut book = book();
+        for (base, quotation) in [live("CHF", 40), live("SEK", 90)] {
+            book.insert(base, Currency::EUR, quotation);
+        }
+        let found = |book: &RateBook, seconds: i64| {
+            let figures = book.figures(Timestamp::from_micros(seconds * 1_000_000));
+            figures.iter().map(|of| (of.source, of.count, of.age_seconds)).collect::<Vec<_>>()
+        };
+        use RateSource::{Live, Seed};
+        assert_eq!(found(&book, 100), [(Seed, 4, Some(100)), (Live, 3, Some(100))]);
+        book.remove(Currency::EUR, currency("USD"));
+        assert_eq!(found(&book, 100), [(Seed, 4, Some(100)), (Live, 2, Some(60))]);
+        assert_eq!(found(&RateBook::default(), 100), [(Seed, 0, None), (Live, 0, None)]);
     }
 
     #[test]

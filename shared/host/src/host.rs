@@ -6,7 +6,7 @@ use runtime::broker::{Broker, BrokerError};
 use runtime::config::{Config, PostgresConfig};
 use runtime::drain::Drain;
 use runtime::http::{BindError, Check, Health, bind};
-use runtime::telemetry::{Metrics, TelemetryError};
+use runtime::telemetry::{Connections, Metrics, PublishMetrics, TelemetryError, observe_connections};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Store, StoreError, StoreOptions};
@@ -54,8 +54,9 @@ impl Host {
         // Readiness has a connection of its own: a role that is busy is not away, and probes take nothing
         // from it.
         let readiness = connect(&config.postgres, &format!("{role} readiness"), 1)?;
-        let broker = Broker::connect(&config.nats, &format!("kilat {role}")).await?;
         let metrics = Metrics::new(role, config.telemetry.enabled)?;
+        let publishing = PublishMetrics::new(&metrics);
+        let broker = Broker::connect(&config.nats, &format!("kilat {role}"), Some(publishing)).await?;
         let checks = server_checks(role, broker.clone(), readiness.clone());
         Ok(Host { role, config, broker, metrics, drain, checks, ledgers: vec![readiness] })
     }
@@ -73,8 +74,10 @@ impl Host {
         Ok(store)
     }
 
-    /// Opens the role's ports.
+    /// Opens the role's ports, which show all its connections to the ledger.
     pub async fn listen(&self) -> Result<Vec<TcpListener>, StartError> {
+        let ledgers = self.ledgers.clone();
+        observe_connections(&self.metrics, move || all_of(&ledgers));
         let (key, ports) = self.config.listeners(self.role);
         let mut listeners = Vec::with_capacity(ports.len());
         for port in ports {
@@ -93,6 +96,17 @@ impl Host {
     pub async fn close(&self) {
         futures::future::join_all(self.ledgers.iter().map(Store::close)).await;
     }
+}
+
+/// The connections of all these together. Between two readings of one pool one may have closed.
+fn all_of(ledgers: &[Store]) -> Connections {
+    let mut all = Connections { busy: 0, idle: 0, max: 0 };
+    for figures in ledgers.iter().map(Store::figures) {
+        all.busy += figures.open.saturating_sub(figures.idle);
+        all.idle += figures.idle;
+        all.max += figures.max;
+    }
+    all
 }
 
 fn connect(config: &PostgresConfig, name: &str, connections_max: u32) -> Result<Store, StoreError> {

@@ -73,7 +73,7 @@ pub use holds::{Answer, HoldRequest};
 pub use ledger::{BorderLedger, DeadLetterLedger, JanitorLedger, StageLedger};
 pub use lookups::{Known, StatusRow};
 pub use open_holds::{HoldPage, OpenHold};
-pub use pool::{Plans, Store, StoreOptions, migrate};
+pub use pool::{Plans, PoolFigures, Store, StoreOptions, migrate};
 pub use recent_payments::RecentPayment;
 pub use settlements::{SettleRequest, Settlement};
 pub use traces::Trace;

@@ -64,6 +64,17 @@ pub enum Plans {
     Free,
 }
 
+/// The connections of a handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// Open, free or not.
+    pub open: u64,
+    /// Open and free.
+    pub idle: u64,
+    /// That may be open.
+    pub max: u64,
+}
+
 /// A handle on the ledger; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -117,6 +128,15 @@ impl Store {
             .connect_lazy_with(connect);
         let patience = options.statement_timeout + options.acquire_timeout;
         Ok(Store { pool, patience, system_accounts: Arc::default(), renewal, locked_rows: Arc::default() })
+    }
+
+    /// Its connections as they are now.
+    pub fn figures(&self) -> PoolFigures {
+        PoolFigures {
+            open: u64::from(self.pool.size()),
+            idle: self.pool.num_idle() as u64,
+            max: u64::from(self.pool.options().get_max_connections()),
+        }
     }
 
     /// The same connections with a memory of locked rows of its own: what holds up one user of the store is

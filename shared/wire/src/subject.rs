@@ -99,6 +99,11 @@ impl Subject {
         subject.rsplit('.').next().unwrap_or(subject)
     }
 
+    /// The hop of a subject; none where it is of a buried message or not ours.
+    pub fn hop(subject: &str) -> Option<Hop> {
+        subject.split('.').nth(1).and_then(Hop::named)
+    }
+
     /// The payment that a subject names.
     pub fn payment(subject: &str) -> Result<PaymentKey, InvalidId> {
         PaymentKey::from_token(Subject::payment_token(subject))

@@ -1,6 +1,6 @@
 //! The rate book, watched live from its key-value bucket.
 
-use domain::fx::{BookRate, RateBook};
+use domain::fx::{BookRate, RateBook, SourceFigures};
 use domain::{Currency, Refusal, Timestamp};
 use futures::StreamExt;
 use runtime::broker::{Broker, BrokerError, BucketChange};
@@ -46,6 +46,11 @@ impl RateBooks {
     /// The rate from one currency to another.
     pub(crate) fn rate(&self, from: Currency, to: Currency, now: Timestamp) -> Result<BookRate, Refusal> {
         self.read().book.rate(from, to, now, self.age_seconds_max)
+    }
+
+    /// What is known of each source.
+    pub(crate) fn figures(&self, now: Timestamp) -> Vec<SourceFigures> {
+        self.read().book.figures(now)
     }
 
     /// Seeds the bucket and follows it until the drain begins.

@@ -2,6 +2,7 @@
 
 use super::BrokerError;
 use crate::config::NatsConfig;
+use crate::telemetry::PublishMetrics;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, connection::State};
 use bytes::Bytes;
@@ -26,6 +27,7 @@ pub struct Broker {
     pub(super) timeout: Duration,
     addresses: Arc<str>,
     reconnects: watch::Receiver<u64>,
+    pub(super) metrics: Option<PublishMetrics>,
 }
 
 /// Messages of a core subscription. They are hints: core subscribers see the messages of a batch before its
@@ -42,8 +44,13 @@ impl Subscription {
 
 impl Broker {
     /// Connects, now or as soon as the broker is there: an absent broker is an outage to be waited for, not
-    /// an error. `name` is shown in the broker's list of connections.
-    pub async fn connect(config: &NatsConfig, name: &str) -> Result<Broker, BrokerError> {
+    /// an error. `name` is shown in the broker's list of connections; what is published is recorded in
+    /// `metrics`, if there are any.
+    pub async fn connect(
+        config: &NatsConfig,
+        name: &str,
+        metrics: Option<PublishMetrics>,
+    ) -> Result<Broker, BrokerError> {
         let (changed, reconnects) = watch::channel(0_u64);
         let timeout = Duration::from_millis(config.timeout_ms);
         let addresses: Vec<&str> = config.url.split(',').collect();
@@ -77,6 +84,7 @@ impl Broker {
             timeout,
             addresses: shown,
             reconnects,
+            metrics,
         })
     }
 

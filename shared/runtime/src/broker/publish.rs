@@ -2,6 +2,7 @@
 //! batch.
 
 use super::{Broker, BrokerError, headers};
+use crate::telemetry::Form;
 use async_nats::HeaderMap;
 use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
@@ -9,6 +10,8 @@ use async_nats::header::{
 };
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
+use std::future::Future;
+use std::time::Instant;
 use wire::header::Headers;
 use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
 
@@ -56,14 +59,24 @@ impl Broker {
     /// Stores all messages of a batch or none, in one stream, and waits until they are. At most 1,000
     /// messages.
     pub async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        self.require_connection()?;
         debug_assert!(batch.len() <= BATCH_MAX);
-        let Some((last, before)) = batch.split_last() else {
-            return Ok(());
-        };
-        if before.is_empty() {
-            return self.publish_one(last, last.headers()).await;
+        match batch {
+            [] => Ok(()),
+            [message] => self.publish(message).await,
+            [before @ .., last] => {
+                let publishing = self.publish_atomically(batch, before, last);
+                self.measured(last, batch.len(), Form::Atomic, publishing).await
+            }
         }
+    }
+
+    async fn publish_atomically(
+        &self,
+        batch: &[Outgoing],
+        before: &[Outgoing],
+        last: &Outgoing,
+    ) -> Result<(), BrokerError> {
+        self.require_connection()?;
         // The server leaves such a message out without a word, and then refuses the batch as incomplete, as
         // if it were lost.
         if let Some(too_large) = batch.iter().find(|message| message.bytes_max() > MESSAGE_BYTES_MAX as usize)
@@ -99,7 +112,23 @@ impl Broker {
     /// Stores one message, in the place of what its subject held if the stream keeps one message per subject.
     pub async fn publish(&self, message: &Outgoing) -> Result<(), BrokerError> {
         self.require_connection()?;
-        self.publish_one(message, message.headers()).await
+        self.measured(message, 1, Form::Single, self.publish_one(message, message.headers())).await
+    }
+
+    /// Records what is stored, and how long that took.
+    async fn measured(
+        &self,
+        one: &Outgoing,
+        count: usize,
+        form: Form,
+        publishing: impl Future<Output = Result<(), BrokerError>>,
+    ) -> Result<(), BrokerError> {
+        let started = Instant::now();
+        publishing.await?;
+        if let Some(metrics) = &self.metrics {
+            metrics.stored(&one.subject, count, form, started.elapsed());
+        }
+        Ok(())
     }
 
     async fn publish_one(&self, message: &Outgoing, headers: HeaderMap) -> Result<(), BrokerError> {

@@ -19,7 +19,7 @@ impl ServiceHandler for Echo {
 async fn a_call_carries_its_caller_and_a_tenant_that_cannot_be_read_is_not_answered() {
     let nats = TestNats::start().await;
     let flags = Flags { config: None, overrides: vec![format!("nats.url={}", nats.url())] };
-    let broker = Broker::connect(&config::load(&flags).unwrap().nats, "test").await.unwrap();
+    let broker = Broker::connect(&config::load(&flags).unwrap().nats, "test", None).await.unwrap();
     let (served, metrics) = (broker.clone(), Metrics::new(Role::Risk, true).unwrap());
     let requests = RequestMetrics::new(&metrics);
     let serving = tokio::spawn(async move { served.serve(&[Endpoint::Score], &Echo, &requests).await });

@@ -2,23 +2,32 @@
 //! records it, so that a port shows its own role's series and no others.
 
 mod access_lines;
+mod admission;
 mod janitor;
 mod logs;
+mod observed;
+mod publishing;
 mod requests;
 mod stages;
 
 pub(crate) use access_lines::Failure;
+pub use admission::{AdmissionMetrics, Shed};
 pub use janitor::JanitorMetrics;
 pub use logs::start_logs;
 pub(crate) use logs::{log_filter, set_log_filter};
+pub use observed::{Connections, observe_connections, observe_process, observe_rates};
+pub(crate) use publishing::Form;
+pub use publishing::PublishMetrics;
 pub use requests::{Asked, RequestMetrics};
 pub use stages::StageMetrics;
 
-use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, Registry, TextEncoder};
 use signals::{Kind, Metric};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::Role;
 
 /// What a port shows in the place of metrics where none are recorded.
@@ -94,6 +103,29 @@ impl Metrics {
         gauge.with_description(metric.help).build()
     }
 
+    /// A gauge whose values, each with its labels, are shown when they are asked for.
+    fn observed(
+        &self,
+        metric: &Metric,
+        read: impl Fn(&mut dyn FnMut(u64, &[KeyValue])) + Send + Sync + 'static,
+    ) {
+        let gauge = self.meter.u64_observable_gauge(metric.instrument()).with_unit(metric.unit());
+        let callback = move |observer: &dyn AsyncInstrument<u64>| {
+            read(&mut |value, labels| observer.observe(value, labels));
+        };
+        // The meter keeps what it asks.
+        drop(gauge.with_description(metric.help).with_callback(callback).build());
+    }
+
+    /// A counter of seconds that is read when it is asked for.
+    fn observed_seconds(&self, metric: &Metric, read: impl Fn() -> Duration + Send + Sync + 'static) {
+        let counter = self.meter.f64_observable_counter(metric.instrument()).with_unit(metric.unit());
+        let callback = move |observer: &dyn AsyncInstrument<f64>| {
+            observer.observe(read().as_secs_f64(), &[]);
+        };
+        drop(counter.with_description(metric.help).with_callback(callback).build());
+    }
+
     fn durations(&self, metric: &Metric) -> Histogram<f64> {
         let histogram = self.meter.f64_histogram(metric.instrument()).with_unit(metric.unit());
         histogram.with_description(metric.help).with_boundaries(bounds(metric)).build()
@@ -115,7 +147,6 @@ fn bounds(metric: &Metric) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use wire::StageName;
 
     #[test]
