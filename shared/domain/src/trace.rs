@@ -49,6 +49,13 @@ fn digits(text: &str, count: usize) -> Option<&str> {
     (text.len() == count && text.bytes().all(is_digit)).then_some(text)
 }
 
+impl TraceContext {
+    /// The trace as people look it up: 32 hexadecimal digits.
+    pub fn trace_id_text(&self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+}
+
 impl fmt::Display for TraceContext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TraceContext { trace_id, span_id, is_sampled } = self;

@@ -228,7 +228,7 @@ fn decode_key(row: &PgRow) -> Result<Option<PaymentKey>, StoreError> {
     let key = Tenant::parse(tenant.as_str())
         .and_then(|tenant| Ok(PaymentKey { tenant, id: PaymentId::parse(id.as_str())? }));
     if key.is_err() {
-        tracing::error!(tenant, id, "a row has an id that no payment can have");
+        tracing::error!(tenant, payment = id, "a row has an id that no payment can have");
     }
     Ok(key.ok())
 }

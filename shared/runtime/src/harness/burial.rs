@@ -23,17 +23,18 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         reason: String,
     ) -> Result<(), Abandoned> {
         let token = Subject::payment_token(&delivery.subject);
+        let trace_id = delivery.headers.trace.map(|trace| trace.trace_id_text());
         if Subject::payment(&delivery.subject).is_ok() {
             match self.brake.ask(Instant::now()) {
                 Permission::Granted => {}
                 Permission::Halting => {
-                    tracing::error!(stage = %S::NAME, payment = token, reason, "too many burials at once: they are halted, and payments wait");
+                    tracing::error!(stage = %S::NAME, payment = token, trace_id, reason, "too many burials at once: they are halted, and payments wait");
                     self.metrics.halted(true);
                     self.postpone(vec![(delivery, "burials to go on")], Company::Alone).await;
                     return Ok(());
                 }
                 Permission::Halted => {
-                    tracing::debug!(stage = %S::NAME, payment = token, reason, "not buried while burials are halted");
+                    tracing::debug!(stage = %S::NAME, payment = token, trace_id, reason, "not buried while burials are halted");
                     self.postpone(vec![(delivery, "burials to go on")], Company::Alone).await;
                     return Ok(());
                 }
@@ -61,9 +62,10 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     }
 
     async fn bury_now(&mut self, delivery: Delivery<T::Receipt>, reason: &str) -> Result<(), Abandoned> {
+        let trace_id = delivery.headers.trace.map(|trace| trace.trace_id_text());
         let token = Subject::payment_token(&delivery.subject);
         let (token, reason) = (dead_letter::token(token).into_owned(), dead_letter::reason(reason));
-        tracing::error!(stage = %S::NAME, payment = token, reason, "buried");
+        tracing::error!(stage = %S::NAME, payment = token, trace_id, reason, "buried");
         let payload = delivery.payload.clone();
         self.write_letter(DeadLetter {
             stage: S::NAME,

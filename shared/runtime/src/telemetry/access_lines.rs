@@ -45,7 +45,7 @@ impl Failure<'_> {
                     code = Code::as_str(self.problem.code),
                     micros = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
                     payment = self.problem.id.as_deref(),
-                    trace_id = self.trace.map(|trace| display(format!("{:032x}", trace.trace_id))),
+                    trace_id = self.trace.map(|trace| trace.trace_id_text()),
                     cause = self.problem.cause.as_deref(),
                     left_out = (left_out > 0).then_some(left_out),
                     "a request failed"
