@@ -1,6 +1,6 @@
 //! Problems (RFC 9457): every error that a client can see, its code and its HTTP status.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal),+ $(,)?) => {
@@ -85,44 +85,57 @@ codes! {
     AcceptanceUnknown = 503 "acceptance_unknown" "It is not known whether the payment was accepted",
 }
 
-/// An `application/problem+json` body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An `application/problem+json` body: what its code does not say already.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Problem {
-    /// A URI that identifies the code.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The same for every occurrence of the code.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
     /// The stable code.
     pub code: Code,
     /// What is wrong with this request; never echoes its content.
     pub detail: String,
     /// The payment's id, where the client needs it to try again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub id: Option<String>,
     /// The request that it answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub request_id: Option<String>,
     /// What went wrong on our side, for our own log lines: no client sees it.
     #[serde(skip)]
     pub cause: Option<String>,
 }
 
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Body<'p> {
+            /// A URI that identifies the code.
+            #[serde(rename = "type")]
+            kind: String,
+            title: &'static str,
+            status: u16,
+            code: Code,
+            detail: &'p str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id: Option<&'p str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            request_id: Option<&'p str>,
+        }
+        let Problem { code, detail, id, request_id, cause: _ } = self;
+        let kind = format!("urn:kilat:problem:{}", code.as_str());
+        let (id, request_id) = (id.as_deref(), request_id.as_deref());
+        Body { kind, title: code.title(), status: code.status(), code: *code, detail, id, request_id }
+            .serialize(serializer)
+    }
+}
+
 impl Problem {
     /// A problem of this code.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem {
-            kind: format!("urn:kilat:problem:{}", code.as_str()),
-            title: code.title().to_owned(),
-            status: code.status(),
-            code,
-            detail: detail.into(),
-            id: None,
-            request_id: None,
-            cause: None,
-        }
+        Problem { code, detail: detail.into(), id: None, request_id: None, cause: None }
+    }
+
+    /// The HTTP status that it is answered with.
+    pub fn status(&self) -> u16 {
+        self.code.status()
     }
 
     /// Names the payment that the problem is about.
@@ -140,7 +153,7 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} {}: {}", self.status, self.code.as_str(), self.detail)
+        write!(formatter, "{} {}: {}", self.status(), self.code.as_str(), self.detail)
     }
 }
 

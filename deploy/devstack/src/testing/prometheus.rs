@@ -73,7 +73,11 @@ impl TestPrometheus {
             if Instant::now() >= deadline {
                 panic!("{expression} did not become what was awaited; it is {result}");
             }
-            in_background(|| Ok(thread::sleep(POLL_INTERVAL))).await;
+            in_background(|| {
+                thread::sleep(POLL_INTERVAL);
+                Ok(())
+            })
+            .await;
         }
     }
 

@@ -129,7 +129,7 @@ impl Broker {
         let asked = Asked::by_nats(endpoint);
         let told = |request_id: &RequestId, answer: &Result<Reply, Problem>| {
             let took = started.elapsed();
-            metrics.answered(asked, answer.as_ref().map_or_else(|problem| problem.status, |_| 200), took);
+            metrics.answered(asked, answer.as_ref().map_or_else(|problem| problem.status(), |_| 200), took);
             if let Err(problem) = answer {
                 Failure { request_id, asked, problem, took, trace: None }.tell();
             }
@@ -199,7 +199,7 @@ async fn respond(broker: &Broker, request: &Request, request_id: &RequestId, ans
         Err(mut problem) => {
             problem.request_id = Some(request_id.to_string());
             headers.insert(NATS_SERVICE_ERROR, problem.detail.as_str());
-            headers.insert(NATS_SERVICE_ERROR_CODE, problem.status.to_string());
+            headers.insert(NATS_SERVICE_ERROR_CODE, problem.status().to_string());
             let body = serde_json::to_vec(&problem).unwrap_or_default();
             match request.message.reply.clone() {
                 Some(reply) => broker

@@ -38,8 +38,8 @@ pub fn text(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> 
 /// A problem, with `Retry-After` where trying again is the right thing to do. Its body is written when it is
 /// known which request it answers.
 pub fn problem(problem: Problem) -> Answer {
-    let mut answer = build(problem.status, "application/problem+json", Bytes::new());
-    if matches!(problem.status, 429 | 503) {
+    let mut answer = build(problem.status(), "application/problem+json", Bytes::new());
+    if matches!(problem.status(), 429 | 503) {
         answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
     answer.extensions_mut().insert(problem);

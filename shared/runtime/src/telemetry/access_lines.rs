@@ -31,7 +31,7 @@ pub(crate) struct Failure<'r> {
 impl Failure<'_> {
     /// Writes its line, unless there were too many in this second.
     pub(crate) fn tell(&self) {
-        let is_ours = self.problem.status >= OURS_FROM;
+        let is_ours = self.problem.status() >= OURS_FROM;
         let budget = if is_ours { &OURS } else { &THEIRS };
         let left_out = budget.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
         let Some(left_out) = left_out else { return };
@@ -41,7 +41,7 @@ impl Failure<'_> {
                     request_id = %self.request_id,
                     route = self.asked.route(),
                     method = self.asked.method(),
-                    status = self.problem.status,
+                    status = self.problem.status(),
                     code = Code::as_str(self.problem.code),
                     micros = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
                     payment = self.problem.id.as_deref(),

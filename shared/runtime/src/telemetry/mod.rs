@@ -114,7 +114,7 @@ impl Metrics {
             read(&mut |value, labels| observer.observe(value, labels));
         };
         // The meter keeps what it asks.
-        drop(gauge.with_description(metric.help).with_callback(callback).build());
+        let _ = gauge.with_description(metric.help).with_callback(callback).build();
     }
 
     /// A counter of seconds that is read when it is asked for.
@@ -123,7 +123,7 @@ impl Metrics {
         let callback = move |observer: &dyn AsyncInstrument<f64>| {
             observer.observe(read().as_secs_f64(), &[]);
         };
-        drop(counter.with_description(metric.help).with_callback(callback).build());
+        let _ = counter.with_description(metric.help).with_callback(callback).build();
     }
 
     fn durations(&self, metric: &Metric) -> Histogram<f64> {
