@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test up down restart ps logs clean
+.PHONY: help deps build demo test up down restart ps logs trace clean
 
 # rustup puts cargo here; not every shell has it on its path.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -15,13 +15,13 @@ DEVSTACK = "$(PROGRAMS)/devstack" --root "$(CURDIR)"
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-deps: ## Install what is missing: nats-server, Postgres; say what else is.
+deps: ## Install what is missing: nats-server, Postgres, Prometheus; say what else is.
 	@deploy/devstack/install.sh
 
 build: ## Build the programs, optimised.
 	cargo build --release --locked --workspace --bins
 
-demo: deps build ## Start the stack, replay 20,000 payments, verify the ledger, leave the stack up.
+demo: deps build ## Start the stack, replay 20,000 payments, verify the ledger, draw a trace, leave the stack up.
 	@deploy/devstack/demo.sh "$(PROGRAMS)"
 
 test: ## Run everything that must pass.
@@ -50,6 +50,9 @@ ps: ## Show what runs of the private stack.
 
 logs: ## Show the ends of the logs; FOLLOW=1 goes on.
 	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) logs $(if $(FOLLOW),--follow); else echo "nothing was started: run \`make up\`"; fi
+
+trace: ## Draw the trace of PAYMENT=id, or of the newest traced payment.
+	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) trace $(if $(PAYMENT),"$(PAYMENT)"); else echo "nothing was started: run \`make up\`"; fi
 
 clean: down ## Stop the private stack; remove its data and everything built.
 	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) clean; fi

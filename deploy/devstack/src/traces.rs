@@ -12,7 +12,7 @@ mod waterfall;
 
 pub use folder::SpanFolder;
 pub use receiver::Receiver;
-pub use search::{Found, Trace, find};
+pub use search::{Found, Trace, find, newest_payment};
 pub use span::{Attributes, Kind, Span, SpanEvent, SpanLink, Status};
 pub use waterfall::waterfall;
 

@@ -57,10 +57,12 @@ fn a_stack_comes_back_after_a_crash_and_goes_without_a_trace() {
     let durable = "SELECT string_agg(current_setting(name), ' ') FROM unnest(array['fsync','synchronous_commit','full_page_writes']) name";
     assert_eq!(devstack::query(&url, durable).unwrap(), "on on on");
     for (arguments, status, said) in [
-        (["trace", "PAY-1"], Some(0), "payment PAY-1, trace 4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b: "),
-        (["trace", "PAY-2"], Some(1), "-H 'traceparent: 00-"),
+        (&["trace", "PAY-1"][..], Some(0), "payment PAY-1, trace 4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b: "),
+        (&["trace", "PAY-1", "--json"], Some(0), "\"kilat.payment.id\":\"PAY-1\""),
+        (&["trace"], Some(1), "no span of any payment that has ended"),
+        (&["trace", "PAY-2"], Some(1), "-H 'traceparent: 00-"),
     ] {
-        let (found, text) = stack.run(&arguments, &[]);
+        let (found, text) = stack.run(arguments, &[]);
         assert!(found == status && text.contains(said), "{arguments:?}: {text}");
     }
 

@@ -200,3 +200,41 @@ async fn take(
     }
     spans.send_timeout(Span::all_of(request), KEEP_PATIENCE).await.map_err(|_| Refusal::Busy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// The clock stands still, and jumps to the next deadline when everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_dawdles_is_given_up() {
+        let receiver = Receiver::bind(0).await.unwrap();
+        let address = receiver.listener.local_addr().unwrap();
+        let (sender, mut spans) = mpsc::channel(1);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(receiver.run(sender, async {
+            let _ = stopped.await;
+        }));
+        let head = format!("POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Type: {PROTOBUF}\r\n");
+        let rows = [
+            (String::new(), ""),
+            (head.clone(), ""),
+            (format!("{head}Content-Length: 9\r\n\r\n"), "HTTP/1.1 408 "),
+            (format!("{head}Content-Length: 9\r\n\r\nhalf"), "HTTP/1.1 408 "),
+        ];
+        for (sent, expected) in rows {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let is_as_expected = answer.starts_with(expected) && answer.is_empty() == expected.is_empty();
+            assert!(is_as_expected, "{sent}: {answer}");
+        }
+        // It ends although a connection is open, and hands nothing on.
+        let _open = TcpStream::connect(address).await.unwrap();
+        drop(stop);
+        running.await.unwrap();
+        assert_eq!(spans.recv().await, None);
+    }
+}

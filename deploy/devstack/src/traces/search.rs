@@ -15,6 +15,9 @@ const SPANS_MAX: usize = 500;
 /// Batches that had a part in a trace; each stage has one, and one more for each attempt.
 const BATCHES_MAX: usize = 50;
 
+/// What becomes of a payment in the end.
+const ENDS: [&str; 2] = ["captured", "failed"];
+
 /// A trace, as far as its spans were received.
 #[derive(Debug, PartialEq)]
 pub struct Trace {
@@ -60,6 +63,24 @@ pub fn find(folder: &SpanFolder, wanted: &str) -> io::Result<Found> {
     let mut found = Found { traces: newest.into_iter().map(empty).collect(), is_cut };
     found.fill(folder)?;
     Ok(found)
+}
+
+/// The payment of whose ends the newest was received; nothing when none was.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn newest_payment(folder: &SpanFolder) -> io::Result<Option<String>> {
+    let mut newest: Option<(u64, String)> = None;
+    folder.each_with(&ENDS, |span| {
+        let is_end = span.text("kilat.outcome").is_some_and(|outcome| ENDS.contains(&outcome));
+        if let Some(payment) = span.text(PAYMENT_ID)
+            && is_end
+            && newest.as_ref().is_none_or(|(end, _)| *end <= span.end_unix_ns)
+        {
+            newest = Some((span.end_unix_ns, payment.to_owned()));
+        }
+    })?;
+    Ok(newest.map(|(_, payment)| payment))
 }
 
 impl Found {
@@ -115,6 +136,26 @@ mod tests {
         made.start_unix_ns = u64::from(trace) * 1_000_000;
         made.attributes.insert(PAYMENT_ID.to_owned(), payment.into());
         made
+    }
+
+    #[test]
+    fn the_newest_payment_is_one_that_has_ended() {
+        let place = scratch("newest");
+        let folder = SpanFolder::new(&place);
+        assert_eq!(newest_payment(&folder).unwrap(), None);
+        for (trace, payment, outcome) in [
+            (1, "FIRST", "failed"),
+            (3, "LAST", "captured"),
+            (2, "SECOND", "captured"),
+            (4, "captured", "forwarded"),
+        ] {
+            let mut span = of_payment(trace, 1, payment);
+            span.end_unix_ns = span.start_unix_ns;
+            span.attributes.insert("kilat.outcome".to_owned(), outcome.into());
+            folder.append(&[span]).unwrap();
+        }
+        assert_eq!(newest_payment(&folder).unwrap().as_deref(), Some("LAST"));
+        std::fs::remove_dir_all(place).unwrap();
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl Stack {
     }
 
     pub(crate) fn start_node_exporter(&self) -> Result<ProcessIdentity, StackError> {
-        Ok(self.exporter(Member::NodeExporter, NODE_EXPORTER)?.start()?.identity())
+        // Where no systemd runs, each scrape would log that it does not.
+        let launch = self.exporter(Member::NodeExporter, NODE_EXPORTER)?.argument("--no-collector.systemd");
+        Ok(launch.start()?.identity())
     }
 
     /// It sees what the application's role sees, and writes nothing.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{IsTerminal, Write, stdout};
 use std::process::{Command, Stdio};
 
-use devstack::traces::{Found, SpanFolder, Trace, find, waterfall};
+use devstack::traces::{Found, SpanFolder, Trace, find, newest_payment, waterfall};
 
 use crate::error::StackError;
 use crate::state::StateFolder;
@@ -16,8 +16,8 @@ const WIDTH_MAX: usize = 400;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Wanted {
-    /// The id of a payment, or of a trace (32 hexadecimal digits).
-    payment: String,
+    /// The id of a payment, or of a trace (32 hexadecimal digits); else the newest that was traced to its end.
+    payment: Option<String>,
     /// Print the spans instead, a line of JSON each.
     #[arg(long)]
     json: bool,
@@ -25,10 +25,16 @@ pub(crate) struct Wanted {
 
 pub(crate) fn show(state: &StateFolder, wanted: &Wanted) -> Result<(), StackError> {
     let failed = |source| StackError::Spans { action: "read", source };
-    let found = find(&SpanFolder::new(&state.traces_data()), &wanted.payment).map_err(failed)?;
-    if found.traces.is_empty() {
-        return Err(StackError::NoTrace { wanted: wanted.payment.clone(), example: new_traceparent() });
-    }
+    let folder = SpanFolder::new(&state.traces_data());
+    let payment = match &wanted.payment {
+        Some(payment) => Some(payment.clone()),
+        None => newest_payment(&folder).map_err(failed)?,
+    };
+    let found = payment.as_ref().map(|payment| find(&folder, payment)).transpose().map_err(failed)?;
+    let Some(found) = found.filter(|found| !found.traces.is_empty()) else {
+        let wanted = payment.unwrap_or_else(|| "any payment that has ended".to_owned());
+        return Err(StackError::NoTrace { wanted, example: new_traceparent() });
+    };
     let text = if wanted.json { lines(&found)? } else { drawn(&found) };
     Ok(stdout().write_all(text.as_bytes())?)
 }
