@@ -197,7 +197,7 @@ async fn respond(broker: &Broker, request: &Request, request_id: &RequestId, ans
         }
         // The library's own error answer has no body; ours carries the problem.
         Err(mut problem) => {
-            problem.request_id = Some(request_id.to_string());
+            problem.request_id = Some(request_id.as_str().into());
             headers.insert(NATS_SERVICE_ERROR, problem.detail.as_str());
             headers.insert(NATS_SERVICE_ERROR_CODE, problem.status().to_string());
             let body = serde_json::to_vec(&problem).unwrap_or_default();

@@ -52,7 +52,7 @@ pub(super) fn complete(answer: &mut Answer, request_id: &RequestId) -> Option<Pr
         answer.headers_mut().insert(X_REQUEST_ID, value);
     }
     let mut problem = answer.extensions_mut().remove::<Problem>()?;
-    problem.request_id = Some(request_id.to_string());
+    problem.request_id = Some(request_id.as_str().into());
     *answer.body_mut() = Full::new(serde_json::to_vec(&problem).unwrap_or_default().into());
     Some(problem)
 }
