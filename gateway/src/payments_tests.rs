@@ -72,9 +72,7 @@ async fn who_finds_no_room_is_told_which_payment_to_retry() {
     for (id, expected) in [(Some("P"), Err((Code::Overloaded, Some("P".to_owned())))), (None, Ok(false))] {
         let answer = payments.submit(&Caller::default(), request(id, "1")).await;
         assert_eq!(
-            answer
-                .map(|submitted| submitted.is_replayed)
-                .map_err(|problem| (problem.code, problem.id.map(String::from))),
+            answer.map(|submitted| submitted.is_replayed).map_err(|problem| (problem.code, problem.id)),
             expected,
             "{id:?}"
         );

@@ -169,13 +169,14 @@ HAVING count(e.number) <> 2
 
 -- name: services_can_only_append -- The services' role may not change or remove what the ledger has written.
 SELECT t.name AS table_name, r.privilege
-FROM (VALUES ('entries'), ('operations'), ('accounts'), ('payments'), ('dead_letters')) AS t(name)
+FROM (VALUES ('entries'), ('operations'), ('accounts'), ('payments'), ('dead_letters'), ('audit_findings')) AS t(name)
 CROSS JOIN (VALUES ('DELETE'), ('TRUNCATE')) AS r(privilege)
 WHERE has_table_privilege('kilat_app', t.name, r.privilege)
 UNION ALL
 SELECT c.attrelid::regclass::text || '.' || c.attname, 'UPDATE'
 FROM pg_attribute c
-WHERE c.attrelid IN ('entries'::regclass, 'operations'::regclass, 'accounts'::regclass, 'payments'::regclass, 'dead_letters'::regclass)
+WHERE c.attrelid IN ('entries'::regclass, 'operations'::regclass, 'accounts'::regclass, 'payments'::regclass, 'dead_letters'::regclass,
+        'audit_findings'::regclass)
     AND c.attnum > 0
     AND NOT c.attisdropped
     AND (c.attrelid::regclass::text, c.attname::text) NOT IN (

@@ -1,6 +1,6 @@
 //! Which parts each role is made of. The match is exhaustive: a new role cannot be forgotten.
 
-use crate::janitor::Janitor;
+use crate::janitor::{Janitor, observe};
 use crate::part::Part;
 use crate::pipeline::fx::Fx;
 use crate::pipeline::rate_book::RateBooks;
@@ -150,7 +150,11 @@ async fn fx(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), Sta
 
 async fn janitor(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
     part.serve(Arc::new(NoService), None, tasks).await?;
-    let Part { host, store, .. } = part;
+    let Part { mut host, store, .. } = part;
+    if host.config.telemetry.enabled {
+        let ledgers = host.open_observers()?;
+        observe::start(&host, ledgers, tasks);
+    }
     let janitor = Janitor::new(
         host.broker,
         store,

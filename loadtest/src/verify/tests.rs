@@ -144,6 +144,7 @@ const CORRUPTIONS: &[(&str, &str)] = &[
     ("services_can_only_append", "GRANT TRUNCATE ON payments TO kilat_app"),
     ("services_can_only_append", "GRANT UPDATE (amount) ON payments TO kilat_app"),
     ("services_can_only_append", "GRANT UPDATE (rules) ON payments TO kilat_app"),
+    ("services_can_only_append", "GRANT UPDATE (resolved_at) ON audit_findings TO kilat_app"),
     ("append_only_triggers_stand", "DROP TRIGGER entries_are_append_only ON entries"),
     ("append_only_triggers_stand", "ALTER TABLE operations DISABLE TRIGGER operations_are_append_only"),
     ("holds_end", "UPDATE payments SET reserved_at = now() - interval '11 minutes' WHERE id = 'P_OPEN'"),

@@ -77,8 +77,9 @@ pub struct PostgresConfig {
     pub url: String,
     /// As the owner of the schema; for `stages migrate` alone.
     pub owner_url: String,
-    /// Connections of one role at most, and one more that only readiness uses. A role that needs fewer opens
-    /// fewer: with the default and one shard all roles and two gateways have 54 together.
+    /// Connections of one role at most, one more that only readiness uses, and two more of the janitor's that
+    /// only observe. A role that needs fewer opens fewer: with the default and one shard all roles and two
+    /// gateways have 56 together.
     pub connections_max: u32,
     /// How long a free connection is waited for, in milliseconds.
     pub acquire_timeout_ms: u64,
@@ -283,8 +284,8 @@ pub struct TelemetryConfig {
     pub grafana_url: String,
     /// How often the janitor looks at the broker and the database, in milliseconds.
     pub observe_every_ms: u64,
-    /// How old an entry is when it is audited, in milliseconds: longer than any transaction lives, or the
-    /// audit could pass it by.
+    /// How old an entry is when it is audited, in milliseconds: longer than any transaction lives and than the
+    /// clocks of processes differ, or the audit could pass it by.
     pub audit_after_ms: u64,
 }
 

@@ -9,6 +9,9 @@ const OF_AN_INPUT: u32 = 2;
 /// Beside the stages of a role: for what it reads at its start, and for dead letters.
 const BESIDE_INPUTS: u32 = 1;
 
+/// Each observer of the janitor's asks one question after the other.
+pub(crate) const OF_AN_OBSERVER: u32 = 1;
+
 /// The most that a role of a pipeline with this many shards opens, of `connections_max`.
 pub(crate) fn of(role: Role, connections_max: u32, shards: u16) -> u32 {
     let needed = match role {
@@ -36,18 +39,20 @@ mod tests {
 
     /// What a server keeps for its superusers (`superuser_reserved_connections`), of its default of 100.
     const RESERVED: u32 = 3;
+    /// The janitor's: for figures of the database, and for the audit.
+    const OBSERVERS: u32 = 2;
     /// For `loadtest`, migrations and people.
     const FOR_OTHERS: u32 = 20;
 
     #[test]
     fn all_roles_and_a_second_gateway_fit_into_a_server() {
         let config = Config::on(StackConfig::shifted(0));
-        for (shards, expected) in [(1, 54), (4, 71), (256, 73)] {
+        for (shards, expected) in [(1, 56), (4, 73), (256, 75)] {
             let each = Role::ALL
                 .into_iter()
                 .chain([Role::Gateway])
                 .map(|role| of(role, config.postgres.connections_max, shards) + 1);
-            let all: u32 = each.sum();
+            let all = each.sum::<u32>() + OBSERVERS * OF_AN_OBSERVER;
             assert_eq!(all, expected, "{shards} shards");
             assert!(all + FOR_OTHERS + RESERVED <= 100, "{all} for {shards} shards");
         }

@@ -9,7 +9,7 @@ use runtime::http::{BindError, Check, Health, bind};
 use runtime::telemetry::{Connections, Metrics, PublishMetrics, TelemetryError, observe_connections};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Store, StoreError, StoreOptions};
+use store::{Plans, Store, StoreError, StoreOptions};
 use tokio::net::TcpListener;
 use wire::Role;
 
@@ -28,6 +28,15 @@ pub enum StartError {
     /// Metrics.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+}
+
+/// Connections to the ledger that only observe it: one each, so that neither waits for the other.
+#[derive(Debug, Clone)]
+pub struct Observers {
+    /// For figures of the database.
+    pub figures: Store,
+    /// For the audit, whose plans go by ranges.
+    pub audit: Store,
 }
 
 /// What one role of a process works with. Nothing but the configuration and the drain is shared with the
@@ -74,6 +83,19 @@ impl Host {
         Ok(store)
     }
 
+    /// Opens the connections that observe the ledger.
+    pub fn open_observers(&mut self) -> Result<Observers, StartError> {
+        let options = |name| {
+            options(&self.config.postgres, &format!("{} {name}", self.role), connections::OF_AN_OBSERVER)
+        };
+        let observers = Observers {
+            figures: Store::connect_lazily(&options("figures"))?,
+            audit: Store::connect_lazily(&StoreOptions { plans: Plans::ByRange, ..options("audit") })?,
+        };
+        self.ledgers.extend([observers.figures.clone(), observers.audit.clone()]);
+        Ok(observers)
+    }
+
     /// Opens the role's ports, which show all its connections to the ledger.
     pub async fn listen(&self) -> Result<Vec<TcpListener>, StartError> {
         let ledgers = self.ledgers.clone();
@@ -101,7 +123,7 @@ impl Host {
 /// The connections of all these together. Between two readings of one pool one may have closed.
 fn all_of(ledgers: &[Store]) -> Connections {
     let mut all = Connections { busy: 0, idle: 0, max: 0 };
-    for figures in ledgers.iter().map(Store::figures) {
+    for figures in ledgers.iter().map(Store::connections) {
         all.busy += figures.open.saturating_sub(figures.idle);
         all.idle += figures.idle;
         all.max += figures.max;
@@ -110,15 +132,19 @@ fn all_of(ledgers: &[Store]) -> Connections {
 }
 
 fn connect(config: &PostgresConfig, name: &str, connections_max: u32) -> Result<Store, StoreError> {
+    Store::connect_lazily(&options(config, name, connections_max))
+}
+
+fn options(config: &PostgresConfig, name: &str, connections_max: u32) -> StoreOptions {
     let [acquire_timeout, statement_timeout, lock_timeout] =
         [config.acquire_timeout_ms, config.statement_timeout_ms, config.lock_timeout_ms]
             .map(Duration::from_millis);
-    Store::connect_lazily(&StoreOptions::for_service(
+    StoreOptions::for_service(
         &config.url,
         name,
         connections_max,
         acquire_timeout,
         statement_timeout,
         lock_timeout,
-    ))
+    )
 }

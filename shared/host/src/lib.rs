@@ -9,4 +9,4 @@ mod readiness;
 
 pub use dead_letters::LedgerLetters;
 pub use faults::{fault, problem};
-pub use host::{Host, StartError};
+pub use host::{Host, Observers, StartError};

@@ -60,8 +60,22 @@ pub enum Plans {
     /// by bitmap: on a table that has not been analysed a page of a scan would fetch and sort all that is
     /// left to read.
     ByKey,
+    /// By index too, and by ranges of pages: for the audit of a window of time, whose index knows no more.
+    ByRange,
     /// As the planner likes: for the audit, which reads everything.
     Free,
+}
+
+impl Plans {
+    /// The settings of the planner that forbid the rest.
+    fn switched_off(self) -> impl Iterator<Item = &'static str> {
+        let ways: &[&str] = match self {
+            Plans::ByKey => &["enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"],
+            Plans::ByRange => &["enable_seqscan", "enable_hashjoin", "enable_mergejoin"],
+            Plans::Free => &[],
+        };
+        ways.iter().copied()
+    }
 }
 
 /// The connections of a handle.
@@ -105,14 +119,7 @@ impl Store {
             // default is.
             ("synchronous_commit", "on"),
         ]);
-        if options.plans == Plans::ByKey {
-            connect = connect.options([
-                ("enable_seqscan", "off"),
-                ("enable_bitmapscan", "off"),
-                ("enable_hashjoin", "off"),
-                ("enable_mergejoin", "off"),
-            ]);
-        }
+        connect = connect.options(options.plans.switched_off().map(|way| (way, "off")));
         let renewal = Renewal::default();
         let kept = renewal.clone();
         let pool = PgPoolOptions::new()
@@ -131,7 +138,7 @@ impl Store {
     }
 
     /// Its connections as they are now.
-    pub fn figures(&self) -> PoolFigures {
+    pub fn connections(&self) -> PoolFigures {
         PoolFigures {
             open: u64::from(self.pool.size()),
             idle: self.pool.num_idle() as u64,

@@ -58,6 +58,11 @@ impl Stream {
         }
     }
 
+    /// The shard whose messages it carries; 0 where there are no shards.
+    pub fn shard(self) -> u16 {
+        self.content().and_then(|(_, shard)| shard).unwrap_or(0)
+    }
+
     /// The stream's name.
     pub fn name(self) -> String {
         let name = |hop: Hop| format!("PAY_{}", hop.as_str().to_ascii_uppercase());
@@ -132,6 +137,7 @@ mod tests {
             .map(|stream| (stream, stream.name(), stream.subjects(), stream.is_derived()))
             .collect();
         assert_eq!(found.len(), rows.len());
+        assert_eq!(Stream::all(2).into_iter().map(Stream::shard).filter(|shard| *shard == 1).count(), 4);
         for ((stream, name, subjects, is_derived), row) in found.iter().zip(rows) {
             assert_eq!((*stream, name.as_str(), subjects.as_str(), *is_derived), row);
         }

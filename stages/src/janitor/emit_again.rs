@@ -208,6 +208,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         };
         match self.streams.publish(&Outgoing::new(subject.into_string(), payload)).await {
             Ok(()) => {
+                self.metrics.emitted_again();
                 let times = self.late.open.put_off(key, now) + 1;
                 if times >= ALARM_FROM {
                     tracing::error!(payment = %key.id, times, "a held payment is forgotten again and again");

@@ -7,6 +7,7 @@
 
 mod emit_again;
 mod intake_window;
+pub(crate) mod observe;
 mod open_holds;
 mod redrive;
 

@@ -3,7 +3,7 @@
 use super::{Broker, BrokerError, Stored, headers};
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::GetStreamErrorKind;
 use domain::Timestamp;
 use futures::StreamExt;
 use wire::Stream;
@@ -54,23 +54,7 @@ pub struct Bounds {
 impl Broker {
     /// How far the consumer of a stream has come; nothing when the stream or the consumer is missing.
     pub async fn progress(&self, stream: Stream) -> Result<Option<Progress>, BrokerError> {
-        self.require_connection()?;
-        let Some(stage) = stream.consumer() else {
-            return Ok(None);
-        };
-        let handle =
-            self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
-        match handle.consumer_info(stage.as_str()).await {
-            Ok(info) => Ok(Some(Progress {
-                floor: info.ack_floor.stream_sequence,
-                pending: info.num_pending,
-                in_hand: u64::try_from(info.num_ack_pending).unwrap_or(0),
-            })),
-            Err(error) => match error.kind() {
-                ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound => Ok(None),
-                _ => Err(BrokerError::unavailable(error)),
-            },
-        }
+        Ok(self.consumer_info(stream).await?.map(|info| Progress::of(&info)))
     }
 
     /// What a stream holds; nothing when it is missing.

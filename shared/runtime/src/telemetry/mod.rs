@@ -8,17 +8,19 @@ mod logs;
 mod observed;
 mod publishing;
 mod requests;
+mod scraped;
 mod stages;
 
 pub(crate) use access_lines::Failure;
 pub use admission::{AdmissionMetrics, Shed};
-pub use janitor::JanitorMetrics;
+pub use janitor::{AuditMetrics, JanitorMetrics};
 pub use logs::start_logs;
 pub(crate) use logs::{log_filter, set_log_filter};
-pub use observed::{Connections, observe_connections, observe_process, observe_rates};
+pub use observed::{Observed, Sample};
 pub(crate) use publishing::Form;
 pub use publishing::PublishMetrics;
 pub use requests::{Asked, RequestMetrics};
+pub use scraped::{Connections, observe_connections, observe_process, observe_rates};
 pub use stages::StageMetrics;
 
 use opentelemetry::KeyValue;
@@ -155,6 +157,7 @@ mod tests {
         let janitor = JanitorMetrics::new(&metrics);
         janitor.redriven(1);
         janitor.oldest_open_hold(Duration::from_secs(2));
+        AuditMetrics::new(&metrics).ended("USD", "failed", 2, 30);
         let stage = StageMetrics::new(&metrics, StageName::Risk);
         stage.batch(7, 1);
         stage.judged(Duration::from_millis(1));
@@ -169,6 +172,11 @@ mod tests {
             r#"stage_halted{stage="risk"} 1"#,
             r#"payments_rejected_total{code="risk_rejected",stage="risk"} 0"#,
             "ledger_oldest_open_hold_seconds 2",
+            "payments_redriven_total 1",
+            "payments_emitted_again_total 0",
+            "ledger_entries_audited_total 0",
+            r#"ledger_payments_total{currency="USD",outcome="failed"} 2"#,
+            r#"ledger_volume_minor_total{currency="USD",outcome="failed"} 30"#,
         ];
         for row in rows {
             assert!(text.contains(row), "{row} is not in:\n{text}");

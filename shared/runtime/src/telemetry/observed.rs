@@ -1,123 +1,140 @@
-//! What is not recorded when it happens but read when someone looks: at each scrape.
+//! Figures that are looked at from time to time: each look replaces what the one before saw, and what nobody
+//! could read anew for a while is not shown any more.
 
-use super::{Metrics, TelemetryError};
-use domain::fx::SourceFigures;
-use opentelemetry::KeyValue;
-use prometheus::process_collector::ProcessCollector;
-use signals::metric;
+use super::Metrics;
+use opentelemetry::{KeyValue, Value};
+use signals::{Kind, Metric};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// A role's connections to the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connections {
-    /// In use.
-    pub busy: u64,
-    /// Open and free.
-    pub idle: u64,
-    /// That may be open.
-    pub max: u64,
+/// A figure of a metric.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    metric: Metric,
+    labels: Vec<KeyValue>,
+    value: f64,
 }
 
-/// Shows a role's connections to the ledger.
-pub fn observe_connections(
-    metrics: &Metrics,
-    read: impl Fn() -> Connections + Clone + Send + Sync + 'static,
-) {
-    let service = KeyValue::new("service", metrics.role().as_str());
-    let (labels, read_max) = ([service.clone()], read.clone());
-    metrics.observed(&metric::POOL_CONNECTIONS_MAX, move |show| show(read_max().max, &labels));
-    let [busy, idle] = ["busy", "idle"].map(|state| [service.clone(), KeyValue::new("state", state)]);
-    metrics.observed(&metric::POOL_CONNECTIONS, move |show| {
-        let connections = read();
-        show(connections.busy, &busy);
-        show(connections.idle, &idle);
-    });
+impl Sample {
+    /// A count or a size. `labels` are the values of the metric's labels, in the order of its table.
+    pub fn count<const N: usize>(metric: Metric, labels: [String; N], value: u64) -> Sample {
+        Sample::new(metric, labels, value as f64)
+    }
+
+    /// An amount that may be negative.
+    pub fn amount<const N: usize>(metric: Metric, labels: [String; N], value: i64) -> Sample {
+        Sample::new(metric, labels, value as f64)
+    }
+
+    /// A length of time.
+    pub fn time<const N: usize>(metric: Metric, labels: [String; N], value: Duration) -> Sample {
+        Sample::new(metric, labels, value.as_secs_f64())
+    }
+
+    fn new<const N: usize>(metric: Metric, labels: [String; N], value: f64) -> Sample {
+        let labels = metric.labels.iter().zip(labels);
+        let labels = labels.map(|(name, value)| KeyValue::new(*name, Value::from(value))).collect();
+        Sample { metric, labels, value }
+    }
 }
 
-/// Shows how many rates of each source the book has, and how old the oldest is.
-pub fn observe_rates(
-    metrics: &Metrics,
-    read: impl Fn() -> Vec<SourceFigures> + Clone + Send + Sync + 'static,
-) {
-    let read_ages = read.clone();
-    metrics.observed(&metric::RATES, move |show| {
-        for figures in read() {
-            show(figures.count as u64, &[KeyValue::new("source", figures.source.as_str())]);
+/// What the last look saw, as it is shown; clones share it.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    latest: Arc<Mutex<Option<(Instant, Vec<Sample>)>>>,
+    lasts: Duration,
+}
+
+impl Observed {
+    /// Shows figures of these metrics from now on, each for so long after its look; there are none yet.
+    pub fn new(metrics: &Metrics, shown: &[Metric], lasts: Duration) -> Observed {
+        let observed = Observed { latest: Arc::default(), lasts };
+        for metric in shown {
+            observed.show(metrics, *metric);
         }
-    });
-    metrics.observed(&metric::RATE_AGE, move |show| {
-        for figures in read_ages() {
-            // Of no rates there is no oldest.
-            if let Some(seconds) = figures.age_seconds {
-                let seconds = u64::try_from(seconds).unwrap_or(0);
-                show(seconds, &[KeyValue::new("source", figures.source.as_str())]);
+        observed
+    }
+
+    /// A look has seen this, and nothing else.
+    pub fn seen(&self, samples: Vec<Sample>) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), samples));
+    }
+
+    fn show(&self, metrics: &Metrics, metric: Metric) {
+        let (latest, lasts) = (self.latest.clone(), self.lasts);
+        let each = move |tell: &mut dyn FnMut(f64, &[KeyValue])| {
+            let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = latest.iter().filter(|(at, _)| at.elapsed() <= lasts).flat_map(|(_, samples)| samples);
+            for sample in seen.filter(|sample| sample.metric.name == metric.name) {
+                tell(sample.value, &sample.labels);
+            }
+        };
+        // An observable gauge of the SDK keeps whatever it was once told; sums forget what they are not told
+        // again. One that may fall is exported as a gauge.
+        match metric.kind {
+            Kind::Counter => {
+                let counter = metrics.meter.f64_observable_counter(metric.instrument());
+                counter
+                    .with_unit(metric.unit())
+                    .with_description(metric.help)
+                    .with_callback(move |observer| each(&mut |value, labels| observer.observe(value, labels)))
+                    .build();
+            }
+            Kind::Gauge | Kind::Histogram(_) => {
+                let gauge = metrics.meter.f64_observable_up_down_counter(metric.instrument());
+                gauge
+                    .with_unit(metric.unit())
+                    .with_description(metric.help)
+                    .with_callback(move |observer| each(&mut |value, labels| observer.observe(value, labels)))
+                    .build();
             }
         }
-    });
-}
-
-/// Shows what there is once a process, whatever it plays: its resources, its tasks, its release. To be called
-/// in the runtime that the tasks run in.
-pub fn observe_process(metrics: &Metrics, program: &'static str) -> Result<(), TelemetryError> {
-    let collector = Box::new(ProcessCollector::for_self());
-    metrics.registry.register(collector).map_err(|error| TelemetryError::Metrics(error.to_string()))?;
-    let release = [KeyValue::new("program", program), KeyValue::new("version", env!("CARGO_PKG_VERSION"))];
-    metrics.observed(&metric::BUILD_INFO, move |show| show(1, &release));
-    let tokio = tokio::runtime::Handle::current().metrics();
-    let (workers, tasks, queue) = (tokio.clone(), tokio.clone(), tokio.clone());
-    metrics.observed(&metric::TOKIO_WORKERS, move |show| show(workers.num_workers() as u64, &[]));
-    metrics.observed(&metric::TOKIO_TASKS, move |show| show(tasks.num_alive_tasks() as u64, &[]));
-    metrics.observed(&metric::TOKIO_QUEUE, move |show| show(queue.global_queue_depth() as u64, &[]));
-    metrics.observed_seconds(&metric::TOKIO_BUSY, move || {
-        (0..tokio.num_workers()).map(|worker| tokio.worker_total_busy_duration(worker)).sum()
-    });
-    Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::fx::RateSource;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use signals::metric;
     use wire::Role;
 
-    #[tokio::test]
-    async fn figures_are_those_of_the_scrape() {
-        let metrics = Metrics::new(Role::Fx, true).unwrap();
-        let busy = Arc::new(AtomicU64::new(0));
-        let now = busy.clone();
-        observe_connections(&metrics, move || Connections {
-            busy: now.load(Ordering::Relaxed),
-            idle: 1,
-            max: 9,
-        });
-        observe_rates(&metrics, || {
-            vec![
-                SourceFigures { source: RateSource::Seed, count: 30, age_seconds: Some(7) },
-                SourceFigures { source: RateSource::Live, count: 0, age_seconds: None },
-            ]
-        });
-        observe_process(&metrics, "stages").unwrap();
-        for count in [3, 5] {
-            busy.store(count, Ordering::Relaxed);
-            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-            let version = env!("CARGO_PKG_VERSION");
-            for line in [
-                format!(r#"ledger_pool_connections{{service="fx",state="busy"}} {count}"#),
-                r#"ledger_pool_connections{service="fx",state="idle"} 1"#.to_owned(),
-                r#"ledger_pool_connections_max{service="fx"} 9"#.to_owned(),
-                r#"fx_book_rates{source="live"} 0"#.to_owned(),
-                r#"fx_rate_age_seconds{source="seed"} 7"#.to_owned(),
-                format!(r#"kilat_build_info{{program="stages",version="{version}"}} 1"#),
-                "tokio_workers 1".to_owned(),
-                "tokio_global_queue_depth 0".to_owned(),
-            ] {
-                assert!(text.contains(&format!("{line}\n")), "{line} is not in:\n{text}");
-            }
-            for start in ["tokio_busy_seconds_total ", "tokio_alive_tasks ", "process_cpu_seconds_total "] {
-                assert!(text.lines().any(|line| line.starts_with(start)), "{start} is not in:\n{text}");
-            }
-            assert!(!text.contains(r#"fx_rate_age_seconds{source="live"}"#), "{text}");
+    fn lines(metrics: &Metrics) -> Vec<String> {
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("# HELP") && !line.contains("target_info"));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_figure_lasts_until_the_next_look_or_its_time_is_over() {
+        const LASTS: Duration = Duration::from_secs(30);
+        let metrics = Metrics::new(Role::Janitor, true).unwrap();
+        let shown = [metric::STAGE_BACKLOG_AGE, metric::WAL_BYTES, metric::IMBALANCE, metric::LOCK_WAITS];
+        let observed = Observed::new(&metrics, &shown, LASTS);
+        assert_eq!(lines(&metrics), [""; 0], "nothing was seen yet");
+        let labels = || ["fx".to_owned(), "0".to_owned()];
+        let age = Sample::time(metric::STAGE_BACKLOG_AGE, labels(), Duration::from_millis(1_500));
+        let imbalance = Sample::amount(metric::IMBALANCE, ["USD".to_owned()], -7);
+        observed.seen(vec![age, imbalance, Sample::count(metric::LOCK_WAITS, [], 3)]);
+        let shown = [
+            "# TYPE ledger_imbalance_minor gauge",
+            r#"ledger_imbalance_minor{currency="USD"} -7"#,
+            "# TYPE postgres_lock_waits gauge",
+            "postgres_lock_waits 3",
+            "# TYPE stage_backlog_age_seconds gauge",
+            r#"stage_backlog_age_seconds{shard="0",stage="fx"} 1.5"#,
+        ];
+        for _ in 0..2 {
+            assert_eq!(lines(&metrics), shown, "every scrape sees it");
         }
+        observed.seen(vec![Sample::count(metric::WAL_BYTES, [], 10)]);
+        let shown = ["# TYPE postgres_wal_bytes_total counter", "postgres_wal_bytes_total 10"];
+        assert_eq!(lines(&metrics), shown, "a look replaces what the one before saw");
+        tokio::time::advance(LASTS).await;
+        assert_eq!(lines(&metrics), shown);
+        observed.seen(vec![Sample::count(metric::WAL_BYTES, [], 4)]);
+        assert_eq!(lines(&metrics)[1], "postgres_wal_bytes_total 4", "a server that was reset says so");
+        tokio::time::advance(LASTS + Duration::from_millis(1)).await;
+        assert_eq!(lines(&metrics), [""; 0], "nobody looks any more");
     }
 }

@@ -7,10 +7,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod append_only;
+mod audit;
 mod common;
 mod concurrency;
 mod dead_letters;
 mod deposits;
+mod figures;
 mod generate;
 mod janitor;
 mod limits;

@@ -11,14 +11,14 @@ use domain::Timestamp;
 use std::time::Duration;
 use store::{HoldRequest, Store};
 
-const PAYMENTS: usize = 5_000;
+pub(crate) const PAYMENTS: usize = 5_000;
 const ROUNDS: usize = 25;
 
 /// Twice by the scans, once or twice when the intake is purged.
 const READS_MAX: usize = 4;
 
 /// Payments that have ended, and the oldest of all, which is held and buried.
-async fn fill(ledger: &Ledger) -> Vec<HoldRequest> {
+pub(crate) async fn fill(ledger: &Ledger) -> Vec<HoldRequest> {
     let store = ledger.another_store(|_| {});
     for id in ["A", "B"] {
         store.open_account(&account_key(id), currency("USD")).await.unwrap();

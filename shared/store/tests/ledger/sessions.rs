@@ -218,7 +218,7 @@ async fn reserve_one(store: Store, id: &'static str) -> Result<(), StoreError> {
 }
 
 /// Asks until the answer is the one awaited. Each look takes the time of starting a psql.
-async fn await_answer(ledger: &Ledger, sql: &str, is_awaited: impl Fn(&str) -> bool) {
+pub(crate) async fn await_answer(ledger: &Ledger, sql: &str, is_awaited: impl Fn(&str) -> bool) {
     const LOOKS_MAX: u32 = 1_000;
     for _ in 0..LOOKS_MAX {
         if is_awaited(&ledger.sql(sql).await) {

@@ -11,7 +11,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("config", &["wire", "domain"]),
     ("runtime", &["config", "signals", "wire", "domain"]),
     ("host", &["runtime", "store", "config", "signals", "wire", "domain"]),
-    ("stages", &["host", "runtime", "store", "config", "wire", "domain"]),
+    ("stages", &["host", "runtime", "store", "config", "signals", "wire", "domain"]),
     ("gateway", &["host", "runtime", "store", "config", "wire", "domain"]),
     ("loadtest", &["runtime", "store", "config", "wire", "domain"]),
     ("devstack", &["config", "signals", "wire"]),

@@ -91,6 +91,7 @@ async fn a_hold_is_emitted_ever_less_often_while_settle_has_it_and_nothing_comes
         world.acknowledge_all(RESERVED).await;
         world.round(second).await.unwrap();
         assert_eq!(world.tokens(RESERVED).len(), times, "at {second} s");
+        assert_eq!(world.metric("payments_emitted_again_total"), Some(times as f64), "at {second} s");
     }
     // While its message waits nothing is counted, and the looks are frequent.
     world.round(241).await.unwrap();

@@ -1,0 +1,123 @@
+//! What is not recorded when it happens but read when someone looks: at each scrape.
+
+use super::{Metrics, TelemetryError};
+use domain::fx::SourceFigures;
+use opentelemetry::KeyValue;
+use prometheus::process_collector::ProcessCollector;
+use signals::metric;
+
+/// A role's connections to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// In use.
+    pub busy: u64,
+    /// Open and free.
+    pub idle: u64,
+    /// That may be open.
+    pub max: u64,
+}
+
+/// Shows a role's connections to the ledger.
+pub fn observe_connections(
+    metrics: &Metrics,
+    read: impl Fn() -> Connections + Clone + Send + Sync + 'static,
+) {
+    let service = KeyValue::new("service", metrics.role().as_str());
+    let (labels, read_max) = ([service.clone()], read.clone());
+    metrics.observed(&metric::POOL_CONNECTIONS_MAX, move |show| show(read_max().max, &labels));
+    let [busy, idle] = ["busy", "idle"].map(|state| [service.clone(), KeyValue::new("state", state)]);
+    metrics.observed(&metric::POOL_CONNECTIONS, move |show| {
+        let connections = read();
+        show(connections.busy, &busy);
+        show(connections.idle, &idle);
+    });
+}
+
+/// Shows how many rates of each source the book has, and how old the oldest is.
+pub fn observe_rates(
+    metrics: &Metrics,
+    read: impl Fn() -> Vec<SourceFigures> + Clone + Send + Sync + 'static,
+) {
+    let read_ages = read.clone();
+    metrics.observed(&metric::RATES, move |show| {
+        for figures in read() {
+            show(figures.count as u64, &[KeyValue::new("source", figures.source.as_str())]);
+        }
+    });
+    metrics.observed(&metric::RATE_AGE, move |show| {
+        for figures in read_ages() {
+            // Of no rates there is no oldest.
+            if let Some(seconds) = figures.age_seconds {
+                let seconds = u64::try_from(seconds).unwrap_or(0);
+                show(seconds, &[KeyValue::new("source", figures.source.as_str())]);
+            }
+        }
+    });
+}
+
+/// Shows what there is once a process, whatever it plays: its resources, its tasks, its release. To be called
+/// in the runtime that the tasks run in.
+pub fn observe_process(metrics: &Metrics, program: &'static str) -> Result<(), TelemetryError> {
+    let collector = Box::new(ProcessCollector::for_self());
+    metrics.registry.register(collector).map_err(|error| TelemetryError::Metrics(error.to_string()))?;
+    let release = [KeyValue::new("program", program), KeyValue::new("version", env!("CARGO_PKG_VERSION"))];
+    metrics.observed(&metric::BUILD_INFO, move |show| show(1, &release));
+    let tokio = tokio::runtime::Handle::current().metrics();
+    let (workers, tasks, queue) = (tokio.clone(), tokio.clone(), tokio.clone());
+    metrics.observed(&metric::TOKIO_WORKERS, move |show| show(workers.num_workers() as u64, &[]));
+    metrics.observed(&metric::TOKIO_TASKS, move |show| show(tasks.num_alive_tasks() as u64, &[]));
+    metrics.observed(&metric::TOKIO_QUEUE, move |show| show(queue.global_queue_depth() as u64, &[]));
+    metrics.observed_seconds(&metric::TOKIO_BUSY, move || {
+        (0..tokio.num_workers()).map(|worker| tokio.worker_total_busy_duration(worker)).sum()
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::fx::RateSource;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use wire::Role;
+
+    #[tokio::test]
+    async fn figures_are_those_of_the_scrape() {
+        let metrics = Metrics::new(Role::Fx, true).unwrap();
+        let busy = Arc::new(AtomicU64::new(0));
+        let now = busy.clone();
+        observe_connections(&metrics, move || Connections {
+            busy: now.load(Ordering::Relaxed),
+            idle: 1,
+            max: 9,
+        });
+        observe_rates(&metrics, || {
+            vec![
+                SourceFigures { source: RateSource::Seed, count: 30, age_seconds: Some(7) },
+                SourceFigures { source: RateSource::Live, count: 0, age_seconds: None },
+            ]
+        });
+        observe_process(&metrics, "stages").unwrap();
+        for count in [3, 5] {
+            busy.store(count, Ordering::Relaxed);
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            let version = env!("CARGO_PKG_VERSION");
+            for line in [
+                format!(r#"ledger_pool_connections{{service="fx",state="busy"}} {count}"#),
+                r#"ledger_pool_connections{service="fx",state="idle"} 1"#.to_owned(),
+                r#"ledger_pool_connections_max{service="fx"} 9"#.to_owned(),
+                r#"fx_book_rates{source="live"} 0"#.to_owned(),
+                r#"fx_rate_age_seconds{source="seed"} 7"#.to_owned(),
+                format!(r#"kilat_build_info{{program="stages",version="{version}"}} 1"#),
+                "tokio_workers 1".to_owned(),
+                "tokio_global_queue_depth 0".to_owned(),
+            ] {
+                assert!(text.contains(&format!("{line}\n")), "{line} is not in:\n{text}");
+            }
+            for start in ["tokio_busy_seconds_total ", "tokio_alive_tasks ", "process_cpu_seconds_total "] {
+                assert!(text.lines().any(|line| line.starts_with(start)), "{start} is not in:\n{text}");
+            }
+            assert!(!text.contains(r#"fx_rate_age_seconds{source="live"}"#), "{text}");
+        }
+    }
+}
