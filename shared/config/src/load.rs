@@ -208,6 +208,16 @@ mod tests {
         assert_eq!((config.risk.amount_max.len(), config.log.filter.as_str()), (6, "info,runtime=debug"));
     }
 
+    #[test]
+    fn what_is_written_is_known_from_what_is_not() {
+        let flags = Flags { config: None, overrides: vec!["telemetry.grafana_url=".to_owned()] };
+        for (key, expected) in
+            [("telemetry.grafana_url", true), ("telemetry.prometheus_url", false), ("telemetry", true)]
+        {
+            assert_eq!(is_written(&flags, key), expected, "{key}");
+        }
+    }
+
     /// Each mistake as a variable, in a file and as a flag.
     #[test]
     fn what_is_wrong_is_named_as_it_was_written() {

@@ -83,11 +83,11 @@ fn header(trace: &Trace, total_ns: u64) -> String {
 /// A batch judges many payments at once, so its span stands in a trace of its own.
 fn batch_line(batch: &Span, start_ns: u64) -> String {
     let messages = batch.attributes.get("messaging.batch.message_count").and_then(serde_json::Value::as_u64);
-    let messages = messages.map(|count| format!("{count} messages, ")).unwrap_or_default();
+    let size = messages.map(|count| format!(" of {count}")).unwrap_or_default();
     let at = batch.start_unix_ns.abs_diff(start_ns);
     let sign = if batch.start_unix_ns < start_ns { "-" } else { "" };
     format!(
-        "in a batch: {} {}, {messages}{} of them traced, at {sign}{}, takes {}",
+        "in a batch: {}, {}{size}, {} traced, at {sign}{}, takes {}",
         clean(&batch.service, SERVICE_WIDTH_MAX),
         clean(&batch.name, NAME_WIDTH_MAX),
         batch.links.len(),
@@ -276,7 +276,7 @@ mod tests {
                 "risk     POST        0.00 ms   1.00 ms  ██████████  202",
                 "risk       risk      0.00 ms   0.50 ms  █████       rejected risk_rejected",
                 "risk         w?[2J   0.00 ms   0.10 ms  █           ! no?connection",
-                "in a batch: risk risk batch, 37 messages, 1 of them traced, at 0.00 ms, takes 1.00 ms",
+                "in a batch: risk, risk batch of 37, 1 traced, at 0.00 ms, takes 1.00 ms",
             ],
         );
     }

@@ -1,7 +1,7 @@
 //! `devstack trace PAYMENT`: a payment's way through all processes, drawn.
 
 use std::fs::File;
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
 use std::process::{Command, Stdio};
 
 use devstack::traces::{Found, SpanFolder, Trace, find, newest_payment, waterfall};
@@ -36,7 +36,11 @@ pub(crate) fn show(state: &StateFolder, wanted: &Wanted) -> Result<(), StackErro
         return Err(StackError::NoTrace { wanted, example: new_traceparent() });
     };
     let text = if wanted.json { lines(&found)? } else { drawn(&found) };
-    Ok(stdout().write_all(text.as_bytes())?)
+    match stdout().write_all(text.as_bytes()) {
+        // A reader that has gone has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 fn drawn(found: &Found) -> String {
