@@ -13,10 +13,11 @@
 //! a payment a minute after its row.
 
 use crate::request::IdOrigin;
-use domain::{Fingerprint, Payment, PaymentKey};
+use domain::{Fingerprint, Payment, PaymentKey, TraceContext};
 use runtime::broker::{BrokerError, Outgoing, Streams};
 use runtime::config::PipelineConfig;
 use runtime::process::chain;
+use runtime::telemetry::{Span, Traces};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub(crate) enum Acceptance {
 struct Submission {
     payment: Payment,
     fingerprint: Fingerprint,
+    /// The span of its request, where that is traced.
+    trace: Option<TraceContext>,
     answer: oneshot::Sender<Acceptance>,
 }
 
@@ -89,8 +92,9 @@ impl Acceptor {
         ledger: L,
         pipeline: PipelineConfig,
         waiting_max: usize,
+        traces: Traces,
     ) -> (Acceptor, JoinSet<()>) {
-        let worker = Arc::new(Worker { streams, ledger, pipeline });
+        let worker = Arc::new(Worker { streams, ledger, pipeline, traces });
         let mut tasks = JoinSet::new();
         let mut open = |origin| {
             let (sender, submissions) = mpsc::channel(waiting_max.max(1));
@@ -101,13 +105,19 @@ impl Acceptor {
     }
 
     /// Accepts a payment, once. The caller may go away; the acceptance goes on.
-    pub(crate) async fn accept(&self, payment: Payment, origin: IdOrigin) -> Acceptance {
+    pub(crate) async fn accept(
+        &self,
+        payment: Payment,
+        origin: IdOrigin,
+        trace: Option<TraceContext>,
+    ) -> Acceptance {
         let (answer, answered) = oneshot::channel();
         let lane = match origin {
             IdOrigin::Client => &self.named_by_client,
             IdOrigin::Gateway => &self.named_by_us,
         };
-        if lane.try_send(Submission { fingerprint: payment.fingerprint(), payment, answer }).is_err() {
+        let submission = Submission { fingerprint: payment.fingerprint(), payment, trace, answer };
+        if lane.try_send(submission).is_err() {
             return Acceptance::Failed(Failure::of(Code::Overloaded));
         }
         answered.await.unwrap_or(Acceptance::Failed(Failure::of(Code::AcceptanceUnknown)))
@@ -119,6 +129,7 @@ struct Worker<B, L> {
     streams: B,
     ledger: L,
     pipeline: PipelineConfig,
+    traces: Traces,
 }
 
 /// The requests of a batch by payment, and what became of each payment.
@@ -197,12 +208,12 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         let mut may_declare = true;
         loop {
             let open = batch.open();
-            let Ok(messages) =
-                open.iter().map(|submission| message(submission)).collect::<Result<Vec<_>, _>>()
-            else {
+            let Ok((messages, publishing)) = self.messages(&open) else {
                 return batch.fail_open(&Failure::because(Code::Internal, "a payment cannot be written"));
             };
-            match self.streams.publish_batch(&messages).await {
+            let stored = self.streams.publish_batch(&messages).await;
+            publishing.end(stored.as_ref().err());
+            match stored {
                 Ok(()) => {
                     let stored: Vec<(PaymentKey, Fate)> = open
                         .iter()
@@ -234,6 +245,25 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                 }
             }
         }
+    }
+
+    /// What is to be stored of these, each below the span of its publishing where its request is traced.
+    fn messages(&self, open: &[&Submission]) -> Result<(Vec<Outgoing>, Publishing), serde_json::Error> {
+        let mut publishing = Publishing::default();
+        let mut messages = Vec::with_capacity(open.len());
+        for submission in open {
+            let mut message = message(submission)?;
+            let (trace, size) = (submission.trace, message.payload.len());
+            if let Some(mut span) = self.traces.publish(trace, Stream::Accepted, size) {
+                span.payment(submission.payment.id.as_str());
+                message.headers.trace = Some(span.context());
+                publishing.payments.push(span);
+            }
+            messages.push(message);
+        }
+        let links = publishing.payments.iter().map(Span::context).collect();
+        publishing.batch = self.traces.publish_batch(links, Stream::Accepted, messages.len());
+        Ok((messages, publishing))
     }
 
     /// Decides those that the intake holds already; how many that were.
@@ -278,6 +308,24 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         // Others wait behind this batch: what has not been read by then is not known, and may be asked again.
         let _ = tokio::time::timeout(READ_BACK_MAX, reading).await;
         batch.fail_open(&unknown);
+    }
+}
+
+/// The spans of a batch on its way into the intake: of each payment that is traced, and of the batch if there
+/// are any.
+#[derive(Default)]
+struct Publishing {
+    payments: Vec<Span>,
+    batch: Option<Span>,
+}
+
+impl Publishing {
+    fn end(self, error: Option<&BrokerError>) {
+        for mut span in self.payments.into_iter().chain(self.batch) {
+            if let Some(error) = error {
+                span.failed(error.kind());
+            }
+        }
     }
 }
 

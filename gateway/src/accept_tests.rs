@@ -25,7 +25,12 @@ async fn worker(nats: &TestNats) -> Worker<Broker, Store> {
     while streams.declare_all(&config.pipeline).await.is_err() {
         tokio::task::yield_now().await;
     }
-    Worker { streams, ledger: Store::connect_lazily(&options).unwrap(), pipeline: config.pipeline }
+    Worker {
+        streams,
+        ledger: Store::connect_lazily(&options).unwrap(),
+        pipeline: config.pipeline,
+        traces: Traces::inert(),
+    }
 }
 
 fn payment(id: &str, amount: &str) -> Payment {
@@ -57,7 +62,7 @@ async fn accept_of<B: Streams, L: BorderLedger>(
         .map(|(id, amount)| {
             let (answer, answered) = oneshot::channel();
             let payment = payment(id, amount);
-            (Submission { fingerprint: payment.fingerprint(), payment, answer }, answered)
+            (Submission { fingerprint: payment.fingerprint(), payment, trace: None, answer }, answered)
         })
         .unzip();
     worker.accept(origin, submissions).await;
@@ -148,7 +153,7 @@ async fn a_full_intake_is_overload() {
 async fn worker_in_memory() -> Worker<MemoryStreams, MemoryLedger> {
     let (streams, pipeline) = (MemoryStreams::default(), PipelineConfig::default());
     streams.declare_all(&pipeline).await.unwrap();
-    Worker { streams, ledger: MemoryLedger::default(), pipeline }
+    Worker { streams, ledger: MemoryLedger::default(), pipeline, traces: Traces::inert() }
 }
 
 /// What was published without an answer is read back: what is found is told, what is not may yet arrive.

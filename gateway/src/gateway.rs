@@ -44,7 +44,7 @@ impl Ledgers {
 pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let mut host = Host::open(Role::Gateway, Arc::new(config), drain).await?;
     let ledgers = Ledgers::open(&mut host)?;
-    let Host { config, broker, metrics, drain, .. } = &host;
+    let Host { config, broker, metrics, traces, drain, .. } = &host;
     observe_process(metrics, "gateway")?;
     let is_declared = Arc::new(AtomicBool::new(false));
     let (acceptor, accepting) = Acceptor::start(
@@ -52,6 +52,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         ledgers.look_ups,
         config.pipeline.clone(),
         config.gateway.in_flight_max,
+        traces.clone(),
     );
     tokio::spawn(supervise(accepting, drain.clone()));
     let admission = Arc::new(Admission::new(&config.gateway, metrics));
@@ -65,13 +66,21 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         admission: admission.clone(),
         payments: Payments { admission, acceptor, status, fresh_id: runtime::ids::fresh },
         broker: broker.clone(),
+        traces: traces.clone(),
         store: ledgers.reads.clone(),
         body_limit: BodyLimit::of(&config.http),
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
     });
     let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));
     for listener in host.listen().await? {
-        servers.spawn(serve(listener, routes.clone(), config.http.clone(), requests.clone(), drain.clone()));
+        servers.spawn(serve(
+            listener,
+            routes.clone(),
+            config.http.clone(),
+            requests.clone(),
+            traces.clone(),
+            drain.clone(),
+        ));
     }
     tracing::info!(ports = ?config.gateway.ports, "started");
     let declaring = tokio::spawn(declare(host.clone(), is_declared));

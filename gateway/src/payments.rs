@@ -5,7 +5,7 @@ use crate::admission::Admission;
 use crate::request::{IdOrigin, PaymentRequest};
 use crate::status::StatusReader;
 use crate::view::PaymentView;
-use domain::PaymentId;
+use domain::{PaymentId, TraceContext};
 use runtime::broker::Streams;
 use std::sync::Arc;
 use store::BorderLedger;
@@ -30,11 +30,12 @@ pub(crate) struct Payments<B, L> {
 }
 
 impl<B: Streams, L: BorderLedger> Payments<B, L> {
-    /// Accepts a payment, or says why not.
+    /// Accepts a payment, or says why not. `trace` is the span of whoever asks, where it is traced.
     pub(crate) async fn submit(
         &self,
         caller: &Caller,
         request: PaymentRequest,
+        trace: Option<TraceContext>,
     ) -> Result<Submitted, Problem> {
         let _place = self.admission.enter()?;
         let (payment, origin) = request.check(caller, self.fresh_id)?;
@@ -44,7 +45,7 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
             IdOrigin::Client => Some(self.admission.enter_for_the_ledger().map_err(named)?),
             IdOrigin::Gateway => None,
         };
-        match self.acceptor.accept(payment, origin).await {
+        match self.acceptor.accept(payment, origin, trace).await {
             Acceptance::Accepted => Ok(Submitted { view, is_replayed: false }),
             Acceptance::Replayed => {
                 Ok(Submitted { view: self.status.read(&key).await?.unwrap_or(view), is_replayed: true })

@@ -3,7 +3,7 @@ use crate::memory_ledger::MemoryLedger;
 use domain::Tenant;
 use runtime::broker::MemoryStreams;
 use runtime::config::{GatewayConfig, PipelineConfig};
-use runtime::telemetry::Metrics;
+use runtime::telemetry::{Metrics, Traces};
 use wire::Role;
 
 /// Payments on memory, with so many requests in flight at most.
@@ -14,7 +14,7 @@ async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger>
     let config =
         GatewayConfig { ports: Vec::new(), requests_per_second_max: 1, in_flight_max, reply_timeout_ms: 1 };
     let (acceptor, mut tasks) =
-        Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max);
+        Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max, Traces::inert());
     tasks.detach_all();
     Payments {
         admission: Arc::new(Admission::new(&config, &Metrics::new(Role::Gateway, true).unwrap())),
@@ -48,7 +48,7 @@ async fn a_request_is_accepted_once_for_its_caller() {
         ("default", None, "1", Ok(("fresh", false))),
     ];
     for (tenant, id, amount, expected) in rows {
-        let answer = payments.submit(&caller(tenant), request(id, amount)).await;
+        let answer = payments.submit(&caller(tenant), request(id, amount), None).await;
         let found = answer
             .map(|submitted| (submitted.view.id().to_owned(), submitted.is_replayed))
             .map_err(|problem| problem.code);
@@ -70,7 +70,7 @@ async fn who_finds_no_room_is_told_which_payment_to_retry() {
     let payments = payments(4).await;
     let waiting: Vec<_> = std::iter::from_fn(|| payments.admission.enter_for_the_ledger().ok()).collect();
     for (id, expected) in [(Some("P"), Err((Code::Overloaded, Some("P".to_owned())))), (None, Ok(false))] {
-        let answer = payments.submit(&Caller::default(), request(id, "1")).await;
+        let answer = payments.submit(&Caller::default(), request(id, "1"), None).await;
         assert_eq!(
             answer.map(|submitted| submitted.is_replayed).map_err(|problem| (problem.code, problem.id)),
             expected,
@@ -80,7 +80,7 @@ async fn who_finds_no_room_is_told_which_payment_to_retry() {
     drop(waiting);
     assert_eq!(
         payments
-            .submit(&Caller::default(), request(Some("P"), "1"))
+            .submit(&Caller::default(), request(Some("P"), "1"), None)
             .await
             .map(|submitted| submitted.is_replayed),
         Ok(false)

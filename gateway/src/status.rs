@@ -57,7 +57,9 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
             return Ok(PaymentView::unreadable(key.id.as_str(), Hop::Accepted.as_str()));
         };
         let shard = payment.source_key().shard(self.shards);
-        let view = PaymentView::pending(&payment).at(Hop::Accepted, accepted.accepted_at());
+        let view = PaymentView::pending(&payment)
+            .at(Hop::Accepted, accepted.accepted_at())
+            .traced(accepted.headers.trace);
         for (hop, read) in Hop::ALL.into_iter().rev().filter_map(|hop| Some((hop, reader(hop)?))) {
             let stored = self
                 .streams

@@ -1,10 +1,11 @@
 use super::*;
 use crate::memory_ledger::MemoryLedger;
 use domain::facts::{Facts, Quote, Reserved, Screening};
-use domain::{Payment, PaymentRecord, Timestamp};
+use domain::{Payment, PaymentRecord, Timestamp, TraceContext};
 use runtime::broker::{MemoryStreams, Outgoing};
 use runtime::config::PipelineConfig;
 use wire::HopMessage;
+use wire::header::Headers;
 
 /// What is there of the payment before its status is asked.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,10 @@ fn message(hop: Hop) -> HopMessage {
     }
 }
 
+fn trace(number: u64) -> TraceContext {
+    TraceContext { trace_id: number.into(), span_id: number, is_sampled: true }
+}
+
 async fn reader_of(given: &[Given]) -> StatusReader<MemoryStreams, MemoryLedger> {
     let (streams, ledger, pipeline) =
         (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
@@ -61,15 +66,19 @@ async fn reader_of(given: &[Given]) -> StatusReader<MemoryStreams, MemoryLedger>
     for one in given {
         match one {
             Given::Message(hop) => {
-                streams.publish(&Outgoing::new(subject(*hop), message(*hop).encode().unwrap())).await.unwrap()
+                let headers = Headers { trace: Some(trace(1)), ..Headers::default() };
+                let message = Outgoing::new(subject(*hop), message(*hop).encode().unwrap());
+                streams.publish(&Outgoing { headers, ..message }).await.unwrap()
             }
             Given::Junk => streams.publish(&Outgoing::new(subject(Hop::Accepted), "{}")).await.unwrap(),
-            Given::Row { is_captured: false } => {
-                ledger.record(PaymentRecord { facts: facts(), state: RecordState::Reserved(reserved()) })
-            }
+            Given::Row { is_captured: false } => ledger.record(PaymentRecord {
+                facts: facts(),
+                state: RecordState::Reserved(reserved()),
+                trace: Some(trace(2)),
+            }),
             Given::Row { is_captured: true } => {
                 let state = RecordState::Captured { reserved: reserved(), finished_at: at(5) };
-                ledger.record(PaymentRecord { facts: facts(), state });
+                ledger.record(PaymentRecord { facts: facts(), state, trace: Some(trace(3)) });
             }
             Given::DeadLetter { is_readable: true } => {
                 ledger.bury(key.clone(), &message(Hop::Screened).encode().unwrap())
@@ -133,6 +142,26 @@ async fn a_status_is_true_or_not_told() {
         let read = reader_of(given).await.read(&facts().payment.key()).await;
         let found = read.map(|view| view.as_ref().map(line)).map_err(|problem| problem.code);
         assert_eq!(found, expected.map(|line| line.map(str::to_owned)), "{given:?}");
+    }
+}
+
+/// The row knows it, and before there is one the intake.
+#[tokio::test]
+async fn a_payment_that_is_traced_tells_its_trace() {
+    let (held, captured) = (Given::Row { is_captured: false }, Given::Row { is_captured: true });
+    let accepted = Given::Message(Hop::Accepted);
+    let rows: [(&[Given], Option<u32>); 6] = [
+        (&[accepted], Some(1)),
+        (&[accepted, Given::Message(Hop::Quoted)], Some(1)),
+        (&[held, accepted], Some(2)),
+        (&[captured, accepted], Some(3)),
+        (&[Given::Junk], None),
+        (&[Given::DeadLetter { is_readable: true }], None),
+    ];
+    for (given, expected) in rows {
+        let view = reader_of(given).await.read(&facts().payment.key()).await.unwrap().unwrap();
+        let told = serde_json::to_value(&view).unwrap().get("trace_id").cloned();
+        assert_eq!(told, expected.map(|number| format!("{number:032x}").into()), "{given:?}");
     }
 }
 

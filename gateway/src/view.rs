@@ -1,7 +1,7 @@
 //! A payment as clients see it.
 
 use domain::facts::{Quote, RecordState, Screening};
-use domain::{Currency, Metadata, Payment, PaymentRecord, Refusal, Timestamp};
+use domain::{Currency, Metadata, Payment, PaymentRecord, Refusal, Timestamp, TraceContext};
 use serde::Serialize;
 use wire::Hop;
 
@@ -25,6 +25,8 @@ pub(crate) struct PaymentView {
     rate: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     timeline: Vec<Moment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
 /// What the sender asked for.
@@ -80,6 +82,7 @@ impl PaymentView {
             destination_currency: None,
             rate: None,
             timeline: Vec::new(),
+            trace_id: None,
         }
     }
 
@@ -90,7 +93,9 @@ impl PaymentView {
 
     /// A payment that is in the ledger.
     pub(crate) fn of_record(record: &PaymentRecord) -> PaymentView {
-        let view = PaymentView::pending(&record.facts.payment).at(Hop::Accepted, record.facts.accepted_at);
+        let view = PaymentView::pending(&record.facts.payment)
+            .at(Hop::Accepted, record.facts.accepted_at)
+            .traced(record.trace);
         match &record.state {
             RecordState::Reserved(reserved) => {
                 view.screened(&reserved.screening).quoted(&reserved.quote).at(Hop::Reserved, reserved.at)
@@ -115,6 +120,11 @@ impl PaymentView {
         self.stage = hop.as_str();
         self.timeline.push(Moment { stage: hop.as_str(), at });
         self
+    }
+
+    /// It belongs to this trace, if to any.
+    pub(crate) fn traced(self, trace: Option<TraceContext>) -> PaymentView {
+        PaymentView { trace_id: trace.map(|trace| trace.trace_id_text()), ..self }
     }
 
     /// Risk has passed it.
@@ -185,6 +195,7 @@ mod tests {
                     accepted_at: at(1),
                 },
                 state,
+                trace: None,
             };
             let view = PaymentView::of_record(&record);
             let stages: Vec<&str> = view.timeline.iter().map(|moment| moment.stage).collect();

@@ -2,10 +2,9 @@
 
 use crate::pipeline::trimming;
 use host::{Host, LedgerLetters, StartError};
-use runtime::broker::{Broker, JetStreamTransport, ServiceHandler};
+use runtime::broker::{JetStreamTransport, ServiceHandler};
 use runtime::clock::Clock;
-use runtime::drain::Drain;
-use runtime::harness::Harness;
+use runtime::harness::{Harness, StageTelemetry};
 use runtime::http::{Admin, Check, serve};
 use runtime::process::chain;
 use runtime::stage::Stage;
@@ -44,7 +43,7 @@ impl Part {
         check: Option<(&'static str, Check)>,
         tasks: &mut JoinSet<()>,
     ) -> Result<(), StartError> {
-        let Host { role, config, broker, metrics, drain, .. } = &self.host;
+        let Host { role, config, metrics, traces, drain, .. } = &self.host;
         let admin = Arc::new(Admin {
             role: *role,
             health: self.host.health(check),
@@ -58,9 +57,16 @@ impl Part {
             drop(StageMetrics::new(metrics, stage));
         }
         for listener in self.host.listen().await? {
-            tasks.spawn(serve(listener, admin.clone(), config.http.clone(), requests.clone(), drain.clone()));
+            tasks.spawn(serve(
+                listener,
+                admin.clone(),
+                config.http.clone(),
+                requests.clone(),
+                traces.clone(),
+                drain.clone(),
+            ));
         }
-        tasks.spawn(answer(*role, broker.clone(), service, requests, drain.clone()));
+        tasks.spawn(answer(self.host.clone(), service, requests));
         Ok(())
     }
 
@@ -77,17 +83,10 @@ impl Part {
                 tasks.spawn(trimming::follow(broker.clone(), input, pipeline.clone(), drain.clone()));
             }
             let (stage, letters) = (of_shard(shard), self.dead_letters.clone());
+            let telemetry = StageTelemetry { metrics: metrics.clone(), traces: self.host.traces.clone() };
             tasks.spawn(
-                Harness::new(
-                    stage,
-                    transport,
-                    letters,
-                    pipeline,
-                    metrics.clone(),
-                    Clock::wall(),
-                    drain.clone(),
-                )
-                .run(),
+                Harness::new(stage, transport, letters, pipeline, telemetry, Clock::wall(), drain.clone())
+                    .run(),
             );
         }
     }
@@ -100,13 +99,8 @@ impl Part {
 }
 
 /// Answers the role's endpoints by NATS until the drain begins.
-async fn answer<H: ServiceHandler>(
-    role: Role,
-    broker: Broker,
-    service: Arc<H>,
-    requests: RequestMetrics,
-    drain: Drain,
-) {
+async fn answer<H: ServiceHandler>(host: Host, service: Arc<H>, requests: RequestMetrics) {
+    let Host { role, broker, traces, drain, .. } = host;
     let endpoints = Endpoint::of(role);
     if endpoints.is_empty() {
         return;
@@ -115,7 +109,7 @@ async fn answer<H: ServiceHandler>(
         tokio::select! {
             biased;
             () = drain.begun() => return,
-            served = broker.serve(&endpoints, &*service, &requests) => if let Err(error) = served {
+            served = broker.serve(&endpoints, &*service, &requests, &traces) => if let Err(error) = served {
                 tracing::warn!(%role, error = chain(&error), "requests cannot be served");
             },
         }

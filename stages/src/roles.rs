@@ -98,7 +98,10 @@ fn start_stages(part: &Part, known: &Known, tasks: &mut JoinSet<()>) {
                 |_| Risk { limits: known.limits.clone(), velocities: known.velocities.clone() },
                 tasks,
             ),
-            StageName::Fx => part.stage(|_| Fx::new(known.rates.clone(), store.clone(), &config.fx), tasks),
+            StageName::Fx => part.stage(
+                |_| Fx::new(known.rates.clone(), store.clone(), part.host.traces.clone(), &config.fx),
+                tasks,
+            ),
             StageName::Reserve => part.stage(|_| Reserve { ledger: store.apart() }, tasks),
             StageName::Settle => part.stage(|shard| Settle { ledger: store.apart(), shard }, tasks),
             StageName::SettleRejected => part.stage(|_| SettleRejected { ledger: store.apart() }, tasks),

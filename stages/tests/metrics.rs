@@ -12,7 +12,7 @@ use wire::{Method, Role, Route, StageName};
 /// A scrape of one port has fewer series.
 const SERIES_MAX: usize = 2_000;
 
-const EVERY_ROLE: &str = "ledger_pool_connections ledger_pool_connections_max payment_request_duration_seconds payment_requests_total";
+const EVERY_ROLE: &str = "ledger_pool_connections ledger_pool_connections_max payment_request_duration_seconds payment_requests_total trace_spans_total";
 const STAGE: &str =
     "payments_dead_total stage_batch_size stage_duration_seconds stage_halted stage_redeliveries_total";
 const PUBLISH: &str = "publish_batch_size publish_commit_seconds";

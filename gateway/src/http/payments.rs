@@ -8,7 +8,8 @@ use domain::PaymentId;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
-use runtime::http::{Answer, json, not_found, problem, read_json};
+use runtime::http::{Answer, RequestContext, about, json, not_found, problem, read_json};
+use runtime::telemetry::Outcome;
 use wire::{Caller, Code, Problem};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -18,14 +19,19 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Accepts a payment, or says why not.
 pub(super) async fn submit(
+    context: &RequestContext,
     caller: &Caller,
     request: Request<Incoming>,
     routes: &Routes,
 ) -> Result<Answer, Problem> {
     let key = idempotency_key(&request)?;
     let body = read_json(request, routes.body_limit).await?;
-    let submitted = routes.payments.submit(caller, PaymentRequest::of_json(&body, key)?).await?;
-    Ok(accepted(&submitted))
+    let request = PaymentRequest::of_json(&body, key)?;
+    let submitted = routes.payments.submit(caller, request, context.span).await?;
+    let mut answer = accepted(&submitted);
+    let outcome = if submitted.is_replayed { Outcome::Replayed } else { Outcome::Accepted };
+    about(&mut answer, context, submitted.view.id(), outcome);
+    Ok(answer)
 }
 
 fn accepted(submitted: &Submitted) -> Answer {

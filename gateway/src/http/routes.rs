@@ -11,6 +11,7 @@ use runtime::http::{
     Answer, BodyLimit, Handler, Health, Refused, RequestContext, method_not_allowed, not_found, problem,
     read_json, service_request, text,
 };
+use runtime::telemetry::Traces;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -23,6 +24,7 @@ pub(crate) struct Routes {
     pub(crate) admission: Arc<Admission>,
     pub(crate) payments: Payments<Broker, Store>,
     pub(crate) broker: Broker,
+    pub(crate) traces: Traces,
     /// For reads; acceptance has connections of its own.
     pub(crate) store: Store,
     /// Of the routes that have none of their own.
@@ -54,7 +56,7 @@ impl Routes {
         let (route, id) = Route::of(uri.path());
         let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
         match route {
-            Route::Payments if post => payments::submit(caller, request, self).await,
+            Route::Payments if post => payments::submit(context, caller, request, self).await,
             Route::Payment if get => payments::show(caller, id, self).await,
             Route::Accounts if post => accounts::open(context, caller, request, self).await,
             Route::Account if get => accounts::show(caller, id, self).await,
@@ -87,8 +89,9 @@ impl Routes {
         body: Bytes,
     ) -> Result<Reply, Problem> {
         let _place = self.admission.enter_for_the_ledger()?;
-        let call = Call { caller: caller.clone(), request_id: context.request_id.clone(), body };
-        self.broker.ask(endpoint, call, self.reply_timeout).await
+        let (caller, request_id) = (caller.clone(), context.request_id.clone());
+        let call = Call { caller, request_id, trace: context.span, body };
+        self.broker.ask(endpoint, call, self.reply_timeout, &self.traces).await
     }
 
     /// What a micro service answers.

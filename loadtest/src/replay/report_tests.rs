@@ -71,6 +71,7 @@ fn record(id: &str, row: Row, accepted_at: Timestamp) -> Option<PaymentRecord> {
     Some(PaymentRecord {
         facts: Facts { payment, fingerprint: Fingerprint([0; 32]), accepted_seq: 1, accepted_at },
         state,
+        trace: None,
     })
 }
 

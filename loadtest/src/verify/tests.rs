@@ -196,6 +196,7 @@ fn hold(payment: Payment, arrives: &str, spread_bps: u32) -> HoldRequest {
         screening: Screening { score: 1, at: now() },
         quote: quote(&payment, arrives, spread_bps),
         facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 1, accepted_at: now() },
+        trace: None,
     }
 }
 
@@ -278,6 +279,7 @@ async fn write_good_ledger(store: &Store) {
             accepted_at: now(),
         },
         state,
+        trace: None,
     };
     store.record_rejections(vec![record]).await.unwrap();
 }

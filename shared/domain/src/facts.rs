@@ -1,7 +1,7 @@
 //! What becomes known of a payment on its way, and the payment as the ledger records it.
 
 use crate::fx::Rate;
-use crate::{Currency, Fingerprint, Money, Payment, Refusal, StageName, Timestamp};
+use crate::{Currency, Fingerprint, Money, Payment, Refusal, StageName, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 
 /// What is known of a payment from its acceptance on; every message and row after that carries it.
@@ -83,6 +83,8 @@ pub struct PaymentRecord {
     pub facts: Facts,
     /// How far it has come.
     pub state: RecordState,
+    /// The span at the stage that recorded it, where the payment is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// What is known of a payment whose money is held.

@@ -6,7 +6,7 @@ use runtime::broker::{Broker, BrokerError};
 use runtime::config::{Config, PostgresConfig};
 use runtime::drain::Drain;
 use runtime::http::{BindError, Check, Health, bind};
-use runtime::telemetry::{Connections, Metrics, PublishMetrics, TelemetryError, observe_connections};
+use runtime::telemetry::{Connections, Metrics, PublishMetrics, TelemetryError, Traces, observe_connections};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Plans, Store, StoreError, StoreOptions};
@@ -51,6 +51,8 @@ pub struct Host {
     pub broker: Broker,
     /// The role's metrics.
     pub metrics: Metrics,
+    /// The role's part in the traces of payments.
+    pub traces: Traces,
     /// The process' drain.
     pub drain: Drain,
     checks: Vec<(&'static str, Check)>,
@@ -64,10 +66,11 @@ impl Host {
         // from it.
         let readiness = connect(&config.postgres, &format!("{role} readiness"), 1)?;
         let metrics = Metrics::new(role, config.telemetry.enabled)?;
+        let traces = Traces::open(role, &config, &metrics);
         let publishing = PublishMetrics::new(&metrics);
         let broker = Broker::connect(&config.nats, &format!("kilat {role}"), Some(publishing)).await?;
         let checks = server_checks(role, broker.clone(), readiness.clone());
-        Ok(Host { role, config, broker, metrics, drain, checks, ledgers: vec![readiness] })
+        Ok(Host { role, config, broker, metrics, traces, drain, checks, ledgers: vec![readiness] })
     }
 
     /// How many connections to the ledger the role may open, beside the one that readiness has.
@@ -114,9 +117,10 @@ impl Host {
         Health { checks, drain: self.drain.clone(), metrics: self.metrics.clone() }
     }
 
-    /// Closes the connections to the ledger.
+    /// Closes the connections to the ledger, and has the last spans sent.
     pub async fn close(&self) {
-        futures::future::join_all(self.ledgers.iter().map(Store::close)).await;
+        let ledgers = futures::future::join_all(self.ledgers.iter().map(Store::close));
+        tokio::join!(ledgers, self.traces.close());
     }
 }
 

@@ -14,28 +14,38 @@ mod patience;
 mod postponed;
 mod publishing;
 mod reading;
+mod spans;
 
 use crate::clock::Clock;
 use crate::config::PipelineConfig;
 use crate::dead_letters::DeadLetters;
 use crate::drain::Drain;
 use crate::stage::{Fault, Input, Stage, Verdict};
-use crate::telemetry::StageMetrics;
+use crate::telemetry::{Outcome, StageMetrics, Traces};
 use crate::transport::{Delivery, Transport};
 use brake::Brake;
 use futures::FutureExt;
 use patience::{Abandoned, Pause};
 use postponed::{Company, Postponed};
 use reading::{Unreadable, decode};
+use spans::BatchSpans;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use tokio::time::Instant;
-use wire::Subject;
+use wire::{Message, Subject};
 
 /// From this delivery on a message is judged alone: if it is what ends the process, it takes no other payment
 /// with it.
 const ALONE_FROM_ATTEMPT: u64 = 3;
+
+/// What is seen of a stage from outside.
+pub struct StageTelemetry {
+    /// Its figures.
+    pub metrics: StageMetrics,
+    /// Its part in the traces of payments.
+    pub traces: Traces,
+}
 
 /// Runs one stage on one input stream.
 pub struct Harness<S: Stage, T: Transport, D: DeadLetters> {
@@ -44,6 +54,7 @@ pub struct Harness<S: Stage, T: Transport, D: DeadLetters> {
     dead_letters: D,
     pipeline: PipelineConfig,
     metrics: StageMetrics,
+    spans: BatchSpans,
     clock: Clock,
     drain: Drain,
     /// The deliveries of the batch in hand that have no answer yet, by sequence: all are kept alive until the
@@ -83,24 +94,27 @@ impl<S: Stage, R: Clone> Batch<S, R> {
 type Reasoned<R, W> = Vec<(Delivery<R>, W)>;
 
 impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
-    /// A stage with its input, its place for the dead, its metrics and its clock.
+    /// A stage with its input, its place for the dead, what is seen of it and its clock.
     pub fn new(
         stage: S,
         transport: T,
         dead_letters: D,
         pipeline: PipelineConfig,
-        metrics: StageMetrics,
+        telemetry: StageTelemetry,
         clock: Clock,
         drain: Drain,
     ) -> Harness<S, T, D> {
         let (in_hand, kept_at) = (BTreeMap::new(), Mutex::new(Instant::now()));
         let (postponed, brake) = (Postponed::new(&pipeline), Brake::default());
+        let StageTelemetry { metrics, traces } = telemetry;
+        let spans = BatchSpans::new(traces, S::NAME, transport.stream(), S::Out::HOP);
         Harness {
             stage,
             transport,
             dead_letters,
             pipeline,
             metrics,
+            spans,
             clock,
             drain,
             in_hand,
@@ -132,7 +146,9 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             match taken {
                 Ok(batch) => {
                     pause.reset();
-                    if self.process(batch).await.is_err() {
+                    let processed = self.process(batch).await;
+                    self.spans.end();
+                    if processed.is_err() {
                         break;
                     }
                 }
@@ -166,6 +182,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         }
         self.in_hand = batch.iter().map(|delivery| (delivery.seq, delivery.receipt.clone())).collect();
         self.kept_now();
+        self.spans.begin(&batch);
         self.postponed.prune(Instant::now());
         self.postponed.take(batch.len(), batch.iter().map(|delivery| delivery.payload.len()).sum());
         self.metrics.batch(batch.len(), batch.iter().filter(|delivery| delivery.attempt > 1).count());
@@ -173,10 +190,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         let mut newer = Vec::new();
         for delivery in batch {
             if self.dead_letters.is_dead(Subject::payment_token(&delivery.subject)) {
+                self.spans.outcome(delivery.seq, Outcome::Buried);
                 self.acknowledge(&[delivery]).await;
                 continue;
             }
-            match decode::<S, T>(&delivery) {
+            match decode::<S, T>(&delivery, self.spans.context(&delivery)) {
                 Ok(input) if self.is_judged_alone(&delivery) => alone.push(delivery, input),
                 Ok(input) => together.push(delivery, input),
                 // Another release is at work beside this one, or after it; unless nobody can ever judge this.
@@ -235,8 +253,15 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         let inputs = &batch.inputs;
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
+            let asking = self.spans.ask_ledger(&batch.deliveries);
             let judged = AssertUnwindSafe(self.stage.advance(inputs, self.clock.now())).catch_unwind();
-            match self.keeping(judged).await {
+            let judged = self.keeping(judged).await;
+            match &judged {
+                Ok(Ok(_)) => drop(asking),
+                Ok(Err(fault)) => spans::fail(asking, fault.kind()),
+                Err(_) => spans::fail(asking, "panic"),
+            }
+            match judged {
                 Ok(Ok(verdicts)) if verdicts.len() == inputs.len() => return Ok(Ok(verdicts)),
                 Ok(Ok(verdicts)) => {
                     return Ok(Err(format!("{} verdicts on {} messages", verdicts.len(), inputs.len())));

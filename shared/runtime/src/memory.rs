@@ -4,6 +4,7 @@ use crate::broker::{BrokerError, Outgoing};
 use crate::dead_letters::{BurialError, DeadLetter, DeadLetters};
 use crate::drain::Drain;
 use crate::transport::{Delivery, Transport};
+use domain::TraceContext;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub(crate) struct Script {
     pub(crate) dead: HashSet<String>,
     /// Batches that were stored, by subject.
     pub(crate) published: Vec<Vec<String>>,
+    /// Of the messages that were stored, those that are traced: each subject, and the span that it comes from.
+    pub(crate) traced: Vec<(String, TraceContext)>,
     /// Receipts that were acknowledged, in order.
     pub(crate) acknowledged: Vec<u64>,
     /// Receipts that were postponed, and for how long each.
@@ -52,8 +55,8 @@ impl Memory {
 impl Transport for Memory {
     type Receipt = u64;
 
-    fn stream(&self) -> String {
-        "MEMORY".to_owned()
+    fn stream(&self) -> Stream {
+        Stream::Accepted
     }
 
     async fn take(&mut self, _: usize) -> Result<Vec<Delivery<u64>>, BrokerError> {
@@ -83,6 +86,8 @@ impl Transport for Memory {
         self.with(|script| match script.publishes.pop_front() {
             Some(Err(error)) => Err(error),
             Some(Ok(())) | None => {
+                let traced = |message: &Outgoing| Some((message.subject.clone(), message.headers.trace?));
+                script.traced.extend(batch.iter().filter_map(traced));
                 script.published.push(batch.iter().map(|message| message.subject.clone()).collect());
                 Ok(())
             }

@@ -4,7 +4,7 @@
 //! must give the same answer to the same message again as far as money is concerned, because deliveries
 //! repeat.
 
-use domain::{PaymentRecord, StageName, Timestamp};
+use domain::{PaymentRecord, StageName, Timestamp, TraceContext};
 use std::future::Future;
 use wire::message::{PaymentAccepted, PaymentRejected};
 use wire::{Message, Stream};
@@ -20,6 +20,8 @@ pub struct Input<M> {
     pub accepted_at: Timestamp,
     /// Whether this is a copy that the janitor published again.
     pub is_redriven: bool,
+    /// Its span at this stage, where the payment is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// What a stage says of one message.
@@ -58,6 +60,16 @@ pub enum Fault {
     /// Something that must not happen. Judged alone, a payment that meets this is buried.
     #[error("unexpected: {0}")]
     Unexpected(String),
+}
+
+impl Fault {
+    /// Which of these it is, in a word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Fault::Outage(_) => "outage",
+            Fault::Unexpected(_) => "unexpected",
+        }
+    }
 }
 
 /// A stage of the pipeline.

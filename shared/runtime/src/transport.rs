@@ -32,8 +32,8 @@ pub trait Transport: Send + Sync + 'static {
     /// What acknowledges a delivery.
     type Receipt: Clone + Send + Sync + 'static;
 
-    /// The name of the input stream, for dead letters.
-    fn stream(&self) -> String;
+    /// The input stream.
+    fn stream(&self) -> Stream;
 
     /// Waits for a delivery and takes what else is ready, up to `max`. An error means that nothing more will
     /// come until [`Transport::reopen`] succeeds.

@@ -6,7 +6,7 @@ use crate::posting::{LedgerWrite, Operation, OperationKind};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
-use domain::{Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp};
+use domain::{Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp, TraceContext};
 use sqlx::{Postgres, Transaction};
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -20,6 +20,8 @@ pub struct HoldRequest {
     pub screening: Screening,
     /// What will arrive.
     pub quote: Quote,
+    /// Its span at reserve, where the payment is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// What the ledger says of a payment that it was to record.
@@ -122,7 +124,7 @@ fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestam
             finished_at: now,
         },
     };
-    PaymentRecord { facts: request.facts.clone(), state }
+    PaymentRecord { facts: request.facts.clone(), state, trace: request.trace }
 }
 
 /// What a new row does to the ledger: it holds money, or nothing where it was refused.

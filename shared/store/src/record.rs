@@ -6,7 +6,7 @@ use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Reserved, Screen
 use domain::fx::Rate;
 use domain::{
     AccountId, Currency, Facts, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentKey, PaymentRecord,
-    Refusal, StageName, Tenant, Timestamp,
+    Refusal, StageName, Tenant, Timestamp, TraceContext,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
@@ -48,6 +48,7 @@ columns! {
         rules: String as "text" read "string_to_array(n.rules, ',')" = row.rejection.map(|rejection| rejection.rules.join(",")).unwrap_or_default();
         refused_at: Option<OffsetDateTime> as "timestamptz" = row.rejection.map(|rejection| rejection.at.to_datetime());
         finished_at: Option<OffsetDateTime> as "timestamptz" = row.finished_at.map(Timestamp::to_datetime);
+        traceparent: Option<String> as "text" = row.trace.map(|trace| trace.to_string());
     }
 }
 
@@ -60,11 +61,12 @@ struct Parts<'r> {
     reserved_at: Option<Timestamp>,
     rejection: Option<&'r Rejection>,
     finished_at: Option<Timestamp>,
+    trace: Option<TraceContext>,
 }
 
 impl<'r> Parts<'r> {
     fn of(record: &'r PaymentRecord) -> Parts<'r> {
-        let facts = &record.facts;
+        let (facts, trace) = (&record.facts, record.trace);
         let held = |status, reserved: &'r Reserved, finished_at| Parts {
             facts,
             status,
@@ -73,6 +75,7 @@ impl<'r> Parts<'r> {
             reserved_at: Some(reserved.at),
             rejection: None,
             finished_at,
+            trace,
         };
         match &record.state {
             RecordState::Reserved(reserved) => held("RESERVED", reserved, None),
@@ -85,6 +88,7 @@ impl<'r> Parts<'r> {
                 reserved_at: *reserved_at,
                 rejection: Some(rejection),
                 finished_at: Some(*finished_at),
+                trace,
             },
         }
     }
@@ -171,6 +175,8 @@ pub(crate) fn decode(row: &PgRow) -> Result<PaymentRecord, StoreError> {
             accepted_at: required_time(row, "accepted_at")?,
         },
         state: decode_state(row)?,
+        // One that cannot be read is none: it is worth no payment.
+        trace: row.try_get::<Option<&str>, _>("traceparent")?.and_then(TraceContext::parse),
     })
 }
 

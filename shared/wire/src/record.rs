@@ -10,7 +10,7 @@ impl HopMessage {
     /// and what settle has settled is not reserved any more.
     pub fn of_record(record: PaymentRecord, stage: StageName) -> Option<HopMessage> {
         use StageName::{Fx, Reserve, Risk, Settle, SettleRejected};
-        let PaymentRecord { facts, state } = record;
+        let PaymentRecord { facts, state, .. } = record;
         match (state, stage) {
             (_, Risk | Fx) | (RecordState::Reserved(_), Settle) => None,
             (RecordState::Reserved(reserved), Reserve | SettleRejected) => {

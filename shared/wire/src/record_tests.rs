@@ -39,7 +39,7 @@ fn rows() -> [PaymentRecord; 3] {
         finished_at: at(6),
     };
     [RecordState::Reserved(hold()), failed, RecordState::Captured { reserved: hold(), finished_at: at(6) }]
-        .map(|state| PaymentRecord { facts: facts(), state })
+        .map(|state| PaymentRecord { facts: facts(), state, trace: None })
 }
 
 /// The table of DESIGN.md, section 6.1: what each stage tells of a payment that is reserved, failed,

@@ -63,6 +63,11 @@ impl Stream {
         self.content().and_then(|(_, shard)| shard).unwrap_or(0)
     }
 
+    /// The hop whose messages it carries; nothing of what was buried.
+    pub fn hop(self) -> Option<Hop> {
+        self.content().map(|(hop, _)| hop)
+    }
+
     /// The stream's name.
     pub fn name(self) -> String {
         let name = |hop: Hop| format!("PAY_{}", hop.as_str().to_ascii_uppercase());

@@ -12,6 +12,7 @@ use runtime::broker::{BrokerError, Outgoing, Streams};
 use std::collections::HashMap;
 use std::time::Duration;
 use store::JanitorLedger;
+use wire::header::Headers;
 use wire::{Hop, HopMessage};
 
 /// Rows that one step of a scan reads.
@@ -206,7 +207,9 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             self.late.open.put_off(key, now);
             return Ok(true);
         };
-        match self.streams.publish(&Outgoing::new(subject.into_string(), payload)).await {
+        let headers = Headers { trace: record.trace, ..Headers::default() };
+        let message = Outgoing { headers, ..Outgoing::new(subject.into_string(), payload) };
+        match self.streams.publish(&message).await {
             Ok(()) => {
                 self.metrics.emitted_again();
                 let times = self.late.open.put_off(key, now) + 1;

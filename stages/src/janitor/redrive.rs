@@ -65,7 +65,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         if redrives >= ALARM_FROM {
             tracing::error!(payment = entry.token, redrives, "a payment is lost again and again");
         }
-        let headers = Headers::redriven(redrives, entry.accepted_at);
+        let trace = stored.headers.trace;
+        let headers = Headers { trace, ..Headers::redriven(redrives, entry.accepted_at) };
         let message = Outgoing { headers, ..Outgoing::new(subject.into_string(), stored.payload) };
         match self.streams.publish(&message).await {
             Ok(()) => {

@@ -11,6 +11,7 @@ use host::fault;
 use lru::LruCache;
 use runtime::config::FxConfig;
 use runtime::stage::{Fault, Input, Stage, Verdict};
+use runtime::telemetry::{LedgerOperation, Traces};
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use wire::message::{PaymentQuoted, PaymentRejected, PaymentScreened};
 pub(crate) struct Fx<L> {
     rates: Arc<RateBooks>,
     ledger: L,
+    traces: Traces,
     spread_bps: u32,
     /// An account's currency never changes, so it may be remembered. That an account is missing may not.
     currencies: Mutex<LruCache<AccountKey, Currency>>,
@@ -28,9 +30,10 @@ pub(crate) struct Fx<L> {
 
 impl<L: StageLedger> Fx<L> {
     /// The stage as it is configured; it remembers no account yet.
-    pub(crate) fn new(rates: Arc<RateBooks>, ledger: L, config: &FxConfig) -> Fx<L> {
+    pub(crate) fn new(rates: Arc<RateBooks>, ledger: L, traces: Traces, config: &FxConfig) -> Fx<L> {
         let cache_size = NonZeroUsize::new(config.account_cache_size).unwrap_or(NonZeroUsize::MIN);
-        Fx { rates, ledger, spread_bps: config.spread_bps, currencies: Mutex::new(LruCache::new(cache_size)) }
+        let currencies = Mutex::new(LruCache::new(cache_size));
+        Fx { rates, ledger, traces, spread_bps: config.spread_bps, currencies }
     }
 
     /// The currencies of the batch's destinations, those that exist: remembered, or read at once.
@@ -52,6 +55,8 @@ impl<L: StageLedger> Fx<L> {
             }
         }
         if !unknown.is_empty() {
+            let traced = batch.iter().filter_map(|input| input.trace);
+            let _asking = self.traces.ask_ledger(traced, LedgerOperation::AccountCurrencies, unknown.len());
             let read = self.ledger.account_currencies(&unknown).await.map_err(|error| fault(&error))?;
             let mut remembered = self.currencies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for (key, currency) in read {

@@ -10,7 +10,7 @@ fn books() -> Arc<RateBooks> {
 
 fn stage(rates: Arc<RateBooks>, ledger: ScriptedLedger) -> Fx<ScriptedLedger> {
     let config = FxConfig { spread_bps: 100, rate_age_seconds_max: 3_600, account_cache_size: 1 };
-    Fx::new(rates, ledger, &config)
+    Fx::new(rates, ledger, Traces::inert(), &config)
 }
 
 fn ledger() -> ScriptedLedger {

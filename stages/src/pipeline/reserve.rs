@@ -26,7 +26,7 @@ impl<L: StageLedger> Stage for Reserve<L> {
         batch: &[Input<PaymentQuoted>],
         now: Timestamp,
     ) -> Result<Vec<Verdict<PaymentReserved>>, Fault> {
-        let requests = batch.iter().map(|input| request(&input.message)).collect();
+        let requests = batch.iter().map(request).collect();
         let answers = self.ledger.reserve(requests, now).await.map_err(|error| fault(&error))?;
         Ok(answers.into_iter().map(verdict).collect())
     }
@@ -39,9 +39,9 @@ fn verdict(answer: Answer) -> Verdict<PaymentReserved> {
     }
 }
 
-fn request(message: &PaymentQuoted) -> HoldRequest {
-    let PaymentQuoted { facts, screening, quote } = message.clone();
-    HoldRequest { facts, screening, quote }
+fn request(input: &Input<PaymentQuoted>) -> HoldRequest {
+    let PaymentQuoted { facts, screening, quote } = input.message.clone();
+    HoldRequest { facts, screening, quote, trace: input.trace }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::pipeline::testing::{
-    NOW, ScriptedLedger, errors, euros, facts, held, input, payment, quote, screening,
+    NOW, ScriptedLedger, TRACE, errors, euros, facts, held, input, payment, quote, screening,
 };
 
 fn message(id: &str) -> PaymentQuoted {
@@ -19,10 +19,11 @@ async fn the_row_answers_and_what_is_locked_waits() {
     );
     let asked = ledger.asked().holds;
     let [(requests, now)] = asked.as_slice() else { panic!("{asked:?}") };
+    assert!(requests.iter().all(|request| request.trace == Some(TRACE)), "each row names its trace");
     let requests: Vec<PaymentQuoted> = requests
         .iter()
         .cloned()
-        .map(|HoldRequest { facts, screening, quote }| PaymentQuoted { facts, screening, quote })
+        .map(|HoldRequest { facts, screening, quote, .. }| PaymentQuoted { facts, screening, quote })
         .collect();
     assert_eq!((requests, *now), (vec![message("A"), message("B")], NOW), "the whole batch at once");
 }

@@ -27,7 +27,7 @@ impl<L: StageLedger> Stage for SettleRejected<L> {
         batch: &[Input<PaymentRejected>],
         now: Timestamp,
     ) -> Result<Vec<Verdict<PaymentFinished>>, Fault> {
-        let refused = batch.iter().map(|input| record(&input.message, now)).collect();
+        let refused = batch.iter().map(|input| record(input, now)).collect();
         let answers = self.ledger.record_rejections(refused).await.map_err(|error| fault(&error))?;
         Ok(answers.into_iter().map(verdict).collect())
     }
@@ -40,10 +40,10 @@ fn verdict(answer: Answer) -> Verdict<PaymentFinished> {
     }
 }
 
-fn record(message: &PaymentRejected, now: Timestamp) -> PaymentRecord {
-    let PaymentRejected { facts, screening, quote, rejection } = message.clone();
+fn record(input: &Input<PaymentRejected>, now: Timestamp) -> PaymentRecord {
+    let PaymentRejected { facts, screening, quote, rejection } = input.message.clone();
     let state = RecordState::Failed { screening, quote, reserved_at: None, rejection, finished_at: now };
-    PaymentRecord { facts, state }
+    PaymentRecord { facts, state, trace: input.trace }
 }
 
 #[cfg(test)]

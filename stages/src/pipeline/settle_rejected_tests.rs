@@ -1,6 +1,6 @@
 use super::*;
 use crate::pipeline::testing::{
-    NOW, ScriptedLedger, errors, euros, facts, held, input, payment, quote, rejection, screening,
+    NOW, ScriptedLedger, TRACE, errors, euros, facts, held, input, payment, quote, rejection, screening,
 };
 use domain::Refusal;
 
@@ -27,7 +27,7 @@ async fn the_row_answers_and_what_is_locked_waits() {
     let state = RecordState::Failed { screening, quote, reserved_at: None, rejection, finished_at: NOW };
     let asked = ledger.asked().rejections;
     assert_eq!((asked.len(), asked[0].len()), (1, 2), "the whole batch at once");
-    assert_eq!(asked[0][0], PaymentRecord { facts, state });
+    assert_eq!(asked[0][0], PaymentRecord { facts, state, trace: Some(TRACE) });
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use domain::facts::{Facts, Quote, RecordState, Rejection, Reserved, Screening};
 use domain::{
     AccountId, AccountKey, Currency, Money, Payment, PaymentId, PaymentRecord, Refusal, StageName, Tenant,
-    Timestamp,
+    Timestamp, TraceContext,
 };
 use runtime::stage::Input;
 use std::collections::{BTreeSet, HashMap};
@@ -64,12 +64,15 @@ pub(super) fn rejection(stage: StageName, reason: Refusal) -> Rejection {
 /// The row of a payment whose money is held.
 pub(super) fn held(facts: Facts) -> Box<PaymentRecord> {
     let reserved = Reserved { screening: screening(), quote: quote(facts.payment.amount), at: at(4_000) };
-    Box::new(PaymentRecord { facts, state: RecordState::Reserved(reserved) })
+    Box::new(PaymentRecord { facts, state: RecordState::Reserved(reserved), trace: None })
 }
+
+/// The span of every delivery.
+pub(super) const TRACE: TraceContext = TraceContext { trace_id: 7, span_id: 7, is_sampled: true };
 
 /// A delivery of the message, as a stage is asked about it.
 pub(super) fn input<M: Clone>(message: &M) -> Input<M> {
-    Input { message: message.clone(), seq: 7, accepted_at: at(1_000), is_redriven: false }
+    Input { message: message.clone(), seq: 7, accepted_at: at(1_000), is_redriven: false, trace: Some(TRACE) }
 }
 
 /// A ledger that answers what was prepared, and remembers what it was asked. Clones share what they remember.

@@ -98,8 +98,8 @@ fn delivery(message: jetstream::Message) -> Result<Delivery<Receipt>, BrokerErro
 impl Transport for JetStreamTransport {
     type Receipt = Receipt;
 
-    fn stream(&self) -> String {
-        self.stream.name()
+    fn stream(&self) -> Stream {
+        self.stream
     }
 
     async fn take(&mut self, max: usize) -> Result<Vec<Delivery<Receipt>>, BrokerError> {

@@ -27,6 +27,18 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// Which of these it is, in a word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            BrokerError::Conflict => "conflict",
+            BrokerError::Full => "full",
+            BrokerError::Missing => "missing",
+            BrokerError::Refused(_) => "refused",
+            BrokerError::Unavailable(_) => "unavailable",
+            BrokerError::Unknown(_) => "unknown",
+        }
+    }
+
     /// An error of a read or of administration, where it does not matter whether it was carried out.
     pub(super) fn unavailable(error: impl std::fmt::Display) -> BrokerError {
         BrokerError::Unavailable(error.to_string())

@@ -3,12 +3,12 @@
 use super::ready::ready;
 use super::{Broker, BrokerError};
 use crate::ids::RequestId;
-use crate::telemetry::{Asked, Failure, RequestMetrics};
+use crate::telemetry::{Asked, Failure, RequestMetrics, Span, Traces};
 use async_nats::header::HeaderMap;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt};
 use async_nats::{Message, RequestErrorKind};
 use bytes::Bytes;
-use domain::Tenant;
+use domain::{Tenant, TraceContext};
 use futures::StreamExt;
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub struct Call {
     pub caller: Caller,
     /// The request that it is, or that it is asked for.
     pub request_id: RequestId,
+    /// The span that it is asked in, where its trace is recorded.
+    pub trace: Option<TraceContext>,
     /// JSON, equal to the HTTP body.
     pub body: Bytes,
 }
@@ -34,6 +36,9 @@ impl Call {
         let mut headers = HeaderMap::new();
         headers.insert(header::TENANT, self.caller.tenant.as_str());
         headers.insert(header::REQUEST_ID, self.request_id.as_str());
+        if let Some(trace) = self.trace {
+            headers.insert(header::TRACEPARENT, trace.to_string());
+        }
         headers
     }
 
@@ -45,7 +50,8 @@ impl Call {
                 return Err(Problem::new(Code::MalformedJson, format!("{} {invalid}", header::TENANT)));
             }
         };
-        Ok(Call { caller, request_id, body: message.payload.clone() })
+        let trace = text(message, header::TRACEPARENT).and_then(TraceContext::parse);
+        Ok(Call { caller, request_id, trace, body: message.payload.clone() })
     }
 }
 
@@ -80,6 +86,7 @@ impl Broker {
         endpoints: &[Endpoint],
         handler: &H,
         metrics: &RequestMetrics,
+        traces: &Traces,
     ) -> Result<(), BrokerError> {
         let Some(first) = endpoints.first() else {
             return Ok(());
@@ -111,7 +118,7 @@ impl Broker {
                 {
                     waiting.push(request);
                 }
-                self.answer(endpoint, waiting, handler, metrics).await;
+                self.answer(endpoint, waiting, handler, metrics, traces).await;
             }
         });
         futures::future::join_all(serving).await;
@@ -124,14 +131,17 @@ impl Broker {
         requests: Vec<Request>,
         handler: &H,
         metrics: &RequestMetrics,
+        traces: &Traces,
     ) {
         let started = Instant::now();
         let asked = Asked::by_nats(endpoint);
-        let told = |request_id: &RequestId, answer: &Result<Reply, Problem>| {
+        let told = |request_id: &RequestId, span: Option<Span>, answer: &Result<Reply, Problem>| {
             let took = started.elapsed();
             metrics.answered(asked, answer.as_ref().map_or_else(|problem| problem.status(), |_| 200), took);
             if let Err(problem) = answer {
-                Failure { request_id, asked, problem, took, trace: None }.tell();
+                let trace = span.as_ref().map(Span::context);
+                Failure { request_id, asked, problem, took, trace }.tell();
+                ended(span, problem);
             }
         };
         let (mut asking, mut calls) =
@@ -141,13 +151,15 @@ impl Broker {
                 .and_then(RequestId::parse)
                 .unwrap_or_else(RequestId::fresh);
             match Call::received(&request.message, request_id.clone()) {
-                Ok(call) => {
-                    asking.push((request, request_id));
+                Ok(mut call) => {
+                    let span = traces.serve(call.trace, endpoint);
+                    call.trace = span.as_ref().map(Span::context);
+                    asking.push((request, request_id, span));
                     calls.push(call);
                 }
                 Err(refused) => {
                     let answer = Err(refused);
-                    told(&request_id, &answer);
+                    told(&request_id, None, &answer);
                     respond(self, &request, &request_id, answer).await;
                 }
             }
@@ -155,14 +167,31 @@ impl Broker {
         if calls.is_empty() {
             return;
         }
-        for ((request, request_id), answer) in asking.iter().zip(handler.answer(endpoint, calls).await) {
-            told(request_id, &answer);
-            respond(self, request, request_id, answer).await;
+        let answers = handler.answer(endpoint, calls).await;
+        for ((request, request_id, span), answer) in asking.into_iter().zip(answers) {
+            told(&request_id, span, &answer);
+            respond(self, &request, &request_id, answer).await;
         }
     }
 
     /// Asks an endpoint. A problem is the service's own answer, or says that no answer came within `timeout`.
-    pub async fn ask(&self, endpoint: Endpoint, call: Call, timeout: Duration) -> Result<Reply, Problem> {
+    pub async fn ask(
+        &self,
+        endpoint: Endpoint,
+        call: Call,
+        timeout: Duration,
+        traces: &Traces,
+    ) -> Result<Reply, Problem> {
+        let span = traces.ask(call.trace, endpoint);
+        let call = Call { trace: span.as_ref().map(Span::context), ..call };
+        let answer = self.send(endpoint, call, timeout).await;
+        if let Err(problem) = &answer {
+            ended(span, problem);
+        }
+        answer
+    }
+
+    async fn send(&self, endpoint: Endpoint, call: Call, timeout: Duration) -> Result<Reply, Problem> {
         let away = |detail: &str| {
             Problem::new(Code::Unavailable, format!("the {} service {detail}", endpoint.service()))
         };
@@ -183,6 +212,13 @@ impl Broker {
             return Err(serde_json::from_slice(&answer.payload).unwrap_or_else(|_| away("failed")));
         }
         Ok(Reply { replayed: text(&answer, header::REPLAYED).is_some(), body: answer.payload.clone() })
+    }
+}
+
+/// Ends the span of a request that was answered with this, if it has one.
+fn ended(span: Option<Span>, problem: &Problem) {
+    if let Some(mut span) = span {
+        span.refused(problem);
     }
 }
 

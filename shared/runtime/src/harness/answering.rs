@@ -4,6 +4,7 @@ use super::postponed::{Company, Wait};
 use super::{Harness, Reasoned};
 use crate::dead_letters::DeadLetters;
 use crate::stage::Stage;
+use crate::telemetry::Outcome;
 use crate::transport::{Delivery, Transport};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,7 +21,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             self.in_hand.remove(&delivery.seq);
             self.postponed.ended(delivery.seq);
         }
-        if let Err(error) = self.transport.acknowledge(&receipts).await {
+        let sent = self.transport.acknowledge(&receipts).await;
+        for delivery in deliveries {
+            self.spans.answered(delivery.seq);
+        }
+        if let Err(error) = sent {
             tracing::debug!(stage = %S::NAME, %error, "acknowledgements were not sent");
         }
     }
@@ -30,6 +35,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     pub(super) async fn postpone(&mut self, waiting: Reasoned<T::Receipt, &'static str>, company: Company) {
         let (now, mut again, mut let_go, mut example) = (Instant::now(), Vec::new(), Vec::new(), None);
         for (delivery, why) in waiting {
+            self.spans.outcome(delivery.seq, Outcome::Later);
             match self.postponed.wait(delivery.seq, company, now) {
                 Wait::Again(after) => again.push((delivery, after)),
                 Wait::LetGo => {
@@ -53,10 +59,14 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         }
         let receipts: Vec<(T::Receipt, Duration)> =
             waiting.iter().map(|(delivery, after)| (delivery.receipt.clone(), *after)).collect();
-        for (delivery, _) in waiting {
+        for (delivery, _) in &waiting {
             self.in_hand.remove(&delivery.seq);
         }
-        if let Err(error) = self.transport.postpone(&receipts).await {
+        let sent = self.transport.postpone(&receipts).await;
+        for (delivery, _) in waiting {
+            self.spans.answered(delivery.seq);
+        }
+        if let Err(error) = sent {
             tracing::debug!(stage = %S::NAME, %error, "deliveries were not postponed");
         }
     }

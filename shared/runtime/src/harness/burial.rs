@@ -8,8 +8,10 @@ use super::postponed::{Company, Wait};
 use crate::broker::Outgoing;
 use crate::dead_letters::{BurialError, DeadLetter, DeadLetters};
 use crate::stage::Stage;
+use crate::telemetry::Outcome;
 use crate::transport::{Delivery, Transport};
 use bytes::Bytes;
+use domain::TraceContext;
 use tokio::time::Instant;
 use wire::header::Headers;
 use wire::{Stream, Subject, dead_letter};
@@ -48,6 +50,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     pub(super) async fn keep_homeless(&mut self, delivery: Delivery<T::Receipt>) -> Result<(), Abandoned> {
         match self.postponed.wait(delivery.seq, Company::Others, Instant::now()) {
             Wait::Again(after) => {
+                self.spans.outcome(delivery.seq, Outcome::Later);
                 self.deliver_again(vec![(delivery, after)]).await;
                 Ok(())
             }
@@ -66,16 +69,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         let token = Subject::payment_token(&delivery.subject);
         let (token, reason) = (dead_letter::token(token).into_owned(), dead_letter::reason(reason));
         tracing::error!(stage = %S::NAME, payment = token, trace_id, reason, "buried");
+        self.spans.outcome(delivery.seq, Outcome::Buried);
         let payload = delivery.payload.clone();
-        self.write_letter(DeadLetter {
-            stage: S::NAME,
-            token,
-            stream: self.transport.stream(),
-            seq: delivery.seq,
-            reason,
-            payload,
-        })
-        .await?;
+        let stream = self.transport.stream().name();
+        let letter = DeadLetter { stage: S::NAME, token, stream, seq: delivery.seq, reason, payload };
+        self.write_letter(letter, &delivery).await?;
         self.metrics.buried();
         self.acknowledge(&[delivery]).await;
         Ok(())
@@ -84,7 +82,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     /// Writes the letter in the ledger and in the stream of the dead. Where either objects to the message
     /// itself, a letter without it takes its place: the reason and the place where it came from are worth
     /// more than no letter at all.
-    async fn write_letter(&mut self, mut letter: DeadLetter) -> Result<(), Abandoned> {
+    async fn write_letter(
+        &mut self,
+        mut letter: DeadLetter,
+        of: &Delivery<T::Receipt>,
+    ) -> Result<(), Abandoned> {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             match self.keeping(self.dead_letters.write(&letter)).await {
@@ -97,9 +99,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                 Err(BurialError::Objection(objection)) => letter = without_message(letter, &objection),
             }
         }
-        if let Err(objection) = self.publish(Stream::Dead, &[message(&letter)]).await? {
-            let refused =
-                self.publish(Stream::Dead, &[message(&without_message(letter, &objection))]).await?;
+        let trace = self.spans.context(of);
+        let _publishing = self.spans.publish(Stream::Dead, [(of, letter.payload.len())].into_iter());
+        if let Err(objection) = self.publish(Stream::Dead, &[message(&letter, trace)]).await? {
+            let letter = without_message(letter, &objection);
+            let refused = self.publish(Stream::Dead, &[message(&letter, trace)]).await?;
             if let Err(objection) = refused {
                 tracing::error!(stage = %S::NAME, objection, "a buried message cannot be published");
             }
@@ -116,10 +120,10 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     }
 }
 
-fn message(letter: &DeadLetter) -> Outgoing {
+fn message(letter: &DeadLetter, trace: Option<TraceContext>) -> Outgoing {
     let message =
         Outgoing::new(Subject::dead(letter.stage, &letter.token).into_string(), letter.payload.clone());
-    Outgoing { headers: Headers::buried(letter.reason.clone()), ..message }
+    Outgoing { headers: Headers { trace, ..Headers::buried(letter.reason.clone()) }, ..message }
 }
 
 fn without_message(letter: DeadLetter, objection: &str) -> DeadLetter {

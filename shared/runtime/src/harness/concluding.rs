@@ -28,7 +28,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         let Sorted { told, put_back, waiting, mut unjudged } = self.sort(deliveries, verdicts);
         let (mut answered, mut homeless) = (Vec::new(), Vec::new());
         for (delivery, put_back) in put_back {
-            match self.put_back(put_back).await? {
+            match self.put_back(put_back, &delivery).await? {
                 true => answered.push(delivery),
                 false => homeless.push(delivery),
             }
@@ -49,7 +49,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     }
 
     fn sort(
-        &self,
+        &mut self,
         deliveries: Vec<Delivery<T::Receipt>>,
         verdicts: Vec<Verdict<S::Out>>,
     ) -> Sorted<T::Receipt> {
@@ -73,9 +73,13 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             };
             if let Ok(message) = &message {
                 self.metrics.told(message);
+                self.spans.told(delivery.seq, message);
             }
             match message.and_then(|message| outgoing(&message, self.pipeline.shards)) {
-                Ok((stream, outgoing)) => sorted.told.entry(stream).or_default().push((delivery, outgoing)),
+                Ok((stream, mut outgoing)) => {
+                    outgoing.headers.trace = self.spans.context(&delivery);
+                    sorted.told.entry(stream).or_default().push((delivery, outgoing));
+                }
                 Err(reason) => sorted.unjudged.push((delivery, reason)),
             }
         }

@@ -2,10 +2,11 @@
 
 use super::concluding::outgoing;
 use super::patience::{Abandoned, Pause};
-use super::{Harness, Reasoned};
+use super::{Harness, Reasoned, spans};
 use crate::broker::{BrokerError, Outgoing};
 use crate::dead_letters::DeadLetters;
 use crate::stage::{PutBack, Stage};
+use crate::telemetry::Outcome;
 use crate::transport::{Delivery, Transport};
 use wire::header::Headers;
 use wire::{HopMessage, Stream};
@@ -19,13 +20,17 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         told: Reasoned<T::Receipt, Outgoing>,
         answered: &mut Vec<Delivery<T::Receipt>>,
     ) -> Result<Reasoned<T::Receipt, String>, Abandoned> {
+        let sizes = told.iter().map(|(delivery, message)| (delivery, message.payload.len()));
+        let publishing = self.spans.publish(stream, sizes);
         let (deliveries, messages): (Vec<_>, Vec<_>) = told.into_iter().unzip();
         if self.publish(stream, &messages).await?.is_ok() {
             answered.extend(deliveries);
             return Ok(Vec::new());
         }
+        spans::fail(publishing, "refused");
         let mut refused = Vec::new();
         for (delivery, message) in deliveries.into_iter().zip(messages) {
+            let _publishing = self.spans.publish(stream, [(&delivery, message.payload.len())].into_iter());
             match self.publish(stream, std::slice::from_ref(&message)).await? {
                 Ok(()) => answered.push(delivery),
                 Err(reason) => refused.push((delivery, reason)),
@@ -35,14 +40,21 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     }
 
     /// Accepts a payment again that the ledger has lost; whether the intake has it now.
-    pub(super) async fn put_back(&mut self, put_back: PutBack) -> Result<bool, Abandoned> {
+    pub(super) async fn put_back(
+        &mut self,
+        put_back: PutBack,
+        of: &Delivery<T::Receipt>,
+    ) -> Result<bool, Abandoned> {
         let message = HopMessage::Accepted(put_back.accepted);
-        let Ok((_, outgoing)) = outgoing(&message, self.pipeline.shards) else { return Ok(false) };
+        let Ok((stream, outgoing)) = outgoing(&message, self.pipeline.shards) else { return Ok(false) };
+        let trace = self.spans.context(of);
         let outgoing = Outgoing {
-            headers: Headers::redriven(1, put_back.accepted_at),
+            headers: Headers { trace, ..Headers::redriven(1, put_back.accepted_at) },
             only_if_absent: true,
             ..outgoing
         };
+        self.spans.outcome(of.seq, Outcome::PutBack);
+        let _publishing = self.spans.publish(stream, [(of, outgoing.payload.len())].into_iter());
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             match self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await {

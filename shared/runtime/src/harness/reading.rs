@@ -3,6 +3,7 @@
 
 use crate::stage::{Input, Stage};
 use crate::transport::{Delivery, Transport};
+use domain::TraceContext;
 use wire::Subject;
 use wire::envelope::{self, DecodeError};
 
@@ -18,6 +19,7 @@ pub(super) enum Unreadable {
 
 pub(super) fn decode<S: Stage, T: Transport>(
     delivery: &Delivery<T::Receipt>,
+    trace: Option<TraceContext>,
 ) -> Result<Input<S::In>, Unreadable> {
     let message: S::In = envelope::decode(&delivery.payload).map_err(|error| match error {
         DecodeError::UnknownVersion(version) if version > envelope::VERSION => Unreadable::Newer,
@@ -35,5 +37,6 @@ pub(super) fn decode<S: Stage, T: Transport>(
         seq: delivery.seq,
         accepted_at: delivery.headers.accepted_at(delivery.stored_at),
         is_redriven: delivery.headers.redrive.is_some(),
+        trace,
     })
 }

@@ -1,4 +1,5 @@
 mod burying;
+mod spans;
 mod waiting;
 
 use super::*;
@@ -79,7 +80,7 @@ impl Stage for Scripted {
                         rejection,
                         finished_at: now,
                     };
-                    Verdict::Retell(Box::new(PaymentRecord { facts, state }))
+                    Verdict::Retell(Box::new(PaymentRecord { facts, state, trace: None }))
                 }
                 _ => Verdict::Forward(PaymentScreened { facts, screening: Screening { score: 0, at: now } }),
             }
@@ -130,6 +131,15 @@ async fn run(script: Script, judgement: Judgement) -> Outcome {
 }
 
 async fn run_with(pipeline: PipelineConfig, script: Script, judgement: Judgement) -> Outcome {
+    run_traced(pipeline, script, judgement, Traces::inert()).await
+}
+
+async fn run_traced(
+    pipeline: PipelineConfig,
+    script: Script,
+    judgement: Judgement,
+    traces: Traces,
+) -> Outcome {
     let drain = Drain::default();
     let memory = Memory { script: Arc::new(Mutex::new(script)), drain: drain.clone() };
     let (asked, times) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
@@ -137,7 +147,8 @@ async fn run_with(pipeline: PipelineConfig, script: Script, judgement: Judgement
     let shown = AtomicI64::new(0);
     let clock = Clock::new(move || Timestamp::from_micros(shown.fetch_add(1, Ordering::Relaxed)));
     let metrics = StageMetrics::new(&Metrics::new(Role::Risk, true).unwrap(), StageName::Risk);
-    Harness::new(stage, memory.clone(), memory.clone(), pipeline, metrics, clock, drain).run().await;
+    let telemetry = StageTelemetry { metrics, traces };
+    Harness::new(stage, memory.clone(), memory.clone(), pipeline, telemetry, clock, drain).run().await;
     let script = std::mem::take(&mut *memory.script.lock().unwrap());
     let asked = std::mem::take(&mut *asked.lock().unwrap());
     let times = std::mem::take(&mut *times.lock().unwrap());

@@ -104,7 +104,7 @@ impl<H: ServiceHandler> Handler for Admin<H> {
         match service_request(endpoint, request, BodyLimit::of(&self.http)).await {
             Ok(body) => {
                 let (caller, request_id) = (Caller::default(), context.request_id.clone());
-                let call = Call { caller, request_id, body };
+                let call = Call { caller, request_id, trace: context.span, body };
                 match self.service.answer(endpoint, vec![call]).await.pop() {
                     Some(Ok(reply)) => text(200, "application/json", reply.body),
                     Some(Err(refused)) => problem(refused),

@@ -1,7 +1,8 @@
 //! Answers: JSON, problems, text.
 
-use super::context::X_REQUEST_ID;
+use super::context::{RequestContext, X_REQUEST_ID};
 use crate::ids::RequestId;
+use crate::telemetry::Outcome;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -44,6 +45,20 @@ pub fn problem(problem: Problem) -> Answer {
     }
     answer.extensions_mut().insert(problem);
     answer
+}
+
+/// Which payment an answer is about, and what has become of the request: for the request's span.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub(super) payment: String,
+    pub(super) outcome: Outcome,
+}
+
+/// Says which payment an answer is about, where its request is traced.
+pub fn about(answer: &mut Answer, context: &RequestContext, payment: &str, outcome: Outcome) {
+    if context.span.is_some() {
+        answer.extensions_mut().insert(About { payment: payment.to_owned(), outcome });
+    }
 }
 
 /// Puts the request's id into the answer's header and, if the answer is a problem, into its body.

@@ -21,6 +21,8 @@ pub struct RequestContext {
     pub peer: SocketAddr,
     /// The span of the client's trace that it comes from.
     pub parent: Option<TraceContext>,
+    /// Its own span, where it is traced.
+    pub span: Option<TraceContext>,
 }
 
 impl RequestContext {
@@ -33,6 +35,7 @@ impl RequestContext {
             route: Route::of(request.uri().path()).0,
             peer,
             parent: only(headers, header::TRACEPARENT).and_then(TraceContext::parse),
+            span: None,
         }
     }
 }

@@ -11,7 +11,7 @@ mod server;
 mod service_routes;
 
 pub use admin::{Admin, Check, Health, NoService};
-pub use answer::{Answer, json, method_not_allowed, not_found, problem, text};
+pub use answer::{Answer, about, json, method_not_allowed, not_found, problem, text};
 pub use body::{BodyLimit, read_json};
 pub use context::RequestContext;
 pub use server::{BindError, Handler, bind, serve};

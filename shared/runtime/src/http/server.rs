@@ -1,12 +1,12 @@
 //! Accepting connections: bounded in number, in all and by peer, each with a clock on its head, drained at
 //! the end.
 
-use super::answer::{Answer, complete, problem};
+use super::answer::{About, Answer, complete, problem};
 use super::context::RequestContext;
 use super::peers::{PeerPlace, Peers};
 use crate::config::HttpConfig;
 use crate::drain::Drain;
-use crate::telemetry::{Asked, Failure, RequestMetrics};
+use crate::telemetry::{Asked, Failure, RequestMetrics, Span, Traces};
 use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::HOST;
@@ -62,6 +62,7 @@ pub async fn serve<H: Handler>(
     handler: Arc<H>,
     config: HttpConfig,
     metrics: RequestMetrics,
+    traces: Traces,
     drain: Drain,
 ) {
     let (permits, peers) = (Arc::new(Semaphore::new(config.connections_max)), Peers::new(&config));
@@ -79,10 +80,10 @@ pub async fn serve<H: Handler>(
             accepted = accept(&listener, &permits, &peers) => accepted,
         };
         let Some((stream, peer, places)) = accepted else { continue };
-        let (handler, metrics) = (handler.clone(), metrics.clone());
+        let (handler, metrics, traces) = (handler.clone(), metrics.clone(), traces.clone());
         let service = service_fn(move |request| {
-            let (handler, metrics) = (handler.clone(), metrics.clone());
-            async move { Ok::<_, Infallible>(answer(&*handler, &metrics, peer, request).await) }
+            let (handler, metrics, traces) = (handler.clone(), metrics.clone(), traces.clone());
+            async move { Ok::<_, Infallible>(answer(&*handler, &metrics, &traces, peer, request).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
@@ -124,12 +125,19 @@ async fn accept(
 async fn answer<H: Handler>(
     handler: &H,
     metrics: &RequestMetrics,
+    traces: &Traces,
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Answer {
     let started = Instant::now();
-    let context = RequestContext::of(&request, peer);
-    let asked = Asked::by_http(context.route, method(&request));
+    let mut context = RequestContext::of(&request, peer);
+    let method = method(&request);
+    let asked = Asked::by_http(context.route, method);
+    let mut span = match context.route.is_about_the_process() {
+        true => None,
+        false => traces.request(context.parent, method, context.route, &context.request_id),
+    };
+    context.span = span.as_ref().map(Span::context);
     let mut answer = match well_formed(&request) {
         Err(detail) => problem(Problem::new(Code::MalformedJson, detail)),
         Ok(()) => {
@@ -140,13 +148,31 @@ async fn answer<H: Handler>(
         }
     };
     let problem = complete(&mut answer, &context.request_id);
+    let about = answer.extensions_mut().remove::<About>();
+    if let Some(span) = &mut span {
+        describe(span, answer.status().as_u16(), about.as_ref(), problem.as_ref());
+    }
     let took = started.elapsed();
     metrics.answered(asked, answer.status().as_u16(), took);
     if let Some(problem) = &problem {
-        let (request_id, trace) = (&context.request_id, context.parent);
+        let (request_id, trace) = (&context.request_id, context.span.or(context.parent));
         Failure { request_id, asked, problem, took, trace }.tell();
     }
     answer
+}
+
+/// What its answer says of a request.
+fn describe(span: &mut Span, status: u16, about: Option<&About>, problem: Option<&Problem>) {
+    if let Some(About { payment, outcome }) = about {
+        span.payment(payment);
+        span.outcome(*outcome);
+    } else if let Some(payment) = problem.and_then(|problem| problem.id.as_deref()) {
+        span.payment(payment);
+    }
+    span.answered(status);
+    if let Some(problem) = problem {
+        span.refused(problem);
+    }
 }
 
 fn method(request: &Request<Incoming>) -> Method {
@@ -214,8 +240,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let metrics = RequestMetrics::new(&Metrics::new(Role::Gateway, true).unwrap());
         let drain = Drain::default();
-        let serving =
-            tokio::spawn(serve(listener, Arc::new(Refusing), HttpConfig::default(), metrics, drain.clone()));
+        let serving = tokio::spawn(serve(
+            listener,
+            Arc::new(Refusing),
+            HttpConfig::default(),
+            metrics,
+            Traces::inert(),
+            drain.clone(),
+        ));
         let rows = [
             ("Host: h\r\nX-Request-Id: mine-1", Some("mine-1"), "404"),
             ("Host: h\r\nX-Request-Id: not mine", None, "404"),
@@ -253,6 +285,7 @@ mod tests {
                 Arc::new(Greeting),
                 config,
                 RequestMetrics::new(&Metrics::new(Role::Gateway, true).unwrap()),
+                Traces::inert(),
                 drain.clone(),
             ));
             let connect = || async move { TcpStream::connect(address).await.unwrap() };

@@ -1,4 +1,4 @@
-//! Logs and metrics. Metrics are named in `signals`; each kind of them has a struct here, made by whoever
+//! Logs, metrics and traces. Metrics are named in `signals`; each kind of them has a struct here, made by whoever
 //! records it, so that a port shows its own role's series and no others.
 
 mod access_lines;
@@ -10,6 +10,7 @@ mod publishing;
 mod requests;
 mod scraped;
 mod stages;
+mod traces;
 
 pub(crate) use access_lines::Failure;
 pub use admission::{AdmissionMetrics, Shed};
@@ -22,6 +23,9 @@ pub use publishing::PublishMetrics;
 pub use requests::{Asked, RequestMetrics};
 pub use scraped::{Connections, observe_connections, observe_process, observe_rates};
 pub use stages::StageMetrics;
+pub use traces::{Consumed, LedgerOperation, Outcome, Span, Traces};
+#[cfg(test)]
+pub(crate) use traces::{KeptSpan, KeptSpans};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter, MeterProvider};

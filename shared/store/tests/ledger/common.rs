@@ -186,6 +186,7 @@ pub(crate) fn request(id: &str, source: &str, destination: &str, amount: Money) 
         facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 7, accepted_at: at(1) },
         screening: Screening { score: 12, at: at(2) },
         quote: Quote { destination_amount: amount, conversion: None, at: at(3) },
+        trace: None,
     }
 }
 
@@ -220,7 +221,7 @@ pub(crate) fn refused(request: &HoldRequest) -> PaymentRecord {
         rejection,
         finished_at: at(5),
     };
-    PaymentRecord { facts: request.facts.clone(), state }
+    PaymentRecord { facts: request.facts.clone(), state, trace: request.trace }
 }
 
 pub(crate) fn keys(requests: &[HoldRequest]) -> Vec<PaymentKey> {

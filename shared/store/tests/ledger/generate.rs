@@ -3,7 +3,9 @@
 
 use crate::common::{at, converted, currency, refused, request, settlement, settlements};
 use domain::fx::Rate;
-use domain::{AccountId, AccountKey, Currency, Money, OperationId, PaymentRecord, Tenant, Timestamp};
+use domain::{
+    AccountId, AccountKey, Currency, Money, OperationId, PaymentRecord, Tenant, Timestamp, TraceContext,
+};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -152,6 +154,11 @@ impl World {
             let mut request = request(&id, source.key.id.as_str(), destination.key.id.as_str(), amount);
             request.facts.payment.tenant = source.key.tenant;
             request.facts.accepted_seq = self.random.random_range(1..1_000_000);
+            request.trace = self.random.random_bool(0.3).then(|| TraceContext {
+                trace_id: self.random.random_range(1..u128::MAX),
+                span_id: self.random.random_range(1..u64::MAX),
+                is_sampled: true,
+            });
             if pays == destination.currency {
                 return request;
             }

@@ -95,7 +95,7 @@ impl Model {
                 finished_at: now,
             },
         };
-        PaymentRecord { facts: request.facts.clone(), state }
+        PaymentRecord { facts: request.facts.clone(), state, trace: request.trace }
     }
 
     /// Posts in the order of the ids, and answers in the order asked.

@@ -91,6 +91,7 @@ async fn check(Row { accepted, rounds, expected }: &Row<'_>) {
         let token = Subject::payment_token(&message.subject);
         let (_, bytes, _) = accepted.iter().find(|(accepted, _, _)| *accepted == token).unwrap();
         assert_eq!(message.payload.len(), *bytes, "a copy is the message as it was accepted");
+        assert_eq!(message.headers.trace, trace(*bytes), "and goes on in its trace");
     }
 }
 
@@ -164,7 +165,7 @@ async fn a_full_intake_takes_a_copy_after_the_purge_only() {
         ("P", 1, Lost),
         ("B", LARGE, Ahead),
         ("C", LARGE, Ahead),
-        ("D", LARGE - 1, Ahead),
+        ("D", LARGE - 1 - TRACE_BYTES, Ahead),
     ];
     let rows = [
         row(&accepted, &[31, 60], &[("A", 0), ("P", 0), ("B", 0), ("C", 0), ("D", 0)]),

@@ -56,8 +56,8 @@ async fn check(holds: &[(&str, Hold)], second: i64, expected: &[&str]) {
             HopMessage::of_record(held(&key, at(BEGIN), 1), StageName::Reserve).unwrap().encode().unwrap();
         assert_eq!(
             (message.payload.as_ref(), &message.headers),
-            (payload.as_slice(), &Headers::default()),
-            "as reserve would emit it"
+            (payload.as_slice(), &Headers { trace: Some(TRACE), ..Headers::default() }),
+            "as reserve would emit it, in the trace that the row names"
         );
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn held(key: &PaymentKey, at: Timestamp, bytes: usize) -> PaymentReco
     PaymentRecord {
         facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 1, accepted_at: at },
         state: RecordState::Reserved(Reserved { screening: Screening { score: 1, at }, quote, at }),
+        trace: Some(super::TRACE),
     }
 }
 

@@ -5,12 +5,13 @@ mod late_holds;
 mod memory_ledger;
 
 use super::{Janitor, RoundError};
-use domain::{PaymentKey, Timestamp};
+use domain::{PaymentKey, Timestamp, TraceContext};
 use memory_ledger::MemoryLedger;
 use runtime::broker::{MemoryStreams, Outgoing, Streams};
 use runtime::config::{Config, JanitorConfig, PipelineConfig, StackConfig};
 use runtime::telemetry::{JanitorMetrics, Metrics};
 use std::time::Duration;
+use wire::header::Headers;
 use wire::{Hop, Role, Stream, Subject};
 
 /// The largest message of a stream, and a quarter of the intake.
@@ -18,6 +19,17 @@ const LARGE: usize = 256 << 10;
 
 /// The first copy of everything was accepted, and every hold was made, in this second.
 const BEGIN: i64 = 1;
+
+/// The span that payments come from.
+const TRACE: TraceContext = TraceContext { trace_id: 7, span_id: 7, is_sampled: true };
+
+/// What its header takes of a stream: its name and its value.
+const TRACE_BYTES: usize = 11 + 55;
+
+/// That of a payment with a message of so many bytes: what is to fill a stream has no header beside it.
+fn trace(bytes: usize) -> Option<TraceContext> {
+    (bytes < 16).then_some(TRACE)
+}
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -53,7 +65,9 @@ impl World {
 
     async fn publish(&self, hop: Hop, token: &str, bytes: usize) {
         let subject = Subject::all_of(hop, 0).as_str().replace('*', token);
-        self.streams.publish(&Outgoing::new(subject, vec![b'x'; bytes])).await.unwrap();
+        let headers = Headers { trace: trace(bytes), ..Headers::default() };
+        let message = Outgoing { headers, ..Outgoing::new(subject, vec![b'x'; bytes]) };
+        self.streams.publish(&message).await.unwrap();
     }
 
     async fn last_seq(&self, stream: Stream) -> u64 {

@@ -1,0 +1,7 @@
+-- What:  the trace that a payment belongs to, as its row's writer names it (W3C traceparent, 55 characters).
+-- Why:   a payment whose message was lost is emitted again from its row, and goes on in its trace; GET /payments/{id} shows
+--        the trace. Null unless the payment is traced, which is one in a hundred by default: a null costs nothing but its bit.
+-- Locks: ACCESS EXCLUSIVE on payments for a moment (a nullable column without default rewrites nothing); run it with a
+--        lock_timeout where traffic is heavy, and again if it gives up.
+-- Undo:  ALTER TABLE payments DROP COLUMN traceparent; not while a release runs that writes it.
+ALTER TABLE payments ADD COLUMN traceparent text;
