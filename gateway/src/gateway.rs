@@ -45,7 +45,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let mut host = Host::open(Role::Gateway, Arc::new(config), drain).await?;
     let ledgers = Ledgers::open(&mut host)?;
     let Host { config, broker, metrics, traces, drain, .. } = &host;
-    observe_process(metrics, "gateway")?;
+    observe_process(metrics, "gateway");
     let is_declared = Arc::new(AtomicBool::new(false));
     let (acceptor, accepting) = Acceptor::start(
         broker.clone(),

@@ -37,7 +37,7 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
     for (place, role) in roles.iter().enumerate() {
         let part = Part::open(Host::open(*role, config.clone(), drain.clone()).await?)?;
         if place == 0 {
-            observe_process(&part.host.metrics, "stages")?;
+            observe_process(&part.host.metrics, "stages");
         }
         hosts.push(part.host.clone());
         start(part, &mut tasks).await?;

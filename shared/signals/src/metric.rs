@@ -125,6 +125,13 @@ metrics! {
     OLDEST_TRANSACTION = Gauge, "postgres_oldest_transaction_seconds", [], "Age of the oldest transaction that is open";
 
     BUILD_INFO = Gauge, "kilat_build_info", ["program", "version"], "1, with what runs";
+    PROCESS_CPU = Counter, "process_cpu_seconds_total", [], "Processor time of the process, its own and the kernel's for it";
+    PROCESS_START = Gauge, "process_start_time_seconds", [], "When the process started, in seconds since 1970";
+    PROCESS_RESIDENT = Gauge, "process_resident_memory_bytes", [], "Memory of the process that is in use";
+    PROCESS_VIRTUAL = Gauge, "process_virtual_memory_bytes", [], "Address space of the process";
+    PROCESS_THREADS = Gauge, "process_threads", [], "Threads of the process";
+    PROCESS_OPEN_FILES = Gauge, "process_open_fds", [], "Open files and connections of the process";
+    PROCESS_OPEN_FILES_MAX = Gauge, "process_max_fds", [], "The bound of open files and connections";
     TOKIO_WORKERS = Gauge, "tokio_workers", [], "Threads that run tasks";
     TOKIO_BUSY = Counter, "tokio_busy_seconds_total", [], "Time that those threads were busy, all together";
     TOKIO_TASKS = Gauge, "tokio_alive_tasks", [], "Tasks that have not ended";

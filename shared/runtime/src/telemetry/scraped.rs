@@ -1,9 +1,8 @@
 //! What is not recorded when it happens but read when someone looks: at each scrape.
 
-use super::{Metrics, TelemetryError};
+use super::Metrics;
 use domain::fx::SourceFigures;
 use opentelemetry::KeyValue;
-use prometheus::process_collector::ProcessCollector;
 use signals::metric;
 
 /// A role's connections to the ledger.
@@ -55,24 +54,6 @@ pub fn observe_rates(
     });
 }
 
-/// Shows what there is once a process, whatever it plays: its resources, its tasks, its release. To be called
-/// in the runtime that the tasks run in.
-pub fn observe_process(metrics: &Metrics, program: &'static str) -> Result<(), TelemetryError> {
-    let collector = Box::new(ProcessCollector::for_self());
-    metrics.registry.register(collector).map_err(|error| TelemetryError::Metrics(error.to_string()))?;
-    let release = [KeyValue::new("program", program), KeyValue::new("version", env!("CARGO_PKG_VERSION"))];
-    metrics.observed(&metric::BUILD_INFO, move |show| show(1, &release));
-    let tokio = tokio::runtime::Handle::current().metrics();
-    let (workers, tasks, queue) = (tokio.clone(), tokio.clone(), tokio.clone());
-    metrics.observed(&metric::TOKIO_WORKERS, move |show| show(workers.num_workers() as u64, &[]));
-    metrics.observed(&metric::TOKIO_TASKS, move |show| show(tasks.num_alive_tasks() as u64, &[]));
-    metrics.observed(&metric::TOKIO_QUEUE, move |show| show(queue.global_queue_depth() as u64, &[]));
-    metrics.observed_seconds(&metric::TOKIO_BUSY, move || {
-        (0..tokio.num_workers()).map(|worker| tokio.worker_total_busy_duration(worker)).sum()
-    });
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +78,7 @@ mod tests {
                 SourceFigures { source: RateSource::Live, count: 0, age_seconds: None },
             ]
         });
-        observe_process(&metrics, "stages").unwrap();
+        crate::telemetry::observe_process(&metrics, "stages");
         for count in [3, 5] {
             busy.store(count, Ordering::Relaxed);
             let text = String::from_utf8(metrics.render().unwrap()).unwrap();
