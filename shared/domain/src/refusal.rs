@@ -69,6 +69,7 @@ impl Refusal {
                 Refusal::AccountNotFound,
                 Refusal::AccountFrozen,
                 Refusal::CurrencyMismatch,
+                Refusal::AmountTooLarge,
                 Refusal::InsufficientFunds,
             ],
             StageName::Settle => &[Refusal::DestinationLimit],
