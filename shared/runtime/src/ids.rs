@@ -1,8 +1,8 @@
 //! Fresh ids: the only place that makes them.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 
 /// The longest request id that is taken from whoever asks.
 const REQUEST_ID_LENGTH_MAX: usize = 64;
@@ -12,26 +12,50 @@ pub fn fresh() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }
 
-/// The id under which log lines and problems tell of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(Arc<str>);
+/// The id under which log lines and problems tell of a request. Every request has one, so it allocates
+/// nothing.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    /// ASCII, and zeros after it.
+    bytes: [u8; REQUEST_ID_LENGTH_MAX],
+    length: u8,
+}
 
 impl RequestId {
     /// One that whoever asks has chosen, if it can stand in headers and log lines as it is.
     pub fn parse(text: &str) -> Option<RequestId> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let is_short = (1..=REQUEST_ID_LENGTH_MAX).contains(&text.len());
-        (is_short && text.bytes().all(is_plain)).then(|| RequestId(text.into()))
+        (is_short && text.bytes().all(is_plain)).then(|| RequestId::of(text.as_bytes()))
     }
 
     /// One of ours, 16 hexadecimal digits.
     pub fn fresh() -> RequestId {
-        RequestId(format!("{:016x}", next_of_sequence()).into())
+        let mut digits = [0; 16];
+        let mut number = next_of_sequence();
+        for digit in digits.iter_mut().rev() {
+            *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+            number >>= 4;
+        }
+        RequestId::of(&digits)
+    }
+
+    /// The text is of ASCII, and not too long.
+    fn of(text: &[u8]) -> RequestId {
+        let mut bytes = [0; REQUEST_ID_LENGTH_MAX];
+        bytes[..text.len()].copy_from_slice(text);
+        RequestId { bytes, length: text.len() as u8 }
     }
 
     /// As it is written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), formatter)
     }
 }
 
@@ -41,8 +65,8 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// SplitMix64 from a random start: every process has numbers of its own, none comes twice, none tells how
-/// many there were, and the system is asked for randomness once.
+/// SplitMix64 from a random start: in one process none comes twice, those of two processes meet by chance
+/// only, and the system is asked for randomness once. They are no secret: each tells which come after it.
 fn next_of_sequence() -> u64 {
     static STATE: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(uuid::Uuid::now_v7().as_u64_pair().1.rotate_left(2)));
