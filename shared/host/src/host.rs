@@ -114,7 +114,9 @@ impl Host {
     /// The role's health: both servers, and what else it needs to be ready.
     pub fn health(&self, further: impl IntoIterator<Item = (&'static str, Check)>) -> Health {
         let checks = self.checks.iter().cloned().chain(further).collect();
-        Health { checks, drain: self.drain.clone(), metrics: self.metrics.clone() }
+        // The gateway's ports are for everyone, unless it listens to this machine alone.
+        let has_log_level = self.role != Role::Gateway || self.config.http.host.is_loopback();
+        Health { checks, drain: self.drain.clone(), metrics: self.metrics.clone(), has_log_level }
     }
 
     /// Closes the connections to the ledger, and has the last spans sent.

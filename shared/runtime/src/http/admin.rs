@@ -29,14 +29,19 @@ pub struct Health {
     pub drain: Drain,
     /// The role's metrics.
     pub metrics: Metrics,
+    /// Whether `/log-level` is there.
+    pub has_log_level: bool,
 }
 
 impl Health {
     /// Answers the routes that are about the process.
     pub async fn answer(&self, context: &RequestContext, request: Request<Incoming>) -> Answer {
         let method = request.method();
-        if context.route == Route::LogLevel {
+        if context.route == Route::LogLevel && self.has_log_level {
             return log_level::answer(context, request).await;
+        }
+        if context.route == Route::LogLevel {
+            return not_found();
         }
         if method != Method::GET && method != Method::HEAD {
             return method_not_allowed("GET, HEAD");

@@ -45,7 +45,6 @@ async fn change(request: Request<Incoming>) -> Result<Answer, Problem> {
     let is_json = content_type.is_some_and(is_json);
     let filter = filter_of(&read(request, LIMIT).await?, is_json)?;
     set_log_filter(&filter).map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
-    tracing::info!(filter, "the log filter was changed");
     shown()
 }
 

@@ -32,14 +32,23 @@ pub(crate) fn log_filter() -> Option<String> {
     FILTER.get()?.with_current(EnvFilter::to_string).ok()
 }
 
-/// Changes which lines are written, at once and until the process ends.
+/// Changes which lines are written, at once and until the process ends. Said by the old filter and by the new
+/// one, so that no change goes unseen unless both are silent.
 pub(crate) fn set_log_filter(filter: &str) -> Result<(), TelemetryError> {
+    let (old, new) = (log_filter().unwrap_or_default(), filter);
     let filter = read(filter)?;
     let failed = |reason: &str| TelemetryError::Filter(reason.to_owned());
     let handle = FILTER.get().ok_or_else(|| failed("this process writes no log lines"))?;
-    handle.reload(filter).map_err(|error| failed(&error.to_string()))
+    tracing::warn!(old, new, "the log filter is being changed");
+    handle.reload(filter).map_err(|error| failed(&error.to_string()))?;
+    tracing::warn!(old, new, "the log filter was changed");
+    Ok(())
 }
 
 fn read(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter(error.to_string()))
+    // Whoever may set the filter may not have every line matched against a pattern of his.
+    EnvFilter::builder()
+        .with_regex(false)
+        .parse(filter)
+        .map_err(|error| TelemetryError::Filter(error.to_string()))
 }
