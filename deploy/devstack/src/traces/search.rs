@@ -110,10 +110,11 @@ impl Found {
 impl Trace {
     /// Keeps a span that has to do with it; says whether there was room.
     fn take(&mut self, span: &Span) -> bool {
-        let (kept, most) = if span.trace_id == self.trace_id {
-            (&mut self.spans, SPANS_MAX)
-        } else if span.links.iter().any(|link| link.trace_id == self.trace_id) {
+        // A batch's span stands in the trace of one of its payments, and is as much the others'.
+        let (kept, most) = if span.links.iter().any(|link| link.trace_id == self.trace_id) {
             (&mut self.batches, BATCHES_MAX)
+        } else if span.trace_id == self.trace_id {
+            (&mut self.spans, SPANS_MAX)
         } else {
             return true;
         };
@@ -165,9 +166,10 @@ mod tests {
         let nameless =
             |trace: u32, number| Span { attributes: BTreeMap::new(), ..of_payment(trace, number, "") };
         let link = SpanLink { trace_id: format!("{:032x}", 3), span_id: "1".to_owned() };
-        let batch = Span { links: vec![link], ..nameless(99, 1) };
+        let batch = Span { links: vec![link.clone()], ..nameless(99, 1) };
+        let own_batch = Span { links: vec![link], ..nameless(3, 2) };
         let mut spans =
-            vec![of_payment(1, 1, "ONE"), of_payment(2, 1, "ONE-MORE"), nameless(1, 2), batch.clone()];
+            vec![of_payment(1, 1, "ONE"), of_payment(2, 1, "ONE-MORE"), nameless(1, 2), batch, own_batch];
         spans.extend((3..11).map(|trace| of_payment(trace, 1, "AGAIN")));
         spans.extend((0..600).map(|number| of_payment(50, number, "MANY")));
         folder.append(&spans).unwrap();
@@ -179,7 +181,7 @@ mod tests {
             ("ONE", &[1], 2, 0, false),
             ("ONE-MORE", &[2], 1, 0, false),
             ("AGAIN", &[10, 9, 8, 7, 6], 1, 0, true),
-            (&third, &[3], 1, 1, false),
+            (&third, &[3], 1, 2, false),
             ("MANY", &[50], SPANS_MAX, 0, true),
             ("NOBODY", &[], 0, 0, false),
         ];

@@ -80,7 +80,7 @@ fn header(trace: &Trace, total_ns: u64) -> String {
     )
 }
 
-/// A batch judges many payments at once, so its span stands in a trace of its own.
+/// A batch judges many payments at once, so its span is none of the tree's.
 fn batch_line(batch: &Span, start_ns: u64) -> String {
     let messages = batch.attributes.get("messaging.batch.message_count").and_then(serde_json::Value::as_u64);
     let size = messages.map(|count| format!(" of {count}")).unwrap_or_default();
