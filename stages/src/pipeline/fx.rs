@@ -55,9 +55,16 @@ impl<L: StageLedger> Fx<L> {
             }
         }
         if !unknown.is_empty() {
-            let traced = batch.iter().filter_map(|input| input.trace);
-            let _asking = self.traces.ask_ledger(traced, LedgerOperation::AccountCurrencies, unknown.len());
-            let read = self.ledger.account_currencies(&unknown).await.map_err(|error| fault(&error))?;
+            let is_asked = |input: &&Input<PaymentScreened>| {
+                input.trace.is_some() && unknown.contains(&input.message.facts.payment.destination_key())
+            };
+            let traced = batch.iter().filter(is_asked).filter_map(|input| input.trace);
+            let asking = self.traces.ask_ledger(traced, LedgerOperation::AccountCurrencies, unknown.len());
+            let read = self.ledger.account_currencies(&unknown).await.map_err(|error| {
+                let fault = fault(&error);
+                asking.into_iter().for_each(|mut span| span.failed(fault.kind()));
+                fault
+            })?;
             let mut remembered = self.currencies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for (key, currency) in read {
                 remembered.put(key.clone(), currency);
