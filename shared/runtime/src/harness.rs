@@ -128,7 +128,6 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     pub async fn run(mut self) {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         self.transport.close();
-        self.metrics.halted(false);
         let mut is_open = false;
         while !self.drain.has_begun() {
             if !is_open {
@@ -257,9 +256,9 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             let judged = AssertUnwindSafe(self.stage.advance(inputs, self.clock.now())).catch_unwind();
             let judged = self.keeping(judged).await;
             match &judged {
-                Ok(Ok(_)) => drop(asking),
-                Ok(Err(fault)) => spans::fail(asking, fault.kind()),
-                Err(_) => spans::fail(asking, "panic"),
+                Ok(Ok(_)) => asking.done(),
+                Ok(Err(fault)) => asking.failed(fault.kind()),
+                Err(_) => asking.failed("panic"),
             }
             match judged {
                 Ok(Ok(verdicts)) if verdicts.len() == inputs.len() => return Ok(Ok(verdicts)),

@@ -80,16 +80,16 @@ metrics! {
     STAGE_BATCH_SIZE = Histogram(SIZES), "stage_batch_size", ["stage"], "Messages that a stage took at once";
     STAGE_DURATION = Histogram(SECONDS), "stage_duration_seconds", ["stage"], "A batch from its decoding to its acknowledgement";
     STAGE_REDELIVERIES = Counter, "stage_redeliveries_total", ["stage"], "Deliveries that were not the first";
-    STAGE_HALTED = Gauge, "stage_halted", ["stage"], "1 while a stage has so much to bury that it buries nothing";
+    STAGE_HALTED = Gauge, "stage_halted", ["stage"], "1 while a shard of the stage has so much to bury that it buries nothing";
     STAGE_LAG = Gauge, "stage_lag_messages", ["stage", "shard"], "Messages that wait for a stage or are in its hands";
     STAGE_BACKLOG_AGE = Gauge, "stage_backlog_age_seconds", ["stage", "shard"], "Age of the oldest message that a stage has not finished with";
     PUBLISH_BATCH_SIZE = Histogram(SIZES), "publish_batch_size", ["hop", "form"], "Messages published at once";
     PUBLISH_COMMIT = Histogram(SECONDS), "publish_commit_seconds", ["hop", "form"], "From the first message of a batch to the answer that it is stored";
-    PAYMENTS_REJECTED = Counter, "payments_rejected_total", ["stage", "code"], "Refusals";
+    PAYMENTS_REJECTED = Counter, "payments_rejected_total", ["stage", "code"], "Refusals that were told; one whose acknowledgement is lost is told and counted again";
     PAYMENTS_DEAD = Counter, "payments_dead_total", ["stage"], "Messages buried";
     PAYMENTS_REDRIVEN = Counter, "payments_redriven_total", [], "Payments that left no trace and were accepted again";
     PAYMENTS_EMITTED_AGAIN = Counter, "payments_emitted_again_total", [], "Held payments that no message led to settle, and that were emitted again";
-    END_TO_END = Histogram(SECONDS), "payment_end_to_end_seconds", ["status"], "From acceptance to the end of a payment";
+    END_TO_END = Histogram(SECONDS), "payment_end_to_end_seconds", ["status"], "From acceptance to the end of a payment, once the end is told; one whose acknowledgement is lost is told and counted again";
     RATE_AGE = Gauge, "fx_rate_age_seconds", ["source"], "Age of the oldest rate in the book";
     RATES = Gauge, "fx_book_rates", ["source"], "Rates in the book";
 

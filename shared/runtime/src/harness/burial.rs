@@ -100,14 +100,21 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             }
         }
         let trace = self.spans.context(of);
-        let _publishing = self.spans.publish(Stream::Dead, [(of, letter.payload.len())].into_iter());
+        let publishing = self.spans.publish(Stream::Dead, [(of, letter.payload.len())].into_iter());
         if let Err(objection) = self.publish(Stream::Dead, &[message(&letter, trace)]).await? {
+            publishing.failed("refused");
             let letter = without_message(letter, &objection);
-            let refused = self.publish(Stream::Dead, &[message(&letter, trace)]).await?;
-            if let Err(objection) = refused {
-                tracing::error!(stage = %S::NAME, objection, "a buried message cannot be published");
+            let publishing = self.spans.publish(Stream::Dead, [(of, 0)].into_iter());
+            match self.publish(Stream::Dead, &[message(&letter, trace)]).await? {
+                Ok(()) => publishing.done(),
+                Err(objection) => {
+                    publishing.failed("refused");
+                    tracing::error!(stage = %S::NAME, objection, "a buried message cannot be published");
+                }
             }
+            return Ok(());
         }
+        publishing.done();
         Ok(())
     }
 

@@ -6,13 +6,20 @@ use super::{Harness, Reasoned};
 use crate::broker::Outgoing;
 use crate::dead_letters::DeadLetters;
 use crate::stage::{PutBack, Stage, Verdict};
+use crate::telemetry::Telling;
 use crate::transport::{Delivery, Transport};
 use std::collections::BTreeMap;
 use wire::{HopMessage, Stream};
 
+/// A message that tells of a delivery.
+pub(super) struct Told {
+    pub(super) outgoing: Outgoing,
+    pub(super) telling: Telling,
+}
+
 /// Deliveries, sorted by what their verdicts ask for.
 struct Sorted<R> {
-    told: BTreeMap<Stream, Reasoned<R, Outgoing>>,
+    told: BTreeMap<Stream, Reasoned<R, Told>>,
     put_back: Reasoned<R, PutBack>,
     waiting: Reasoned<R, &'static str>,
     unjudged: Reasoned<R, String>,
@@ -71,14 +78,15 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                     continue;
                 }
             };
-            if let Ok(message) = &message {
-                self.metrics.told(message);
-                self.spans.told(delivery.seq, message);
-            }
-            match message.and_then(|message| outgoing(&message, self.pipeline.shards)) {
-                Ok((stream, mut outgoing)) => {
+            let told = message.and_then(|message| {
+                self.spans.told(delivery.seq, &message);
+                let (stream, outgoing) = outgoing(&message, self.pipeline.shards)?;
+                Ok((stream, outgoing, self.metrics.telling(&message)))
+            });
+            match told {
+                Ok((stream, mut outgoing, telling)) => {
                     outgoing.headers.trace = self.spans.context(&delivery);
-                    sorted.told.entry(stream).or_default().push((delivery, outgoing));
+                    sorted.told.entry(stream).or_default().push((delivery, Told { outgoing, telling }));
                 }
                 Err(reason) => sorted.unjudged.push((delivery, reason)),
             }

@@ -1,8 +1,8 @@
 //! Publishing until it is stored, or until it is known that it never will be.
 
-use super::concluding::outgoing;
+use super::concluding::{Told, outgoing};
 use super::patience::{Abandoned, Pause};
-use super::{Harness, Reasoned, spans};
+use super::{Harness, Reasoned};
 use crate::broker::{BrokerError, Outgoing};
 use crate::dead_letters::DeadLetters;
 use crate::stage::{PutBack, Stage};
@@ -13,27 +13,39 @@ use wire::{HopMessage, Stream};
 
 impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     /// Stores what a batch tells in one stream: all of it, or, where the broker objects to the messages, each
-    /// by itself. Answers with those that it takes in no way.
+    /// by itself; and counts what is stored. Answers with those that it takes in no way.
     pub(super) async fn tell(
         &mut self,
         stream: Stream,
-        told: Reasoned<T::Receipt, Outgoing>,
+        told: Reasoned<T::Receipt, Told>,
         answered: &mut Vec<Delivery<T::Receipt>>,
     ) -> Result<Reasoned<T::Receipt, String>, Abandoned> {
-        let sizes = told.iter().map(|(delivery, message)| (delivery, message.payload.len()));
+        let sizes = told.iter().map(|(delivery, message)| (delivery, message.outgoing.payload.len()));
         let publishing = self.spans.publish(stream, sizes);
-        let (deliveries, messages): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        let split = |(delivery, told): (_, Told)| ((delivery, told.telling), told.outgoing);
+        let (deliveries, messages): (Vec<_>, Vec<_>) = told.into_iter().map(split).unzip();
         if self.publish(stream, &messages).await?.is_ok() {
-            answered.extend(deliveries);
+            publishing.done();
+            for (delivery, telling) in deliveries {
+                self.metrics.told(telling);
+                answered.push(delivery);
+            }
             return Ok(Vec::new());
         }
-        spans::fail(publishing, "refused");
+        publishing.failed("refused");
         let mut refused = Vec::new();
-        for (delivery, message) in deliveries.into_iter().zip(messages) {
-            let _publishing = self.spans.publish(stream, [(&delivery, message.payload.len())].into_iter());
+        for ((delivery, telling), message) in deliveries.into_iter().zip(messages) {
+            let publishing = self.spans.publish(stream, [(&delivery, message.payload.len())].into_iter());
             match self.publish(stream, std::slice::from_ref(&message)).await? {
-                Ok(()) => answered.push(delivery),
-                Err(reason) => refused.push((delivery, reason)),
+                Ok(()) => {
+                    publishing.done();
+                    self.metrics.told(telling);
+                    answered.push(delivery);
+                }
+                Err(reason) => {
+                    publishing.failed("refused");
+                    refused.push((delivery, reason));
+                }
             }
         }
         Ok(refused)
@@ -54,13 +66,19 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             ..outgoing
         };
         self.spans.outcome(of.seq, Outcome::PutBack);
-        let _publishing = self.spans.publish(stream, [(of, outgoing.payload.len())].into_iter());
+        let publishing = self.spans.publish(stream, [(of, outgoing.payload.len())].into_iter());
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
             match self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await {
-                Ok(()) | Err(BrokerError::Conflict) => return Ok(true),
+                Ok(()) | Err(BrokerError::Conflict) => {
+                    publishing.done();
+                    return Ok(true);
+                }
                 // Waiting here for room would wait for ever: what makes room is settled by this very stage.
-                Err(BrokerError::Full | BrokerError::Refused(_)) => return Ok(false),
+                Err(error @ (BrokerError::Full | BrokerError::Refused(_))) => {
+                    publishing.failed(error.kind());
+                    return Ok(false);
+                }
                 Err(BrokerError::Missing) => self.declare(&mut pause).await?,
                 Err(error) => self.outage(&mut pause, &error.to_string()).await?,
             }

@@ -22,8 +22,10 @@ impl PaymentSpan {
         if let Some(refusal) = refusal {
             self.span.refusal(refusal);
         }
-        if outcome == Outcome::Buried {
-            self.span.failed("unjudgeable");
+        match outcome {
+            Outcome::Buried => self.span.failed("unjudgeable"),
+            Outcome::Abandoned => self.span.failed("abandoned"),
+            _ => {}
         }
     }
 }
@@ -40,10 +42,27 @@ pub(super) struct BatchSpans {
     batch: Option<Span>,
 }
 
-/// Ends the spans of something that was not done, for this reason.
-pub(super) fn fail(spans: Vec<Span>, error: &'static str) {
-    for mut span in spans {
-        span.failed(error);
+/// The spans of something that is being done. It is abandoned unless it is said how it went.
+#[must_use]
+pub(super) struct Doing(Vec<Span>);
+
+impl Doing {
+    pub(super) fn done(mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn failed(mut self, error: &'static str) {
+        for mut span in self.0.drain(..) {
+            span.failed(error);
+        }
+    }
+}
+
+impl Drop for Doing {
+    fn drop(&mut self) {
+        for span in &mut self.0 {
+            span.failed("abandoned");
+        }
     }
 }
 
@@ -69,7 +88,8 @@ impl BatchSpans {
             self.payments.extend(span.map(|span| (delivery.seq, PaymentSpan { span, outcome: None })));
         }
         if !self.payments.is_empty() {
-            let links = self.payments.values().map(|payment| payment.span.context()).collect();
+            let of = |delivery: &Delivery<R>| Some(self.payments.get(&delivery.seq)?.span.context());
+            let links = batch.iter().filter_map(of).collect();
             self.batch = self.traces.consume_batch(links, self.stage, self.stream, batch.len());
         }
     }
@@ -80,28 +100,28 @@ impl BatchSpans {
         Some(self.payments.get(&delivery.seq).map_or(sender, |payment| payment.span.context()))
     }
 
-    /// What the stage asks of the ledger about these, until the answer is dropped.
-    pub(super) fn ask_ledger<R>(&self, deliveries: &[Delivery<R>]) -> Vec<Span> {
-        match LedgerOperation::of(self.stage) {
+    /// What the stage asks of the ledger about these.
+    pub(super) fn ask_ledger<R>(&self, deliveries: &[Delivery<R>]) -> Doing {
+        Doing(match LedgerOperation::of(self.stage) {
             Some(operation) if !self.payments.is_empty() => {
                 let parents = deliveries.iter().filter_map(|delivery| self.context(delivery));
                 self.traces.ask_ledger(parents, operation, deliveries.len())
             }
             _ => Vec::new(),
-        }
+        })
     }
 
-    /// What is told of these on its way into a stream, until the answer is dropped.
+    /// What is told of these on its way into a stream.
     pub(super) fn publish<'d, R: 'd>(
         &self,
         stream: Stream,
         told: impl Iterator<Item = (&'d Delivery<R>, usize)>,
-    ) -> Vec<Span> {
+    ) -> Doing {
         if self.payments.is_empty() {
-            return Vec::new();
+            return Doing(Vec::new());
         }
-        told.filter_map(|(delivery, size)| self.traces.publish(self.context(delivery), stream, size))
-            .collect()
+        let publish = |(delivery, size)| self.traces.publish(self.context(delivery), stream, size);
+        Doing(told.filter_map(publish).collect())
     }
 
     /// This is told of a delivery.
@@ -130,6 +150,9 @@ impl BatchSpans {
 
     /// A delivery has its answer.
     pub(super) fn answered(&mut self, seq: u64) {
+        if self.payments.is_empty() {
+            return;
+        }
         if let Some(payment) = self.payments.remove(&seq) {
             let outcome = payment.outcome;
             payment.end(outcome);

@@ -25,6 +25,7 @@ pub use publishing::PublishMetrics;
 pub use requests::{Asked, RequestMetrics};
 pub use scraped::{Connections, observe_connections, observe_rates};
 pub use stages::StageMetrics;
+pub(crate) use stages::Telling;
 pub use traces::{Consumed, LedgerOperation, Outcome, Span, Traces};
 #[cfg(test)]
 pub(crate) use traces::{KeptSpan, KeptSpans};
@@ -117,9 +118,11 @@ impl Metrics {
         metric: &Metric,
         read: impl Fn(&mut dyn FnMut(u64, &[KeyValue])) + Send + Sync + 'static,
     ) {
-        let gauge = self.meter.u64_observable_gauge(metric.instrument()).with_unit(metric.unit());
-        let callback = move |observer: &dyn AsyncInstrument<u64>| {
-            read(&mut |value, labels| observer.observe(value, labels));
+        // An observable gauge of the SDK shows for ever what it was once told; a sum forgets what it is not
+        // told again, and one that may fall is exported as a gauge.
+        let gauge = self.meter.i64_observable_up_down_counter(metric.instrument()).with_unit(metric.unit());
+        let callback = move |observer: &dyn AsyncInstrument<i64>| {
+            read(&mut |value, labels| observer.observe(i64::try_from(value).unwrap_or(i64::MAX), labels));
         };
         // The meter keeps what it asks.
         let _ = gauge.with_description(metric.help).with_callback(callback).build();

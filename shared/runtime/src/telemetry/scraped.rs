@@ -101,4 +101,25 @@ mod tests {
             assert!(!text.contains(r#"fx_rate_age_seconds{source="live"}"#), "{text}");
         }
     }
+
+    #[test]
+    fn an_age_is_shown_as_long_as_there_is_one() {
+        let metrics = Metrics::new(Role::Fx, true).unwrap();
+        let shown = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let now = shown.clone();
+        observe_rates(&metrics, move || now.lock().unwrap().clone());
+        let live = |age_seconds| SourceFigures { source: RateSource::Live, count: 1, age_seconds };
+        for (figures, expected) in [
+            (vec![live(Some(9))], Some("9")),
+            (vec![live(Some(3))], Some("3")),
+            (vec![live(None)], None),
+            (vec![live(Some(1))], Some("1")),
+            (Vec::new(), None),
+        ] {
+            *shown.lock().unwrap() = figures;
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            let row = r#"fx_rate_age_seconds{source="live"} "#;
+            assert_eq!(text.lines().find_map(|line| line.strip_prefix(row)), expected, "{text}");
+        }
+    }
 }

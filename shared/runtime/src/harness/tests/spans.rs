@@ -112,7 +112,12 @@ async fn a_batch_has_one_span_with_a_link_to_each_traced_payment() {
     expected.sort_unstable_by_key(|context| context.trace_id);
     assert_eq!(links, expected);
     assert_eq!(links.iter().map(|link| link.trace_id).collect::<Vec<_>>(), [TRACE + 1, TRACE + 3]);
-    assert_eq!((batch.parent, batch.attribute("messaging.batch.message_count")), (0, "4"));
+    assert_eq!(batch.attribute("messaging.batch.message_count"), "4");
+    assert_eq!(
+        (batch.context.trace_id, batch.parent),
+        (TRACE + 1, links[0].span_id),
+        "below the first of them"
+    );
     // A full batch, too: none of its links is cut off.
     let ids: Vec<String> = (0..1_000).map(|number| format!("A{number}")).collect();
     let (_, spans) = recorded(traced(&ids.iter().map(String::as_str).collect::<Vec<_>>()), PASS).await;
@@ -160,6 +165,43 @@ async fn the_spans_of_a_batch_that_is_let_go_of_end() {
     };
     tokio::join!(harness, begin);
     let spans = kept.ended();
-    assert_eq!(named(&spans, "risk")[0].attribute("kilat.outcome"), "abandoned");
+    let span = named(&spans, "risk")[0];
+    assert_eq!((span.attribute("kilat.outcome"), span.is_error), ("abandoned", true));
     assert_eq!(named(&spans, "risk batch").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_stored_has_a_span_that_says_so() {
+    let refused = || Err(BrokerError::Refused("too large".into()));
+    // The id and what the broker answers; then each publish in its order, with its error.
+    let rows: [(&str, Vec<Result<(), BrokerError>>, &[(&str, &str)]); 5] = [
+        ("A", vec![Ok(())], &[("screened", "")]),
+        ("A", vec![refused(), Ok(())], &[("screened", "refused"), ("screened", "")]),
+        (
+            "A",
+            vec![refused(), refused(), refused(), Ok(())],
+            &[("screened", "refused"), ("screened", "refused"), ("dead", "refused"), ("dead", "")],
+        ),
+        ("lost1", vec![Err(BrokerError::Full)], &[("accepted", "full")]),
+        ("lost1", vec![Err(BrokerError::Conflict)], &[("accepted", "")]),
+    ];
+    for (id, publishes, expected) in rows {
+        let script = Script { publishes: publishes.into(), ..traced(&[id]) };
+        let (_, spans) = recorded(script, PASS).await;
+        let told: Vec<(&str, &str)> = spans
+            .iter()
+            .filter(|span| span.kind == "Producer")
+            .map(|span| (span.name.trim_start_matches("publish "), span.attribute("error.type")))
+            .collect();
+        assert_eq!(told, expected, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn the_payment_of_a_span_is_told_by_its_id() {
+    let mut script = traced(&["A"]);
+    let delivery = &mut script.deliveries[0][0];
+    delivery.subject = delivery.subject.replace(".A", ".acme~A");
+    let (_, spans) = recorded(script, PASS).await;
+    assert_eq!(named(&spans, "risk")[0].attribute("kilat.payment.id"), "A");
 }

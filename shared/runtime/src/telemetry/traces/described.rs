@@ -88,7 +88,8 @@ impl Traces {
         request_id: &RequestId,
     ) -> Option<Span> {
         let recorder = self.0.as_ref()?;
-        if !recorder.sampler.is_traced(client) {
+        let is_payment = (route, method) == (Route::Payments, Method::Post);
+        if !recorder.sampler.is_traced(client, is_payment) {
             return None;
         }
         let (named, method) = match method {
@@ -108,7 +109,7 @@ impl Traces {
         }
         match client {
             Some(_) => self.below(client, SpanKind::Server, name, attributes),
-            None => self.first(SpanKind::Server, name, Vec::new(), attributes),
+            None => self.first(SpanKind::Server, name, attributes),
         }
     }
 
@@ -122,12 +123,10 @@ impl Traces {
 
     /// Messages of this batch on their way, where there are traced ones among them, which the links name.
     pub fn publish_batch(&self, links: Vec<TraceContext>, stream: Stream, count: usize) -> Option<Span> {
-        if links.is_empty() {
-            return None;
-        }
+        links.first()?;
         let mut attributes = publishing(stream);
         attributes.push(KeyValue::new("messaging.batch.message_count", whole(count)));
-        self.first(SpanKind::Client, format!("publish {} batch", hop(stream)), links, attributes)
+        self.of_batch(SpanKind::Client, format!("publish {} batch", hop(stream)), links, attributes)
     }
 
     /// A payment at a stage.
@@ -137,7 +136,7 @@ impl Traces {
         attributes.extend([
             KeyValue::new("messaging.message.body.size", whole(delivery.size)),
             KeyValue::new("messaging.nats.sequence", i64::try_from(delivery.seq).unwrap_or(i64::MAX)),
-            KeyValue::new("kilat.payment.id", Subject::payment_token(delivery.subject).to_owned()),
+            KeyValue::new("kilat.payment.id", payment_id(delivery.subject)),
             KeyValue::new("kilat.delivery.attempt", i64::try_from(delivery.attempt).unwrap_or(i64::MAX)),
         ]);
         if delivery.redrives > 0 {
@@ -154,12 +153,10 @@ impl Traces {
         stream: Stream,
         count: usize,
     ) -> Option<Span> {
-        if links.is_empty() {
-            return None;
-        }
+        links.first()?;
         let mut attributes = consuming(stage, stream);
         attributes.push(KeyValue::new("messaging.batch.message_count", whole(count)));
-        self.first(SpanKind::Consumer, format!("{stage} batch"), links, attributes)
+        self.of_batch(SpanKind::Consumer, format!("{stage} batch"), links, attributes)
     }
 
     /// What a batch asks of the ledger, below each payment of it that is traced.
@@ -195,8 +192,13 @@ impl Traces {
         self.call(parent, endpoint, SpanKind::Client)
     }
 
-    /// A request to a service, as whoever answers has it.
+    /// A request to a service, as whoever answers has it. Whoever may ask may set the flag, so what is
+    /// followed is bounded here too.
     pub fn serve(&self, parent: Option<TraceContext>, endpoint: Endpoint) -> Option<Span> {
+        parent.filter(|parent| parent.is_sampled)?;
+        if !self.0.as_ref()?.sampler.follows_call() {
+            return None;
+        }
         self.call(parent, endpoint, SpanKind::Server)
     }
 
@@ -206,6 +208,12 @@ impl Traces {
             vec![KeyValue::new("rpc.system.name", "nats"), KeyValue::new("rpc.method", endpoint.subject())];
         self.below(parent, kind, endpoint.subject(), attributes)
     }
+}
+
+/// The id of the payment that a subject names; of one that is not ours, what stands in its place.
+fn payment_id(subject: &str) -> String {
+    let token = || Subject::payment_token(subject).to_owned();
+    Subject::payment(subject).map_or_else(|_| token(), |payment| payment.id.as_str().to_owned())
 }
 
 fn publishing(stream: Stream) -> Vec<KeyValue> {

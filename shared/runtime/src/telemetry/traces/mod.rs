@@ -113,10 +113,23 @@ impl Traces {
         attributes: Vec<KeyValue>,
     ) -> Option<Span> {
         let parent = parent.filter(|parent| parent.is_sampled)?;
-        let recorder = self.0.as_ref()?;
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes);
-        let context = Context::new().with_remote_span_context(span_context(parent));
-        Some(Span::new(recorder.tracer.build_with_context(builder, &context)))
+        self.build(builder, &Context::new().with_remote_span_context(span_context(parent)))
+    }
+
+    /// A span about everything that the links name. It stands in the trace of the first: in one of its own
+    /// there would be as many traces as batches.
+    fn of_batch(
+        &self,
+        kind: SpanKind,
+        name: String,
+        links: Vec<TraceContext>,
+        attributes: Vec<KeyValue>,
+    ) -> Option<Span> {
+        let context = Context::new().with_remote_span_context(span_context(*links.first()?));
+        let links = links.into_iter().map(|link| Link::with_context(span_context(link))).collect();
+        let builder = SpanBuilder::from_name(name).with_kind(kind);
+        self.build(builder.with_attributes(attributes).with_links(links), &context)
     }
 
     /// A span that begins a trace.
@@ -124,14 +137,14 @@ impl Traces {
         &self,
         kind: SpanKind,
         name: impl Into<Cow<'static, str>>,
-        links: Vec<TraceContext>,
         attributes: Vec<KeyValue>,
     ) -> Option<Span> {
-        let recorder = self.0.as_ref()?;
-        let links = links.into_iter().map(|link| Link::with_context(span_context(link))).collect();
-        let builder =
-            SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes).with_links(links);
-        Some(Span::new(recorder.tracer.build_with_context(builder, &Context::new())))
+        let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes);
+        self.build(builder, &Context::new())
+    }
+
+    fn build(&self, builder: SpanBuilder, context: &Context) -> Option<Span> {
+        Some(Span::new(self.0.as_ref()?.tracer.build_with_context(builder, context)))
     }
 }
 
