@@ -17,7 +17,7 @@ use domain::{Fingerprint, Payment, PaymentKey, TraceContext};
 use runtime::broker::{BrokerError, Outgoing, Streams};
 use runtime::config::PipelineConfig;
 use runtime::process::chain;
-use runtime::telemetry::{Span, Traces};
+use runtime::telemetry::{LineBudget, Shed, Span, Traces};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,23 +30,13 @@ use wire::{Code, Hop, HopMessage, Stream, Subject, envelope};
 /// The longest that reading back one batch may take.
 const READ_BACK_MAX: Duration = Duration::from_secs(5);
 
-/// Why a payment is not accepted, or not known to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// Says which of both, and that trying again with the same id is right.
-    pub(crate) code: Code,
-    /// What went wrong on our side: one cause for all of a batch.
-    pub(crate) cause: Option<Arc<str>>,
-}
-
-impl Failure {
-    const fn of(code: Code) -> Failure {
-        Failure { code, cause: None }
-    }
-
-    fn because(code: Code, cause: impl Into<Arc<str>>) -> Failure {
-        Failure { code, cause: Some(cause.into()) }
-    }
+/// Why a payment is not accepted, or not known to be. Trying again with the same id is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unaccepted {
+    /// There is too much of this.
+    TurnedAway(Shed),
+    /// Something went wrong on our side; says whether it may be stored nevertheless.
+    Failed(Code),
 }
 
 /// How a request for acceptance ended.
@@ -59,7 +49,7 @@ pub(crate) enum Acceptance {
     /// Another request had been accepted under this id.
     Mismatch,
     /// Not accepted, or not known to be.
-    Failed(Failure),
+    Failed(Unaccepted),
 }
 
 struct Submission {
@@ -74,7 +64,7 @@ struct Submission {
 #[derive(Debug, Clone)]
 enum Fate {
     Stored { fingerprint: Fingerprint, by_us: bool },
-    Failed(Failure),
+    Failed(Unaccepted),
 }
 
 /// The way to the intake, a lane for each origin of ids; clones share it.
@@ -94,7 +84,7 @@ impl Acceptor {
         waiting_max: usize,
         traces: Traces,
     ) -> (Acceptor, JoinSet<()>) {
-        let worker = Arc::new(Worker { streams, ledger, pipeline, traces });
+        let worker = Arc::new(Worker { streams, ledger, pipeline, traces, failures: LineBudget::new() });
         let mut tasks = JoinSet::new();
         let mut open = |origin| {
             let (sender, submissions) = mpsc::channel(waiting_max.max(1));
@@ -118,9 +108,9 @@ impl Acceptor {
         };
         let submission = Submission { fingerprint: payment.fingerprint(), payment, trace, answer };
         if lane.try_send(submission).is_err() {
-            return Acceptance::Failed(Failure::of(Code::Overloaded));
+            return Acceptance::Failed(Unaccepted::TurnedAway(Shed::InFlight));
         }
-        answered.await.unwrap_or(Acceptance::Failed(Failure::of(Code::AcceptanceUnknown)))
+        answered.await.unwrap_or(Acceptance::Failed(Unaccepted::Failed(Code::AcceptanceUnknown)))
     }
 }
 
@@ -130,6 +120,8 @@ struct Worker<B, L> {
     ledger: L,
     pipeline: PipelineConfig,
     traces: Traces,
+    /// Of the lines that tell of failed batches.
+    failures: LineBudget,
 }
 
 /// The requests of a batch by payment, and what became of each payment.
@@ -153,17 +145,18 @@ impl Batch {
         undecided.filter_map(|(_, same)| same.first()).collect()
     }
 
-    fn fail_open(&mut self, failure: &Failure) {
+    fn fail_open(&mut self, why: Unaccepted) {
         let keys: Vec<PaymentKey> = self.open().iter().map(|submission| submission.payment.key()).collect();
-        self.fates.extend(keys.into_iter().map(|key| (key, Fate::Failed(failure.clone()))));
+        self.fates.extend(keys.into_iter().map(|key| (key, Fate::Failed(why))));
     }
 
     fn answer(self) {
         for (key, same) in self.requests {
-            let fate = self.fates.get(&key).cloned().unwrap_or(Fate::Failed(Failure::of(Code::Unavailable)));
+            let unknown = Fate::Failed(Unaccepted::Failed(Code::Unavailable));
+            let fate = self.fates.get(&key).cloned().unwrap_or(unknown);
             for (place, submission) in same.into_iter().enumerate() {
                 let acceptance = match &fate {
-                    Fate::Failed(failure) => Acceptance::Failed(failure.clone()),
+                    Fate::Failed(why) => Acceptance::Failed(*why),
                     Fate::Stored { fingerprint, .. } if *fingerprint != submission.fingerprint => {
                         Acceptance::Mismatch
                     }
@@ -199,7 +192,19 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
         match self.ledger.known(&keys).await {
             Ok(known) => batch.fates.extend(known.into_iter().map(|(key, known)| (key, fate_of(&known)))),
-            Err(error) => batch.fail_open(&Failure::because(Code::Unavailable, chain(&error))),
+            Err(error) => self.fail(batch, Code::Unavailable, &chain(&error)),
+        }
+    }
+
+    /// Fails what has no fate yet. The cause is told here, once: the callers may be gone, and are many.
+    fn fail(&self, batch: &mut Batch, code: Code, cause: &str) {
+        let payments = batch.open().len();
+        batch.fail_open(Unaccepted::Failed(code));
+        if payments > 0
+            && let Some(left_out) = self.failures.take()
+        {
+            let left_out = (left_out > 0).then_some(left_out);
+            tracing::warn!(code = code.as_str(), payments, cause, left_out, "a batch was not accepted");
         }
     }
 
@@ -209,7 +214,7 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         loop {
             let open = batch.open();
             let Ok((messages, publishing)) = self.messages(&open) else {
-                return batch.fail_open(&Failure::because(Code::Internal, "a payment cannot be written"));
+                return self.fail(batch, Code::Internal, "a payment cannot be written");
             };
             let stored = self.streams.publish_batch(&messages).await;
             publishing.end(stored.as_ref().err());
@@ -223,26 +228,20 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                         .collect();
                     return batch.fates.extend(stored);
                 }
-                Err(BrokerError::Conflict) => match self.find_stored(batch).await {
-                    0 => {
-                        return batch.fail_open(&Failure::because(
-                            Code::Unavailable,
-                            "what the intake refuses as stored is not found there",
-                        ));
+                Err(BrokerError::Conflict) => {
+                    if let Err(cause) = self.find_stored(batch).await {
+                        return self.fail(batch, Code::Unavailable, &cause);
                     }
-                    _ => continue,
-                },
+                }
                 Err(BrokerError::Missing) if may_declare => {
                     may_declare = false;
                     if let Err(error) = self.streams.declare_all(&self.pipeline).await {
                         tracing::warn!(%error, "the intake cannot be declared");
                     }
                 }
-                Err(BrokerError::Full) => return batch.fail_open(&Failure::of(Code::Overloaded)),
+                Err(BrokerError::Full) => return batch.fail_open(Unaccepted::TurnedAway(Shed::Intake)),
                 Err(BrokerError::Unknown(reason)) => return self.read_back(batch, &reason).await,
-                Err(error) => {
-                    return batch.fail_open(&Failure::because(Code::Unavailable, error.to_string()));
-                }
+                Err(error) => return self.fail(batch, Code::Unavailable, &error.to_string()),
             }
         }
     }
@@ -266,29 +265,29 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         Ok((messages, publishing))
     }
 
-    /// Decides those that the intake holds already; how many that were.
-    async fn find_stored(&self, batch: &mut Batch) -> usize {
+    /// Decides those that the intake holds already, of which there is at least one; or says why it cannot.
+    async fn find_stored(&self, batch: &mut Batch) -> Result<(), String> {
         let subjects: Vec<Subject> = batch
             .open()
             .iter()
             .map(|submission| Subject::of(Hop::Accepted, 0, &submission.payment.key()))
             .collect();
-        let Ok(stored) = self.streams.last_of_each(Stream::Accepted, &subjects).await else {
-            return 0;
-        };
+        let stored = self.streams.last_of_each(Stream::Accepted, &subjects).await;
+        let stored = stored.map_err(|error| error.to_string())?;
         let found = stored.iter().filter_map(|message| {
             Some((Subject::payment(&message.subject).ok()?, fate_of_payload(&message.payload)))
         });
         let found: Vec<(PaymentKey, Fate)> = found.collect();
-        let count = found.len();
+        if found.is_empty() {
+            return Err("what the intake refuses as stored is not found there".to_owned());
+        }
         batch.fates.extend(found);
-        count
+        Ok(())
     }
 
     /// No answer came: whether the batch was stored can only be read from the stream's leader, one by one.
     /// What is not found may yet arrive, so it is neither accepted nor refused.
     async fn read_back(&self, batch: &mut Batch, reason: &str) {
-        let unknown = Failure::because(Code::AcceptanceUnknown, reason);
         let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
         let reading = async {
             for key in keys {
@@ -298,16 +297,15 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                 else {
                     return;
                 };
-                let fate = match found.map(|stored| fate_of_payload(&stored.payload)) {
-                    Some(Fate::Stored { fingerprint, .. }) => Fate::Stored { fingerprint, by_us: true },
-                    Some(Fate::Failed(_)) | None => Fate::Failed(unknown.clone()),
-                };
-                batch.fates.insert(key, fate);
+                if let Some(stored) = found {
+                    let fingerprint = fingerprint_of(&stored.payload);
+                    batch.fates.insert(key, Fate::Stored { fingerprint, by_us: true });
+                }
             }
         };
         // Others wait behind this batch: what has not been read by then is not known, and may be asked again.
         let _ = tokio::time::timeout(READ_BACK_MAX, reading).await;
-        batch.fail_open(&unknown);
+        self.fail(batch, Code::AcceptanceUnknown, reason);
     }
 }
 
@@ -322,8 +320,10 @@ struct Publishing {
 impl Publishing {
     fn end(self, error: Option<&BrokerError>) {
         for mut span in self.payments.into_iter().chain(self.batch) {
-            if let Some(error) = error {
-                span.failed(error.kind());
+            match error {
+                // Some of it is stored already: that is an answer.
+                None | Some(BrokerError::Conflict) => {}
+                Some(error) => span.failed(error.kind()),
             }
         }
     }
@@ -345,12 +345,14 @@ fn fate_of(known: &Known) -> Fate {
     }
 }
 
+fn fate_of_payload(payload: &[u8]) -> Fate {
+    Fate::Stored { fingerprint: fingerprint_of(payload), by_us: false }
+}
+
 /// Every message on the way carries what was accepted. Something else under the subject is at any rate not
 /// this request.
-fn fate_of_payload(payload: &[u8]) -> Fate {
-    let fingerprint = envelope::decode::<PaymentAccepted>(payload)
-        .map_or(Fingerprint([0; 32]), |accepted| accepted.fingerprint);
-    Fate::Stored { fingerprint, by_us: false }
+fn fingerprint_of(payload: &[u8]) -> Fingerprint {
+    envelope::decode::<PaymentAccepted>(payload).map_or(Fingerprint([0; 32]), |accepted| accepted.fingerprint)
 }
 
 #[cfg(test)]

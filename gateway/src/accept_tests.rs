@@ -30,6 +30,7 @@ async fn worker(nats: &TestNats) -> Worker<Broker, Store> {
         ledger: Store::connect_lazily(&options).unwrap(),
         pipeline: config.pipeline,
         traces: Traces::inert(),
+        failures: LineBudget::new(),
     }
 }
 
@@ -41,7 +42,7 @@ fn payment(id: &str, amount: &str) -> Payment {
 }
 
 const fn failed(code: Code) -> Acceptance {
-    Acceptance::Failed(Failure::of(code))
+    Acceptance::Failed(Unaccepted::Failed(code))
 }
 
 /// Accepts these payments as one batch, and answers in their order.
@@ -66,15 +67,7 @@ async fn accept_of<B: Streams, L: BorderLedger>(
         })
         .unzip();
     worker.accept(origin, submissions).await;
-    let without_cause = |answer| match answer {
-        Acceptance::Failed(failure) => failed(failure.code),
-        answer => answer,
-    };
-    futures::future::join_all(answers)
-        .await
-        .into_iter()
-        .map(|answer| without_cause(answer.unwrap()))
-        .collect()
+    futures::future::join_all(answers).await.into_iter().map(|answer| answer.unwrap()).collect()
 }
 
 /// Messages that the server has received so far.
@@ -144,8 +137,9 @@ async fn a_full_intake_is_overload() {
     worker.pipeline.accepted_messages_max = 2;
     worker.streams.declare_all(&worker.pipeline).await.unwrap();
     assert_eq!(accept(&worker, &[("A", "1"), ("B", "1")]).await, [const { Acceptance::Accepted }; 2]);
-    assert_eq!(accept(&worker, &[("C", "1"), ("D", "1")]).await, [const { failed(Code::Overloaded) }; 2]);
-    assert_eq!(accept(&worker, &[("C", "1")]).await, [failed(Code::Overloaded)]);
+    let full = const { Acceptance::Failed(Unaccepted::TurnedAway(Shed::Intake)) };
+    assert_eq!(accept(&worker, &[("C", "1"), ("D", "1")]).await, [full.clone(), full.clone()]);
+    assert_eq!(accept(&worker, &[("C", "1")]).await, [full]);
     assert_eq!(accept(&worker, &[("A", "1")]).await, [Acceptance::Replayed]);
 }
 
@@ -153,7 +147,13 @@ async fn a_full_intake_is_overload() {
 async fn worker_in_memory() -> Worker<MemoryStreams, MemoryLedger> {
     let (streams, pipeline) = (MemoryStreams::default(), PipelineConfig::default());
     streams.declare_all(&pipeline).await.unwrap();
-    Worker { streams, ledger: MemoryLedger::default(), pipeline, traces: Traces::inert() }
+    Worker {
+        streams,
+        ledger: MemoryLedger::default(),
+        pipeline,
+        traces: Traces::inert(),
+        failures: LineBudget::new(),
+    }
 }
 
 /// What was published without an answer is read back: what is found is told, what is not may yet arrive.
@@ -220,4 +220,16 @@ async fn an_intake_that_is_missing_is_declared_and_one_that_is_away_is_not_waite
         accept(&worker, &[("A", "1"), ("B", "1")]).await,
         [Acceptance::Replayed, Acceptance::Accepted]
     );
+}
+
+/// A lane of ours that is full is no full intake.
+#[tokio::test]
+async fn a_full_lane_turns_away_for_want_of_places() {
+    let Worker { streams, ledger, pipeline, traces, .. } = worker_in_memory().await;
+    let (acceptor, mut tasks) = Acceptor::start(streams, ledger, pipeline, 1, traces);
+    let accept = |id| acceptor.accept(payment(id, "1"), IdOrigin::Client, None);
+    let answers = tokio::join!(accept("A"), accept("B"));
+    let full = Acceptance::Failed(Unaccepted::TurnedAway(Shed::InFlight));
+    assert_eq!(answers, (Acceptance::Accepted, full));
+    tasks.detach_all();
 }

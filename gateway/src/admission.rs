@@ -59,9 +59,12 @@ impl Admission {
         })
     }
 
-    /// The intake has no room for a payment.
-    pub(crate) fn intake_is_full(&self) -> Problem {
-        self.turn_away(Shed::Intake, "the intake is full: retry with the same id")
+    /// There is no room for a payment: in the intake, or on the way to it.
+    pub(crate) fn no_room_for_a_payment(&self, reason: Shed) -> Problem {
+        match reason {
+            Shed::Intake => self.turn_away(reason, "the intake is full: retry with the same id"),
+            Shed::InFlight | Shed::Rate | Shed::Ledger => self.no_room(),
+        }
     }
 
     fn no_room(&self) -> Problem {
@@ -130,7 +133,7 @@ mod tests {
         assert!(gate.look().is_ok() && gate.look().is_err());
         let places = (gate.enter().unwrap(), gate.enter().unwrap(), gate.enter_for_the_ledger().unwrap());
         assert!(gate.enter().is_err() && gate.enter_for_the_ledger().is_err());
-        assert_eq!(gate.intake_is_full().code, Code::Overloaded);
+        assert_eq!(gate.no_room_for_a_payment(Shed::Intake).code, Code::Overloaded);
         check([1, 1, 1, 1, 2]);
         drop(places);
         check([1, 1, 1, 1, 0]);

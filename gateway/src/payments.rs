@@ -1,6 +1,6 @@
 //! Payments as every protocol has them: submitted, and looked up. How a request came is not known here.
 
-use crate::accept::{Acceptance, Acceptor, Failure};
+use crate::accept::{Acceptance, Acceptor, Unaccepted};
 use crate::admission::Admission;
 use crate::request::{IdOrigin, PaymentRequest};
 use crate::status::StatusReader;
@@ -54,19 +54,15 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
                 Code::IdempotencyMismatch,
                 "a payment with this id and other content was accepted before",
             )),
-            Acceptance::Failed(Failure { code: Code::Overloaded, .. }) => {
-                Err(named(self.admission.intake_is_full()))
+            Acceptance::Failed(Unaccepted::TurnedAway(reason)) => {
+                Err(named(self.admission.no_room_for_a_payment(reason)))
             }
-            Acceptance::Failed(Failure { code, cause }) => {
+            Acceptance::Failed(Unaccepted::Failed(code)) => {
                 let detail = match code {
                     Code::AcceptanceUnknown => "the intake did not answer: retry with the same id",
                     _ => "the payment was not accepted: retry with the same id",
                 };
-                let problem = named(Problem::new(code, detail));
-                Err(match cause {
-                    Some(cause) => problem.because(&*cause),
-                    None => problem,
-                })
+                Err(named(Problem::new(code, detail)))
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) async fn submit(
     let submitted = routes.payments.submit(caller, request, context.span).await?;
     let mut answer = accepted(&submitted);
     let outcome = if submitted.is_replayed { Outcome::Replayed } else { Outcome::Accepted };
-    about(&mut answer, context, submitted.view.id(), outcome);
+    about(&mut answer, context, submitted.view.id(), Some(outcome));
     Ok(answer)
 }
 
@@ -62,12 +62,21 @@ fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Proble
 }
 
 /// Tells a payment's status.
-pub(super) async fn show(caller: &Caller, id: &str, routes: &Routes) -> Result<Answer, Problem> {
+pub(super) async fn show(
+    context: &RequestContext,
+    caller: &Caller,
+    id: &str,
+    routes: &Routes,
+) -> Result<Answer, Problem> {
     let Ok(id) = PaymentId::parse(id) else {
         return Ok(not_found());
     };
     match routes.payments.status(caller, id).await? {
-        Some(view) => Ok(json(200, &view)),
+        Some(view) => {
+            let mut answer = json(200, &view);
+            about(&mut answer, context, view.id(), None);
+            Ok(answer)
+        }
         None => Ok(problem(Problem::new(Code::NotFound, "there is no such payment"))),
     }
 }

@@ -57,7 +57,7 @@ impl Routes {
         let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
         match route {
             Route::Payments if post => payments::submit(context, caller, request, self).await,
-            Route::Payment if get => payments::show(caller, id, self).await,
+            Route::Payment if get => payments::show(context, caller, id, self).await,
             Route::Accounts if post => accounts::open(context, caller, request, self).await,
             Route::Account if get => accounts::show(caller, id, self).await,
             Route::Deposits if post => accounts::deposit(context, caller, request, self).await,

@@ -3,6 +3,7 @@
 use crate::config::{EXIT_CONFIG, LogConfig};
 use crate::drain::Drain;
 use crate::telemetry;
+use std::any::Any;
 use std::future::Future;
 use std::process::ExitCode;
 
@@ -27,6 +28,16 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+/// The most of a panic's message that is told.
+const PANIC_MESSAGE_MAX: usize = 200;
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let message = literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    message.unwrap_or("without a message").chars().take(PANIC_MESSAGE_MAX).collect()
 }
 
 /// An error with the causes behind it, for a log line or a dead letter. Some errors say their cause

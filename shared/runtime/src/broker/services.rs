@@ -3,7 +3,8 @@
 use super::ready::ready;
 use super::{Broker, BrokerError};
 use crate::ids::RequestId;
-use crate::telemetry::{Asked, Failure, RequestMetrics, Span, Traces};
+use crate::process::chain;
+use crate::telemetry::{Asked, FailedRequest, Failing, RequestMetrics, Span, Traces};
 use async_nats::header::HeaderMap;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt};
 use async_nats::{Message, RequestErrorKind};
@@ -140,7 +141,8 @@ impl Broker {
             metrics.answered(asked, answer.as_ref().map_or_else(|problem| problem.status(), |_| 200), took);
             if let Err(problem) = answer {
                 let trace = span.as_ref().map(Span::context);
-                Failure { request_id, asked, problem, took, trace }.tell();
+                let failing = Failing::With(problem);
+                FailedRequest { request_id, asked, failing, took, trace }.tell();
                 ended(span, problem);
             }
         };
@@ -195,8 +197,8 @@ impl Broker {
         let away = |detail: &str| {
             Problem::new(Code::Unavailable, format!("the {} service {detail}", endpoint.service()))
         };
-        if self.require_connection().is_err() {
-            return Err(away("cannot be reached"));
+        if let Err(error) = self.require_connection() {
+            return Err(away("cannot be reached").because(error.to_string()));
         }
         let client = self.reading.client();
         let request = client.request_with_headers(endpoint.subject(), call.headers(), call.body);
@@ -205,11 +207,12 @@ impl Broker {
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 return Err(away("is not running"));
             }
-            Ok(Err(_)) => return Err(away("did not answer")),
+            Ok(Err(error)) => return Err(away("did not answer").because(chain(&error))),
             Ok(Ok(answer)) => answer,
         };
         if text(&answer, NATS_SERVICE_ERROR_CODE).is_some() {
-            return Err(serde_json::from_slice(&answer.payload).unwrap_or_else(|_| away("failed")));
+            return Err(serde_json::from_slice(&answer.payload)
+                .unwrap_or_else(|error| away("failed").because(format!("no problem: {error}"))));
         }
         Ok(Reply { replayed: text(&answer, header::REPLAYED).is_some(), body: answer.payload.clone() })
     }

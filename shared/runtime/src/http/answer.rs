@@ -47,15 +47,15 @@ pub fn problem(problem: Problem) -> Answer {
     answer
 }
 
-/// Which payment an answer is about, and what has become of the request: for the request's span.
+/// Which payment an answer is about, and what a request for it has led to: for the request's span.
 #[derive(Debug, Clone)]
 pub(super) struct About {
     pub(super) payment: String,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: Option<Outcome>,
 }
 
 /// Says which payment an answer is about, where its request is traced.
-pub fn about(answer: &mut Answer, context: &RequestContext, payment: &str, outcome: Outcome) {
+pub fn about(answer: &mut Answer, context: &RequestContext, payment: &str, outcome: Option<Outcome>) {
     if context.span.is_some() {
         answer.extensions_mut().insert(About { payment: payment.to_owned(), outcome });
     }

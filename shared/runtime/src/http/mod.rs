@@ -7,6 +7,7 @@ mod body;
 mod context;
 mod log_level;
 mod peers;
+mod request;
 mod server;
 mod service_routes;
 

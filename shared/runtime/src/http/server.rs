@@ -1,29 +1,26 @@
 //! Accepting connections: bounded in number, in all and by peer, each with a clock on its head, drained at
 //! the end.
 
-use super::answer::{About, Answer, complete, problem};
+use super::answer::Answer;
 use super::context::RequestContext;
 use super::peers::{PeerPlace, Peers};
+use super::request;
 use crate::config::HttpConfig;
 use crate::drain::Drain;
-use crate::telemetry::{Asked, Failure, RequestMetrics, Span, Traces};
-use futures::FutureExt;
+use crate::telemetry::{RequestMetrics, Traces};
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::HOST;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wire::{Code, Method, Problem};
 
 /// Header lines of one request at most.
 const HEADERS_MAX: usize = 100;
@@ -51,6 +48,13 @@ pub struct BindError {
     source: std::io::Error,
 }
 
+/// What every request of a port meets.
+pub(super) struct Port<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) metrics: RequestMetrics,
+    pub(super) traces: Traces,
+}
+
 /// Opens a port; `key` is the setting that names it.
 pub async fn bind(host: IpAddr, port: u16, key: &'static str) -> Result<TcpListener, BindError> {
     TcpListener::bind(SocketAddr::new(host, port)).await.map_err(|source| BindError { port, key, source })
@@ -65,6 +69,7 @@ pub async fn serve<H: Handler>(
     traces: Traces,
     drain: Drain,
 ) {
+    let port = Arc::new(Port { handler, metrics, traces });
     let (permits, peers) = (Arc::new(Semaphore::new(config.connections_max)), Peers::new(&config));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
@@ -80,10 +85,10 @@ pub async fn serve<H: Handler>(
             accepted = accept(&listener, &permits, &peers) => accepted,
         };
         let Some((stream, peer, places)) = accepted else { continue };
-        let (handler, metrics, traces) = (handler.clone(), metrics.clone(), traces.clone());
+        let port = port.clone();
         let service = service_fn(move |request| {
-            let (handler, metrics, traces) = (handler.clone(), metrics.clone(), traces.clone());
-            async move { Ok::<_, Infallible>(answer(&*handler, &metrics, &traces, peer, request).await) }
+            let port = port.clone();
+            async move { Ok::<_, Infallible>(request::answer(&port, peer, request).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
@@ -122,83 +127,13 @@ async fn accept(
     }
 }
 
-async fn answer<H: Handler>(
-    handler: &H,
-    metrics: &RequestMetrics,
-    traces: &Traces,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Answer {
-    let started = Instant::now();
-    let mut context = RequestContext::of(&request, peer);
-    let method = method(&request);
-    let asked = Asked::by_http(context.route, method);
-    let mut span = match context.route.is_about_the_process() {
-        true => None,
-        false => traces.request(context.parent, method, context.route, &context.request_id),
-    };
-    context.span = span.as_ref().map(Span::context);
-    let mut answer = match well_formed(&request) {
-        Err(detail) => problem(Problem::new(Code::MalformedJson, detail)),
-        Ok(()) => {
-            let handling = AssertUnwindSafe(handler.handle(&context, request)).catch_unwind();
-            handling.await.unwrap_or_else(|_| {
-                problem(Problem::new(Code::Internal, "the request met a bug of ours").because("a panic"))
-            })
-        }
-    };
-    let problem = complete(&mut answer, &context.request_id);
-    let about = answer.extensions_mut().remove::<About>();
-    if let Some(span) = &mut span {
-        describe(span, answer.status().as_u16(), about.as_ref(), problem.as_ref());
-    }
-    let took = started.elapsed();
-    metrics.answered(asked, answer.status().as_u16(), took);
-    if let Some(problem) = &problem {
-        let (request_id, trace) = (&context.request_id, context.span.or(context.parent));
-        Failure { request_id, asked, problem, took, trace }.tell();
-    }
-    answer
-}
-
-/// What its answer says of a request.
-fn describe(span: &mut Span, status: u16, about: Option<&About>, problem: Option<&Problem>) {
-    if let Some(About { payment, outcome }) = about {
-        span.payment(payment);
-        span.outcome(*outcome);
-    } else if let Some(payment) = problem.and_then(|problem| problem.id.as_deref()) {
-        span.payment(payment);
-    }
-    span.answered(status);
-    if let Some(problem) = problem {
-        span.refused(problem);
-    }
-}
-
-fn method(request: &Request<Incoming>) -> Method {
-    Method::named(request.method().as_str()).filter(|method| *method != Method::Nats).unwrap_or(Method::Other)
-}
-
-/// What RFC 9112 asks of a server and hyper leaves to it: exactly one `Host`, and no request for somewhere
-/// else.
-fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-        return Err("a request must carry exactly one Host");
-    }
-    if request.uri().authority().is_some() {
-        return Err("this is no proxy: send the path alone");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::answer::text;
+    use super::super::answer::{problem, text};
     use super::*;
     use crate::telemetry::Metrics;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use wire::Role;
+    use wire::{Code, Problem, Role};
 
     struct Greeting;
 

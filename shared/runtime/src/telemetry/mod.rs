@@ -13,7 +13,8 @@ mod scraped;
 mod stages;
 mod traces;
 
-pub(crate) use access_lines::Failure;
+pub use access_lines::LineBudget;
+pub(crate) use access_lines::{FailedRequest, Failing};
 pub use admission::{AdmissionMetrics, Shed};
 pub use janitor::{AuditMetrics, JanitorMetrics};
 pub use logs::start_logs;

@@ -17,33 +17,51 @@ const COUNTERS_MAX: usize = 1_000;
 /// From this status on a request has failed.
 const FAILED_FROM: u16 = 400;
 
+/// HTTP's routes, and then the endpoints of request-reply.
+const PLACES: usize = Route::ALL.len() + Endpoint::ALL.len();
+
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asked {
-    /// A route's template, or an endpoint's subject.
-    route: &'static str,
+    what: What,
     method: Method,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Route(Route),
+    Endpoint(Endpoint),
 }
 
 impl Asked {
     /// By HTTP.
     pub const fn by_http(route: Route, method: Method) -> Asked {
-        Asked { route: route.as_str(), method }
+        Asked { what: What::Route(route), method }
     }
 
     /// By request-reply.
-    pub fn by_nats(endpoint: Endpoint) -> Asked {
-        Asked { route: endpoint.route_name(), method: Method::Nats }
+    pub const fn by_nats(endpoint: Endpoint) -> Asked {
+        Asked { what: What::Endpoint(endpoint), method: Method::Nats }
     }
 
-    /// The route, as metrics and log lines name it.
-    pub const fn route(self) -> &'static str {
-        self.route
+    /// The route's template or the endpoint's subject, as metrics and log lines name it.
+    pub fn route(self) -> &'static str {
+        match self.what {
+            What::Route(route) => route.as_str(),
+            What::Endpoint(endpoint) => endpoint.route_name(),
+        }
     }
 
     /// The method, as metrics and log lines name it.
     pub const fn method(self) -> &'static str {
         self.method.as_str()
+    }
+
+    const fn place(self) -> usize {
+        match self.what {
+            What::Route(route) => route as usize,
+            What::Endpoint(endpoint) => Route::ALL.len() + endpoint as usize,
+        }
     }
 }
 
@@ -55,10 +73,19 @@ pub struct RequestMetrics(Arc<Instruments>);
 struct Instruments {
     service: KeyValue,
     requests: Counter<u64>,
+    /// What the role serves, at its place: the good answers of a busy role are found without a search.
+    served: [Option<Served>; PLACES],
     counters: RwLock<HashMap<(Asked, u16), BoundCounter<u64>>>,
-    /// One for each route that the role serves, and one for everything else.
-    durations: HashMap<&'static str, BoundHistogram<f64>>,
+    /// Of everything that the role does not serve.
     other: BoundHistogram<f64>,
+}
+
+#[derive(Debug)]
+struct Served {
+    duration: BoundHistogram<f64>,
+    method: Method,
+    good_status: u16,
+    good: BoundCounter<u64>,
 }
 
 impl RequestMetrics {
@@ -66,32 +93,45 @@ impl RequestMetrics {
     pub fn new(metrics: &Metrics) -> RequestMetrics {
         let service = KeyValue::new("service", metrics.role().as_str());
         let durations = metrics.durations(&metric::REQUEST_DURATION);
-        let duration = |route: &'static str| bind_duration(&durations, &service, route);
-        let served = served_by(metrics.role());
-        let instruments = RequestMetrics(Arc::new(Instruments {
-            requests: metrics.counter(&metric::REQUESTS),
-            counters: RwLock::default(),
-            durations: served.iter().map(|(asked, _)| (asked.route, duration(asked.route))).collect(),
-            other: duration(Route::Other.as_str()),
-            service,
-        }));
-        for (asked, good) in served {
-            instruments.0.count(asked, good, 0);
-            instruments.0.count(asked, Code::Unavailable.status(), 0);
+        let other = bind_duration(&durations, &service, Route::Other.as_str());
+        let requests = metrics.counter(&metric::REQUESTS);
+        let (served, counters) = ([const { None }; PLACES], RwLock::default());
+        let mut instruments = Instruments { service, requests, served, counters, other };
+        for (asked, good_status) in served_by(metrics.role()) {
+            let good = instruments.bind(asked, good_status);
+            good.add(0);
+            let duration = bind_duration(&durations, &instruments.service, asked.route());
+            instruments.served[asked.place()] =
+                Some(Served { duration, method: asked.method, good_status, good });
+            instruments.count(asked, Code::Unavailable.status(), 0);
         }
-        instruments.0.count(Asked::by_http(Route::Other, Method::Get), Code::NotFound.status(), 0);
-        instruments
+        instruments.count(Asked::by_http(Route::Other, Method::Get), Code::NotFound.status(), 0);
+        RequestMetrics(Arc::new(instruments))
+    }
+
+    /// Whether the role has a good answer to this.
+    pub(crate) fn serves(&self, route: Route, method: Method) -> bool {
+        let served = &self.0.served[Asked::by_http(route, method).place()];
+        served.as_ref().is_some_and(|served| served.method == method)
     }
 
     /// A request was answered with this HTTP status.
     pub fn answered(&self, asked: Asked, status: u16, took: Duration) {
         let instruments = &*self.0;
-        let (asked, duration) = match instruments.durations.get(asked.route) {
-            Some(duration) => (asked, duration),
-            None => (Asked { route: Route::Other.as_str(), ..asked }, &instruments.other),
-        };
-        duration.record(took.as_secs_f64());
-        instruments.count(asked, status, 1);
+        match &instruments.served[asked.place()] {
+            Some(served) => {
+                served.duration.record(took.as_secs_f64());
+                if (served.method, served.good_status) == (asked.method, status) {
+                    served.good.add(1);
+                } else {
+                    instruments.count(asked, status, 1);
+                }
+            }
+            None => {
+                instruments.other.record(took.as_secs_f64());
+                instruments.count(Asked::by_http(Route::Other, asked.method), status, 1);
+            }
+        }
     }
 }
 
@@ -112,8 +152,8 @@ impl Instruments {
     fn bind(&self, asked: Asked, status: u16) -> BoundCounter<u64> {
         self.requests.bind(&[
             self.service.clone(),
-            KeyValue::new("route", asked.route),
-            KeyValue::new("method", asked.method.as_str()),
+            KeyValue::new("route", asked.route()),
+            KeyValue::new("method", asked.method()),
             KeyValue::new("status", if status < FAILED_FROM { "OK" } else { "FAILED" }),
             KeyValue::new("code", i64::from(status)),
         ])
