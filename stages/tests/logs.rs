@@ -5,17 +5,10 @@
 mod common;
 
 use common::client::{Answer, Client};
+use common::processes::{self, Process};
 use common::{System, payment, until};
-use devstack::{ProcessIdentity, Signal};
-use runtime::config::{self, Flags};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
 use wire::Role;
-
-/// Where the process of the gateway finds its settings, a line each.
-const GATEWAY_SETTINGS: &str = "TEST_GATEWAY_SETTINGS";
 
 /// What our own crates would tell if they were asked for everything but each call.
 const FILTER: &str =
@@ -27,83 +20,69 @@ const AMOUNTS: [&str; 4] = ["8153162342.99", "815316234299", "4815.16", "481516"
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// A program of ours with its output in a file, ended when dropped.
-struct Program {
-    child: Child,
-    output: PathBuf,
-}
-
-impl Program {
-    fn start(mut command: Command, name: &str) -> Program {
-        let output =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.log", std::process::id()));
-        let file = File::create(&output).unwrap();
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        Program { child: command.spawn().unwrap(), output }
-    }
-
-    /// Ends it in good order; all that it has said.
-    fn stop(&mut self) -> String {
-        ProcessIdentity::of(self.child.id()).expect("the process runs").signal(Signal::Terminate).unwrap();
-        assert!(self.child.wait().unwrap().success());
-        std::fs::read_to_string(&self.output).unwrap()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Already gone is fine.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_file(&self.output);
-    }
-}
-
 /// Not a test: the gateway of the test, in the process that it starts for it.
 #[test]
 #[ignore = "the other test starts it"]
 fn plays_the_gateway() {
-    let Ok(settings) = std::env::var(GATEWAY_SETTINGS) else { return };
-    let overrides = settings.lines().map(str::to_owned).collect();
-    let config = config::load(&Flags { config: None, overrides }).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let log = config.log.clone();
-    let ended = runtime.block_on(runtime::process::run(&log, |drain| gateway::gateway::run(config, drain)));
-    assert_eq!(ended, ExitCode::SUCCESS);
+    processes::play_the_gateway();
 }
 
 /// `stages all` and a gateway, with secrets in the addresses of both servers.
-fn start(system: &System) -> [Program; 2] {
+fn start(system: &System) -> [Process; 2] {
     let nats = system.config.nats.url.replacen("nats://", "nats://SeedUser:SeedToken@", 1);
     let postgres = system.config.postgres.url.replacen("kilat_app@", "kilat_app:SeedPassword@", 1);
     assert!(nats.contains(SEED) && postgres.contains(SEED), "{nats} {postgres}");
-    let mut settings: Vec<String> = common::QUICK.iter().map(|setting| (*setting).to_owned()).collect();
-    settings.extend([
+    let further = [
         format!("nats.url={nats}"),
         format!("postgres.url={postgres}"),
-        format!("gateway.ports=[{}]", system.config.gateway.ports[0]),
         format!("log.filter={FILTER}"),
         "log.format=json".to_owned(),
-    ]);
-    let ports =
-        Role::STAGES.iter().map(|role| format!("admin.{role}={}", system.config.listeners(*role).1[0]));
-    settings.extend(ports);
-    let mut stages = Command::new(env!("CARGO_BIN_EXE_stages"));
-    stages.arg("all").args(settings.iter().map(|setting| format!("--set={setting}")));
-    let mut gateway = Command::new(std::env::current_exe().unwrap());
-    gateway.args(["--ignored", "--exact", "plays_the_gateway", "--nocapture"]);
-    gateway.env(GATEWAY_SETTINGS, settings.join("\n"));
-    [Program::start(stages, "stages"), Program::start(gateway, "gateway")]
+    ];
+    let settings = processes::settings(system, &further);
+    [Process::stages("all", &settings), Process::gateway(&settings)]
 }
 
 async fn ready(system: &System) {
     for role in Role::ALL {
-        let client = Client::new(system.config.listeners(role).1[0]);
-        until("a role is ready", || async {
-            client.get("/readyz").await.is_some_and(|answer| answer.status == 200)
-        })
-        .await;
+        processes::ready(system, role).await;
     }
+}
+
+/// A message that nobody can judge, and each server away for a while: what is said of them has causes.
+async fn run_outages(system: &System) {
+    let (client, jetstream) = (system.client(), system.jetstream().await);
+    let message = r#"{"v":1,"SeedName":"SeedValue","amount":"4815.16"}"#;
+    jetstream.publish("pay.accepted.0.BURIED", message.into()).await.unwrap().await.unwrap();
+    until("it is buried", || async { system.sql("SELECT count(*) FROM dead_letters").await == "1" }).await;
+    for (id, is_postgres) in [("AWAY-1", true), ("AWAY-2", false)] {
+        let body = payment(id, "SeedSource", "SeedTarget", "USD", "4815.16");
+        let statuses = |status: u16| {
+            let (client, body) = (client.clone(), body.clone());
+            async move {
+                let answer = client
+                    .send(
+                        "POST",
+                        "/payments",
+                        &[("content-type", "application/json")],
+                        body.to_string().into_bytes(),
+                    )
+                    .await;
+                answer.is_some_and(|answer| answer.status == status)
+            }
+        };
+        match is_postgres {
+            true => system.postgres.stop().await,
+            false => system.nats.stop().await,
+        }
+        until("a payment is refused", || statuses(503)).await;
+        match is_postgres {
+            true => system.postgres.restart().await,
+            false => system.nats.restart().await,
+        }
+        until("a payment is accepted", || statuses(202)).await;
+        assert_eq!(system.ended(id).await["status"], "CAPTURED");
+    }
+    ready(system).await;
 }
 
 /// Payments that are captured and refused, as any client would make them.
@@ -222,6 +201,7 @@ async fn a_run_leaves_a_line_for_each_failure_and_nothing_of_people_and_money() 
         assert_eq!((answer.code(), answer.header("x-request-id")), (*code, Some(*id)), "{}", answer.body);
         assert_eq!(answer.body["request_id"], *id);
     }
+    run_outages(&system).await;
     switch(&client).await;
     let [stages, gateway] = &mut programs;
     let (stages, gateway) = (stages.stop(), gateway.stop());
@@ -233,6 +213,9 @@ async fn a_run_leaves_a_line_for_each_failure_and_nothing_of_people_and_money() 
         assert_eq!(told, None, "told");
         assert!(output.contains("\"DEBUG\""), "our crates were asked for everything");
     }
+    assert!(stages.contains("\"buried\""), "the buried message is told of");
+    let failed = |line: &&str| line.contains("\"a batch was not accepted\"") && line.contains("\"cause\"");
+    assert!(gateway.lines().any(|line| failed(&line)), "a failed batch is told of with its cause");
     let [at_gateway, at_stages] = [of_requests(&gateway), of_requests(&stages)];
     for (id, _, _, _, code, counts) in &failing {
         for (lines, expected) in [&at_gateway, &at_stages].into_iter().zip(counts) {
