@@ -71,7 +71,7 @@ use Kind::{Counter, Gauge, Histogram};
 
 #[rustfmt::skip]
 metrics! {
-    REQUESTS = Counter, "payment_requests_total", ["service", "route", "method", "status", "code"], "Requests answered, by HTTP and by NATS";
+    REQUESTS = Counter, "payment_requests_total", ["service", "route", "method", "status", "code"], "Requests that came in, by HTTP and by NATS; code 499 where the client left before its answer";
     REQUEST_DURATION = Histogram(SECONDS), "payment_request_duration_seconds", ["service", "route"], "From a request's head to its answer";
     REQUESTS_SHED = Counter, "gateway_requests_shed_total", ["reason"], "Requests turned away because there were too many";
     REQUESTS_IN_FLIGHT = Gauge, "gateway_requests_in_flight", [], "Requests that have arrived whole and have no answer yet";
