@@ -7,12 +7,16 @@
 --        A finding is open until an owner says otherwise: UPDATE audit_findings SET resolved_at = now() WHERE number = ...;
 --        The audit begins at the instant of this migration: what was posted before is for `loadtest verify`.
 -- Locks: writing entries waits while the index is built: one reading of the table, about 0.1 s per million entries.
+--        Traffic waits behind it for its lock 5 s at most: then the migration fails, changes nothing, and is run again.
 -- Undo:  DROP TABLE audit_findings; DROP FUNCTION summarize_entries; DROP INDEX entries_posted_at;
 --        DELETE FROM watermarks WHERE name = 'audit';
+SET LOCAL lock_timeout = '5s';
+
 CREATE INDEX entries_posted_at ON entries USING brin (posted_at) WITH (pages_per_range = 128, autosummarize = on);
 
-CREATE FUNCTION summarize_entries() RETURNS integer LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-RETURN brin_summarize_new_values('entries_posted_at'::regclass);
+CREATE FUNCTION summarize_entries() RETURNS integer LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+-- By name at each call: REINDEX CONCURRENTLY makes another index of the same name.
+AS $$ SELECT brin_summarize_new_values('entries_posted_at'::regclass) $$;
 
 REVOKE ALL ON FUNCTION summarize_entries FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION summarize_entries TO kilat_app;

@@ -119,7 +119,7 @@ metrics! {
     BLOCKS_READ = Counter, "postgres_blocks_read_total", ["from"], "Blocks that were needed, and where they were found";
     LOCK_WAITS = Gauge, "postgres_lock_waits", [], "Sessions that wait for a lock";
     DEADLOCKS = Counter, "postgres_deadlocks_total", [], "Deadlocks that the server has ended";
-    SESSIONS = Gauge, "postgres_sessions", ["state"], "Sessions of the ledger's database";
+    SESSIONS = Gauge, "postgres_sessions", ["state"], "Sessions of the server; of other roles and databases nothing else is seen";
     SESSIONS_MAX = Gauge, "postgres_sessions_max", [], "The server's bound of sessions";
     CHECKPOINTS = Counter, "postgres_checkpoints_total", ["cause"], "Checkpoints";
     OLDEST_TRANSACTION = Gauge, "postgres_oldest_transaction_seconds", [], "Age of the oldest transaction that is open";

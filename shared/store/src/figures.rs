@@ -1,8 +1,9 @@
 //! What the server tells of itself and of the ledger's tables, in one round trip.
 //!
-//! The services' role sees the state of its own sessions alone: sessions of other roles count as
-//! [`SessionState::Hidden`], and neither their lock waits nor the age of their transactions are seen. All
-//! services connect as that role; migrations, `psql` as the owner and the server's own workers do not.
+//! The services' role sees the state of its own sessions alone: sessions of other roles and of other databases
+//! count as [`SessionState::Hidden`], for the server's bound is of all of them, and neither their lock waits
+//! nor the age of their transactions are seen. All services connect as that role; migrations, `psql` as the
+//! owner and the server's own workers do not.
 
 use crate::{Store, StoreError};
 use sqlx::Row;
@@ -28,7 +29,7 @@ domain::closed_set! {
         Idle = "idle",
         /// It is inside a transaction and runs nothing.
         InTransaction = "in_transaction",
-        /// Another role's, or one of the server's workers.
+        /// Another role's or database's, or one of the server's workers.
         Hidden = "hidden",
     }
 }
@@ -67,7 +68,7 @@ pub struct DatabaseFigures {
     pub deadlocks: u64,
     /// Sessions of ours that wait for a lock.
     pub lock_waits: u64,
-    /// Sessions of the database, of every state.
+    /// Sessions of the whole server, of every state.
     pub sessions: Vec<(SessionState, u64)>,
     /// The server's bound of sessions.
     pub sessions_max: u64,
@@ -85,15 +86,16 @@ macro_rules! figures_with {
     ($checkpoints:literal) => {
         concat!(
             "WITH sessions AS MATERIALIZED (
-                SELECT CASE WHEN state = 'active' THEN 'active' WHEN state = 'idle' THEN 'idle' WHEN state IS NULL THEN 'hidden'
-                        ELSE 'in_transaction' END AS state, wait_event_type, clock_timestamp() - xact_start AS age
-                FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())
+                SELECT CASE WHEN datname <> current_database() OR state IS NULL THEN 'hidden' WHEN state = 'active' THEN 'active'
+                        WHEN state = 'idle' THEN 'idle' ELSE 'in_transaction' END AS state, wait_event_type,
+                    clock_timestamp() - xact_start AS age
+                FROM pg_stat_activity WHERE datname IS NOT NULL AND pid <> pg_backend_pid())
              SELECT pg_database_size(current_database()) AS bytes, w.wal_bytes::bigint AS wal_bytes, d.xact_commit, d.xact_rollback,
                 d.blks_hit, d.blks_read, d.deadlocks, c.timed, c.requested, t.sizes, t.live, t.dead,
                 ARRAY(SELECT (SELECT count(*) FROM sessions s WHERE s.state = n.state)
                     FROM unnest($1::text[]) WITH ORDINALITY AS n(state, place) ORDER BY n.place) AS sessions,
-                (SELECT count(*) FROM sessions WHERE wait_event_type = 'Lock') AS lock_waits,
-                (SELECT COALESCE(EXTRACT(EPOCH FROM max(age)) * 1000000, 0)::bigint FROM sessions) AS oldest_micros,
+                (SELECT count(*) FROM sessions WHERE state <> 'hidden' AND wait_event_type = 'Lock') AS lock_waits,
+                (SELECT COALESCE(EXTRACT(EPOCH FROM max(age)) * 1000000, 0)::bigint FROM sessions WHERE state <> 'hidden') AS oldest_micros,
                 current_setting('max_connections')::bigint AS sessions_max,
                 (SELECT count(*) FROM (SELECT FROM dead_letters WHERE resolved_at IS NULL LIMIT $3) AS open) AS dead_letters
              FROM pg_stat_wal w, ",

@@ -3,7 +3,7 @@
 use crate::common::{Ledger, SERVICES, usd};
 use crate::lookups::letter;
 use crate::sessions::await_answer;
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 use std::time::Duration;
 use store::{SessionState, TableFigures};
 
@@ -31,6 +31,7 @@ async fn what_the_server_does_is_seen() {
     let lock = "BEGIN; SELECT FROM accounts WHERE id = 'A' FOR UPDATE";
     let mut holder = ledger.session(SERVICES).await;
     holder.execute(sqlx::raw_sql(lock)).await.unwrap();
+    let elsewhere = Ledger::open().await.session(SERVICES).await;
     let mut waiter = ledger.session(SERVICES).await;
     let waits = tokio::spawn(async move { waiter.execute(sqlx::raw_sql(lock)).await.map(drop) });
     await_answer(&ledger, WAITS, |count| count == "1").await;
@@ -39,6 +40,8 @@ async fn what_the_server_does_is_seen() {
     assert!(during.oldest_transaction > Duration::ZERO, "{during:?}");
     let count = |state| during.sessions.iter().find(|(of, _)| *of == state).map_or(0, |(_, count)| *count);
     assert_eq!((count(SessionState::Active), count(SessionState::InTransaction)), (1, 1), "{during:?}");
+    assert!(count(SessionState::Hidden) >= 1, "of another database: {during:?}");
+    elsewhere.close().await.unwrap();
     holder.execute("COMMIT").await.unwrap();
     waits.await.unwrap().unwrap();
 }
