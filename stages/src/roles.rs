@@ -153,7 +153,7 @@ async fn fx(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), Sta
 
 async fn janitor(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
     part.serve(Arc::new(NoService), None, tasks).await?;
-    let Part { mut host, store, .. } = part;
+    let Part { host, store, .. } = part;
     if host.config.telemetry.enabled {
         let ledgers = host.open_observers()?;
         observe::start(&host, ledgers, tasks);

@@ -102,7 +102,7 @@ async fn a_broken_rule_is_told_until_it_is_resolved() {
         await_value(&system, series, |value| value == expected).await;
     }
     system
-        .sql("INSERT INTO entries VALUES ('default', 'D', 99, 'deposit', 'FORGED', 'USD', 5, 5, clock_timestamp())")
+        .sql("INSERT INTO entries VALUES ('default', 'D', 3, 'deposit', 'FORGED', 'USD', 5, 355, clock_timestamp())")
         .await;
     await_value(&system, VIOLATIONS, |count| count == 1.0).await;
     await_value(&system, IMBALANCE, |minor| minor == 5.0).await;

@@ -56,7 +56,10 @@ pub struct Host {
     /// The process' drain.
     pub drain: Drain,
     checks: Vec<(&'static str, Check)>,
+    /// What the role works with; readiness and observers are apart, or a role at its bound would never show
+    /// it.
     ledgers: Vec<Store>,
+    readiness: Store,
 }
 
 impl Host {
@@ -70,7 +73,7 @@ impl Host {
         let publishing = PublishMetrics::new(&metrics);
         let broker = Broker::connect(&config.nats, &format!("kilat {role}"), Some(publishing)).await?;
         let checks = server_checks(role, broker.clone(), readiness.clone());
-        Ok(Host { role, config, broker, metrics, traces, drain, checks, ledgers: vec![readiness] })
+        Ok(Host { role, config, broker, metrics, traces, drain, checks, ledgers: Vec::new(), readiness })
     }
 
     /// How many connections to the ledger the role may open, beside the one that readiness has.
@@ -87,19 +90,17 @@ impl Host {
     }
 
     /// Opens the connections that observe the ledger.
-    pub fn open_observers(&mut self) -> Result<Observers, StartError> {
+    pub fn open_observers(&self) -> Result<Observers, StartError> {
         let options = |name| {
             options(&self.config.postgres, &format!("{} {name}", self.role), connections::OF_AN_OBSERVER)
         };
-        let observers = Observers {
+        Ok(Observers {
             figures: Store::connect_lazily(&options("figures"))?,
             audit: Store::connect_lazily(&StoreOptions { plans: Plans::ByRange, ..options("audit") })?,
-        };
-        self.ledgers.extend([observers.figures.clone(), observers.audit.clone()]);
-        Ok(observers)
+        })
     }
 
-    /// Opens the role's ports, which show all its connections to the ledger.
+    /// Opens the role's ports, which show the connections to the ledger that it works with.
     pub async fn listen(&self) -> Result<Vec<TcpListener>, StartError> {
         let ledgers = self.ledgers.clone();
         observe_connections(&self.metrics, move || all_of(&ledgers));
@@ -121,7 +122,8 @@ impl Host {
 
     /// Closes the connections to the ledger, and has the last spans sent.
     pub async fn close(&self) {
-        let ledgers = futures::future::join_all(self.ledgers.iter().map(Store::close));
+        let ledgers =
+            futures::future::join_all(self.ledgers.iter().chain([&self.readiness]).map(Store::close));
         tokio::join!(ledgers, self.traces.close());
     }
 }

@@ -96,13 +96,13 @@ metrics! {
     OLDEST_OPEN_HOLD = Gauge, "ledger_oldest_open_hold_seconds", [], "Age of the oldest hold that should have ended by now; 0: there is none";
     INVARIANT_VIOLATIONS = Gauge, "ledger_invariant_violations", [], "Violations that the audit has found and nobody has resolved";
     IMBALANCE = Gauge, "ledger_imbalance_minor", ["currency"], "What audited entries do not sum to zero by, in minor units";
-    AUDIT_LAG = Gauge, "ledger_audit_lag_seconds", [], "How far the audit is behind";
+    AUDIT_LAG = Gauge, "ledger_audit_lag_seconds", [], "How far the audit is behind, or its watermark ahead of the server's clock";
     ENTRIES_AUDITED = Counter, "ledger_entries_audited_total", [], "Entries that the audit has looked at";
     PAYMENTS_RECORDED = Counter, "ledger_payments_total", ["currency", "outcome"], "Audited payments by their source's currency";
     VOLUME = Counter, "ledger_volume_minor_total", ["currency", "outcome"], "Amounts of audited payments, in minor units of their source's currency";
     DEAD_LETTERS_OPEN = Gauge, "ledger_dead_letters_open", [], "Dead letters that wait for someone";
-    POOL_CONNECTIONS = Gauge, "ledger_pool_connections", ["service", "state"], "Connections of a role to the ledger";
-    POOL_CONNECTIONS_MAX = Gauge, "ledger_pool_connections_max", ["service"], "The bound of a role's connections to the ledger";
+    POOL_CONNECTIONS = Gauge, "ledger_pool_connections", ["service", "state"], "Connections that a role works with on the ledger";
+    POOL_CONNECTIONS_MAX = Gauge, "ledger_pool_connections_max", ["service"], "The bound of the connections that a role works with on the ledger";
 
     STREAM_MESSAGES = Gauge, "nats_stream_total_messages", ["stream_name"], "Messages in a stream";
     STREAM_BYTES = Gauge, "nats_stream_total_bytes", ["stream_name"], "Bytes in a stream";

@@ -2,10 +2,11 @@
 
 use super::Metrics;
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{BoundCounter, Counter, Gauge};
+use opentelemetry::metrics::{AsyncInstrument, BoundCounter, Counter, Gauge};
 use signals::metric;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What the janitor does, and what it finds.
 #[derive(Debug, Clone)]
@@ -46,12 +47,13 @@ impl JanitorMetrics {
     }
 }
 
-/// What the audit has counted.
+/// What the audit has counted, and how far it is behind.
 #[derive(Debug, Clone)]
 pub struct AuditMetrics {
     entries: Counter<u64>,
     payments: Counter<u64>,
     volume: Counter<u64>,
+    behind: Arc<Mutex<Option<(Instant, Duration)>>>,
 }
 
 impl AuditMetrics {
@@ -59,11 +61,28 @@ impl AuditMetrics {
     pub fn new(metrics: &Metrics) -> AuditMetrics {
         let entries = metrics.counter(&metric::ENTRIES_AUDITED);
         entries.add(0, &[]);
+        let behind: Arc<Mutex<Option<(Instant, Duration)>>> = Arc::default();
+        let latest = behind.clone();
+        let lag = metrics.meter.f64_observable_gauge(metric::AUDIT_LAG.instrument());
+        let lag = lag.with_unit(metric::AUDIT_LAG.unit()).with_description(metric::AUDIT_LAG.help);
+        let callback = move |observer: &dyn AsyncInstrument<f64>| {
+            if let Some((at, behind)) = *latest.lock().unwrap_or_else(PoisonError::into_inner) {
+                observer.observe((behind + at.elapsed()).as_secs_f64(), &[]);
+            }
+        };
+        // The meter keeps what it asks.
+        let _ = lag.with_callback(callback).build();
         AuditMetrics {
+            behind,
             entries,
             payments: metrics.counter(&metric::PAYMENTS_RECORDED),
             volume: metrics.counter(&metric::VOLUME),
         }
+    }
+
+    /// A look has left this much. The lag grows from there until the next look, for as long as none succeeds.
+    pub fn behind(&self, behind: Duration) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), behind));
     }
 
     /// Entries were looked at.
@@ -76,5 +95,27 @@ impl AuditMetrics {
         let labels = [KeyValue::new("currency", currency), KeyValue::new("outcome", outcome)];
         self.payments.add(payments, &labels);
         self.volume.add(minor, &labels);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lag_grows_while_no_look_succeeds() {
+        let metrics = Metrics::new(Role::Janitor, true).unwrap();
+        let audit = AuditMetrics::new(&metrics);
+        let lag = || {
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("ledger_audit_lag_seconds ").map(str::to_owned))
+        };
+        assert_eq!(lag(), None, "nobody has looked yet");
+        for (behind, passes, expected) in [(2, 0, "2"), (2, 600, "602"), (0, 5, "5")] {
+            audit.behind(Duration::from_secs(behind));
+            tokio::time::advance(Duration::from_secs(passes)).await;
+            assert_eq!(lag().as_deref(), Some(expected));
+        }
     }
 }

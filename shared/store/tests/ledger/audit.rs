@@ -180,10 +180,6 @@ async fn an_entry_goes_on_from_the_one_before_it_whatever_window_that_is_in() {
         begin_at(&ledger, at(-60_000_000)).await;
         let store = auditor(&ledger);
         let mut entries = Vec::new();
-        println!(
-            "DBG {}",
-            ledger.sql("SELECT account_id, number, operation_id, posted_at FROM entries").await
-        );
         for _ in 0..3 {
             entries.push(audited(&store, SECOND, Duration::ZERO).await.entries);
         }

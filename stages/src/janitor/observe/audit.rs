@@ -16,7 +16,7 @@ use store::{AuditLook, AuditWindow, Audited, FINDINGS_WRITTEN_MAX, Outcome, Stor
 use tokio::time::Instant;
 
 /// What a look tells beside its counters.
-pub(super) const SHOWN: &[Metric] = &[metric::INVARIANT_VIOLATIONS, metric::IMBALANCE, metric::AUDIT_LAG];
+pub(super) const SHOWN: &[Metric] = &[metric::INVARIANT_VIOLATIONS, metric::IMBALANCE];
 
 /// The longest window of one look, and the shortest.
 const STEP_MAX: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ const REST_MAX: Duration = Duration::from_secs(20);
 /// The code of ISO 4217 for no currency: an entry whose currency is none must not make a label of its own.
 const NO_CURRENCY: &str = "XXX";
 
-/// The audit, how far it reaches at once, and the currencies that it has met.
+/// The audit, how far it reaches at once, the currencies that it has met, and what it has told.
 pub(super) struct Audit {
     ledger: Store,
     age: Duration,
@@ -43,7 +43,9 @@ pub(super) struct Audit {
     observed: Observed,
     /// What each currency does not sum to zero by: zeros, but for open findings.
     imbalance: BTreeMap<&'static str, i64>,
-    has_begun: bool,
+    stands_still: Told,
+    is_summary_late: Told,
+    has_findings: Told,
 }
 
 impl Audit {
@@ -55,8 +57,18 @@ impl Audit {
         metrics: AuditMetrics,
         observed: Observed,
     ) -> Audit {
-        let imbalance = BTreeMap::new();
-        Audit { ledger, age, every, step: STEP_MAX, metrics, observed, imbalance, has_begun: false }
+        Audit {
+            ledger,
+            age,
+            every,
+            step: STEP_MAX,
+            metrics,
+            observed,
+            imbalance: BTreeMap::new(),
+            stands_still: Told::default(),
+            is_summary_late: Told::default(),
+            has_findings: Told::default(),
+        }
     }
 
     /// Audits until the drain begins.
@@ -65,50 +77,65 @@ impl Audit {
         let mut rest = Duration::ZERO;
         while drain.sleep(rest).await {
             let began = Instant::now();
-            let Some(behind) = bounded(&drain, self.look()).await else { return };
-            outage.tell(&behind);
+            let Some(looked) = bounded(&drain, self.look()).await else { return };
             // A look that failed may have cost as much as any, and been too large to end.
             rest = began.elapsed().saturating_mul(RESTS).min(REST_MAX);
-            match behind {
-                Ok(behind) if !behind.is_zero() => {}
-                Ok(_) => rest = rest.max(self.every),
+            match looked {
+                Ok(true) => {}
+                Ok(false) => rest = rest.max(self.every),
                 Err(_) => {
                     self.reach_less();
                     rest = rest.max(self.every);
                 }
             }
+            // What was found before is asked by itself: it must not vanish because entries cannot be read.
+            let Some(shown) = bounded(&drain, self.show()).await else { return };
+            outage.tell(&looked.and(shown));
         }
     }
 
-    /// One look, and how much is left for the next.
-    async fn look(&mut self) -> Result<Duration, String> {
+    /// One look, and whether there is more to look at now.
+    async fn look(&mut self) -> Result<bool, String> {
         self.audit().await.map_err(|error| chain(&error))
     }
 
-    async fn audit(&mut self) -> Result<Duration, StoreError> {
-        if !self.has_begun {
-            let currencies = self.ledger.funded_currencies().await?;
-            self.meet(currencies.iter().map(String::as_str));
-            self.has_begun = true;
-        }
+    async fn audit(&mut self) -> Result<bool, StoreError> {
+        // Money comes in long before it is old enough to be audited: its counters are zero until then.
+        let currencies = self.ledger.funded_currencies().await?;
+        self.meet(currencies.iter().map(String::as_str));
         // It waits behind a vacuum of the table; until then a look reads more pages than it needs.
-        if let Err(error) = self.ledger.summarize_entries().await {
-            tracing::debug!(error = chain(&error), "the newest entries are not summarized");
+        let summarized = self.ledger.summarize_entries().await;
+        if self.is_summary_late.begins(summarized.is_err())
+            && let Err(error) = summarized
+        {
+            tracing::warn!(error = chain(&error), "the newest entries are not summarized: looks are dearer");
         }
         let AuditLook { behind, window } = self.ledger.audit(self.step, self.age, ENTRIES_MAX).await?;
-        match window {
-            AuditWindow::Audited(audited) => self.count(&audited),
-            AuditWindow::TooMany if self.step == STEP_MIN => {
-                tracing::error!(
+        self.metrics.behind(behind);
+        let is_too_large = window == AuditWindow::TooMany && self.step == STEP_MIN;
+        if self.stands_still.begins(is_too_large || window == AuditWindow::Ahead) {
+            match is_too_large {
+                true => tracing::error!(
                     entries = ENTRIES_MAX,
                     "the audit stands still: its shortest window holds more"
-                );
+                ),
+                false => tracing::error!(
+                    ahead = ?behind,
+                    "the audit stands still: its watermark is ahead of the server's clock"
+                ),
             }
-            AuditWindow::TooMany => self.reach_less(),
-            AuditWindow::Elsewhere => {}
         }
-        self.tell(behind).await?;
-        Ok(behind)
+        match window {
+            AuditWindow::Audited(audited) => {
+                self.count(&audited);
+                Ok(!behind.is_zero())
+            }
+            AuditWindow::TooMany => {
+                self.reach_less();
+                Ok(!is_too_large)
+            }
+            AuditWindow::Elsewhere | AuditWindow::Ahead => Ok(false),
+        }
     }
 
     fn reach_less(&mut self) {
@@ -121,11 +148,12 @@ impl Audit {
         }
         self.metrics.audited(audited.entries);
         for volume in &audited.volumes {
+            self.meet([volume.currency.as_str()].into_iter());
             let currency = label(&volume.currency);
-            self.imbalance.entry(currency).or_insert(0);
             self.metrics.ended(currency, volume.outcome.as_str(), volume.payments, volume.minor);
         }
-        if audited.found > 0 {
+        // Told again when all that was found is resolved.
+        if audited.found > 0 && self.has_findings.begins(true) {
             tracing::error!(
                 violations = audited.found,
                 written_max = FINDINGS_WRITTEN_MAX,
@@ -135,24 +163,25 @@ impl Audit {
         }
     }
 
-    async fn tell(&mut self, behind: Duration) -> Result<(), StoreError> {
-        let open = self.ledger.open_findings().await?;
+    /// Shows what is open.
+    async fn show(&mut self) -> Result<bool, String> {
+        let open = self.ledger.open_findings().await.map_err(|error| chain(&error))?;
         self.imbalance.values_mut().for_each(|minor| *minor = 0);
         for findings in &open {
             let minor = self.imbalance.entry(label(&findings.currency)).or_insert(0);
             *minor = minor.saturating_add(findings.minor);
         }
         let count = open.iter().map(|findings| findings.count).sum();
-        let mut samples = vec![
-            Sample::count(metric::INVARIANT_VIOLATIONS, [], count),
-            Sample::time(metric::AUDIT_LAG, [], behind),
-        ];
+        if count == 0 {
+            self.has_findings.begins(false);
+        }
+        let mut samples = vec![Sample::count(metric::INVARIANT_VIOLATIONS, [], count)];
         let each = self.imbalance.iter();
         samples.extend(
             each.map(|(currency, minor)| Sample::amount(metric::IMBALANCE, [(*currency).to_owned()], *minor)),
         );
         self.observed.seen(samples);
-        Ok(())
+        Ok(true)
     }
 
     /// Shows these currencies from now on.
@@ -166,6 +195,18 @@ impl Audit {
     }
 }
 
+/// Whether something that lasts has been told.
+#[derive(Debug, Default)]
+struct Told(bool);
+
+impl Told {
+    /// Whether it is so now and was not before.
+    fn begins(&mut self, is_so: bool) -> bool {
+        let was_so = std::mem::replace(&mut self.0, is_so);
+        is_so && !was_so
+    }
+}
+
 /// The currency as a label: of the list of currencies, or none.
 fn label(currency: &str) -> &'static str {
     Currency::parse(currency).map_or(NO_CURRENCY, Currency::code)
@@ -174,6 +215,14 @@ fn label(currency: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lasts_is_told_once_each_time() {
+        let mut told = Told::default();
+        for (is_so, expected) in [(false, false), (true, true), (true, false), (false, false), (true, true)] {
+            assert_eq!(told.begins(is_so), expected);
+        }
+    }
 
     #[test]
     fn a_label_is_a_currency_or_none() {

@@ -1,6 +1,7 @@
 //! Streams and consumers, and from them how far each stage is behind.
 
 use domain::Timestamp;
+use futures::StreamExt;
 use runtime::broker::{Broker, ConsumerFigures, StreamFigures};
 use runtime::process::chain;
 use runtime::telemetry::{Observed, Sample};
@@ -20,6 +21,9 @@ pub(super) const SHOWN: &[Metric] = &[
     metric::STAGE_BACKLOG_AGE,
 ];
 
+/// Streams that are asked for at once: one that does not answer holds up no other.
+const AT_ONCE: usize = 8;
+
 /// Looks at every stream of the pipeline.
 pub(super) struct StreamLooks {
     pub(super) broker: Broker,
@@ -29,15 +33,27 @@ pub(super) struct StreamLooks {
 
 impl StreamLooks {
     pub(super) async fn look(&self) -> Result<(), String> {
-        let mut samples = Vec::new();
-        for stream in Stream::all(self.shards) {
-            // A missing stream has no figures: its stage or the next round declares it again.
-            if let Some(figures) = self.broker.figures(stream).await.map_err(|error| chain(&error))? {
-                samples.extend(of_stream(stream, &figures, runtime::clock::now()));
+        let asked = futures::stream::iter(Stream::all(self.shards));
+        let looks: Vec<_> = asked
+            .map(async |stream| (stream, self.broker.figures(stream).await.map_err(|error| chain(&error))))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let now = runtime::clock::now();
+        let (mut samples, mut outcome) = (Vec::new(), Ok(()));
+        for (stream, figures) in looks {
+            match figures {
+                // A missing stream has no figures: its stage or the next round declares it again.
+                Ok(figures) => {
+                    samples.extend(figures.iter().flat_map(|figures| of_stream(stream, figures, now)))
+                }
+                Err(error) => outcome = Err(error),
             }
         }
-        self.observed.seen(samples);
-        Ok(())
+        if outcome.is_ok() || !samples.is_empty() {
+            self.observed.seen(samples);
+        }
+        outcome
     }
 }
 

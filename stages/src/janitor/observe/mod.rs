@@ -23,11 +23,16 @@ const LOOK_MAX: Duration = Duration::from_secs(20);
 const LASTS: Duration = Duration::from_secs(30);
 const LASTS_PERIODS: u32 = 3;
 
+/// What the audit tells of money lasts longer than several looks that fail one after the other: an alert of
+/// it must not end because nobody could look.
+const MONEY_LASTS: Duration = Duration::from_secs(120);
+
 /// Starts the observers.
 pub(crate) fn start(host: &Host, ledgers: Observers, tasks: &mut JoinSet<()>) {
     let every = Duration::from_millis(host.config.telemetry.observe_every_ms);
     let lasts = LASTS.max(every * LASTS_PERIODS);
-    let observed = |shown: &[_]| Observed::new(&host.metrics, shown, lasts);
+    let lasting = |shown: &[_], lasts| Observed::new(&host.metrics, shown, lasts);
+    let observed = |shown: &[_]| lasting(shown, lasts);
     let streams = broker::StreamLooks {
         broker: host.broker.clone(),
         shards: host.config.pipeline.shards,
@@ -40,7 +45,7 @@ pub(crate) fn start(host: &Host, ledgers: Observers, tasks: &mut JoinSet<()>) {
     }));
     let age = Duration::from_millis(host.config.telemetry.audit_after_ms);
     let counted = AuditMetrics::new(&host.metrics);
-    let audit = Audit::new(ledgers.audit, age, every, counted, observed(audit::SHOWN));
+    let audit = Audit::new(ledgers.audit, age, every, counted, lasting(audit::SHOWN, lasts.max(MONEY_LASTS)));
     tasks.spawn(audit.run(host.drain.clone()));
 }
 
