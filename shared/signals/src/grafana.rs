@@ -51,11 +51,11 @@ fn links() -> Value {
     })
 }
 
-/// A line wherever a process has started.
+/// A mark wherever a process has started, however long it was away: its first minute.
 fn restarts() -> Value {
     json!({
         "name": "Restarts", "enable": true, "hide": false, "iconColor": "orange", "datasource": datasource(),
-        "expr": Series::named("process_start_time_seconds").changes().only("> 0").in_grafana(),
+        "expr": Series::named("process_start_time_seconds").now().ago().only("< 60").in_grafana(),
         "step": "10s", "titleFormat": "{{job}} started", "textFormat": "{{instance}}",
     })
 }

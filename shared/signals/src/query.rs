@@ -78,6 +78,11 @@ impl Expression {
         Expression(format!("{} {comparison}", self.0))
     }
 
+    /// It, with a label that the series of another have, of the same instance.
+    pub fn labelled(self, label: &str, by: Expression) -> Expression {
+        Expression(format!("{} * on (instance) group_left ({label}) {}", self.0, by.0))
+    }
+
     /// In parentheses, so that it can be a part of another.
     pub fn grouped(self) -> Expression {
         Expression(format!("({})", self.0))
@@ -195,11 +200,6 @@ impl Series {
     pub fn increase(self, window: &str, offset: Option<&str>) -> Expression {
         let offset = offset.map(|offset| format!(" offset {offset}")).unwrap_or_default();
         Expression(format!("increase({}[{window}]{offset})", self.now().0))
-    }
-
-    /// How often they have changed, say because a process started again.
-    pub fn changes(self) -> Expression {
-        Expression(format!("changes({}[{WINDOW}])", self.now().0))
     }
 }
 

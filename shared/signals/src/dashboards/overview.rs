@@ -9,6 +9,9 @@ use crate::rules::{ACCEPTANCE, SETTLEMENT};
 /// all jobs and instances. The documents named three; how many requests end in which way is the fourth.
 pub const SEED_PANELS: [&str; 4] = ["request-rate", "error-rate", "latency-p95", "requests-by-status"];
 
+/// Rules make these of all jobs and instances: they carry none to choose by.
+const FIRING: &str = r#"ALERTS{alertstate="firing"}"#;
+
 pub(super) fn dashboard() -> Dashboard {
     Dashboard {
         uid: "paygw-poc",
@@ -57,12 +60,16 @@ fn first() -> Row {
             .drawn(Drawing::Number)
             .unit(Unit::PerSecond)
             .asking("settled", captures()),
-        Panel::new("settle-p99", "Settle p99", "How late is the slowest hundredth of what is captured now?")
-            .drawn(Drawing::Number)
-            .unit(Unit::Seconds)
-            .asking("p99", quantile("0.99", settle_times(), &[]))
-            .from(0.5, Colour::Yellow)
-            .from(1.0, Colour::Red),
+        Panel::new(
+            "settle-p99",
+            "Settle p99",
+            "How late is the slowest hundredth of what is captured now? It cannot show more than 10 s.",
+        )
+        .drawn(Drawing::Number)
+        .unit(Unit::Seconds)
+        .asking("p99", quantile("0.99", settle_times(), &[]))
+        .from(0.5, Colour::Yellow)
+        .from(1.0, Colour::Red),
         Panel::new(
             "backlog-age",
             "Oldest in the backlog",
@@ -75,7 +82,7 @@ fn first() -> Row {
         .from(10.0, Colour::Red),
         Panel::new("alerts-firing", "Alerts", "How many alerts fire? Prometheus lists them on its port.")
             .drawn(Drawing::Number)
-            .asking("firing", Series::named("ALERTS").with("alertstate", "firing").now().count().or_zero())
+            .asking("firing", Expression::verbatim(FIRING).count().or_zero())
             .from(1.0, Colour::Red),
     ];
     Row { title: "Is money safe, is it flowing, how late is it", height: 5, panels }
@@ -86,7 +93,7 @@ fn second() -> Row {
         Panel::new(
             "accept-p99",
             "Accept p99",
-            "How long does the slowest hundredth of clients wait for a 202?",
+            "How long does the slowest hundredth of requests to /payments take, whatever the answer?",
         )
         .drawn(Drawing::Number)
         .unit(Unit::Seconds)
@@ -121,7 +128,7 @@ fn second() -> Row {
             "Do the entries sum to zero? Minor units, all currencies together.",
         )
         .drawn(Drawing::Number)
-        .asking("off by", Series::of(&metric::IMBALANCE).now().absolute().sum(&[]))
+        .asking("off by", Series::of(&metric::IMBALANCE).now().absolute().max(&["currency"]).sum(&[]))
         .from(1.0, Colour::Red),
         Panel::new("audit-lag", "Audit lag", "How old is what the audit has not looked at yet?")
             .drawn(Drawing::Number)
@@ -188,7 +195,11 @@ fn promises() -> Row {
             .asking("p95", quantile("0.95", times(), &[]))
             .asking("p99", quantile("0.99", times(), &[]))
     };
-    let accept = Panel::new("accept-latency", "Accept latency", "How long do clients wait for a 202?");
+    let accept = Panel::new(
+        "accept-latency",
+        "Accept latency",
+        "How long do requests to /payments take, whatever the answer?",
+    );
     let settle = Panel::new("settle-latency", "Settle latency", "How long until money has arrived?");
     let budget = Panel::new(
         "budget",
@@ -196,8 +207,8 @@ fn promises() -> Row {
         "What part of requests fails by our fault, and what part of payments ends too late?",
     )
     .unit(Unit::Part)
-    .asking("failed", Series::named(&ACCEPTANCE.record("5m")).now())
-    .asking("late", Series::named(&SETTLEMENT.record("5m")).now())
+    .asking("failed", Expression::verbatim(&ACCEPTANCE.record("5m")))
+    .asking("late", Expression::verbatim(&SETTLEMENT.record("5m")))
     .from(0.001, Colour::Yellow)
     .from(0.01, Colour::Red);
     Row {

@@ -19,6 +19,11 @@ fn filling() -> Expression {
     Series::of(&metric::STREAM_BYTES).now().max(&["stream_name"]).part_of(bound)
 }
 
+/// A figure of each consumer; every janitor tells the same.
+fn by_consumer(metric: &Metric) -> Expression {
+    Series::of(metric).now().max(&["stream_name", "consumer_name"])
+}
+
 fn first() -> Row {
     let panels = vec![
         Panel::new(
@@ -27,15 +32,22 @@ fn first() -> Row {
             "How many messages wait for the stage that is furthest behind?",
         )
         .drawn(Drawing::Number)
-        .asking("messages", Series::of(&metric::STAGE_LAG).now().max(&[]))
+        .asking(
+            "messages",
+            Series::of(&metric::STAGE_LAG).now().max(&["stage", "shard"]).sum(&["stage"]).max(&[]),
+        )
         .from(1_000.0, Colour::Yellow)
         .from(10_000.0, Colour::Red),
-        Panel::new("busiest-stage", "Busiest stage", "Is a stage at the end of its strength?")
-            .drawn(Drawing::Number)
-            .unit(Unit::Part)
-            .asking("of its time", Series::sum_of(&metric::STAGE_DURATION).rate().sum(&["stage"]).max(&[]))
-            .from(0.8, Colour::Yellow)
-            .from(0.95, Colour::Red),
+        Panel::new(
+            "busiest-stage",
+            "Busiest stage",
+            "Is a stage at the end of its strength? Shards add up, each to 1.",
+        )
+        .drawn(Drawing::Number)
+        .unit(Unit::Part)
+        .asking("of its time", Series::sum_of(&metric::STAGE_DURATION).rate().sum(&["stage"]).max(&[]))
+        .from(0.8, Colour::Yellow)
+        .from(0.95, Colour::Red),
         Panel::new("fullest-stream", "Fullest stream", "Does a stream come near its bound?")
             .drawn(Drawing::Number)
             .unit(Unit::Part)
@@ -56,11 +68,11 @@ fn first() -> Row {
             "How many messages are delivered and not done?",
         )
         .drawn(Drawing::Number)
-        .asking("messages", Series::of(&metric::CONSUMER_ACK_PENDING).now().sum(&[])),
+        .asking("messages", by_consumer(&metric::CONSUMER_ACK_PENDING).sum(&[])),
         Panel::new("rate-age", "Age of live rates", "How old is the oldest rate that should be kept fresh?")
             .drawn(Drawing::Number)
             .unit(Unit::Seconds)
-            .asking("oldest", Series::of(&metric::RATE_AGE).with("source", "live").now().max(&[]).or_zero())
+            .asking("oldest", Series::of(&metric::RATE_AGE).with("source", "live").now().max(&[]))
             .from(43_200.0, Colour::Yellow)
             .from(64_800.0, Colour::Red),
     ];
@@ -83,16 +95,19 @@ fn stages() -> Row {
         .unit(Unit::Seconds)
         .asking("{{stage}} p50", quantile("0.5", duration(), &["stage"]))
         .asking("{{stage}} p99", quantile("0.99", duration(), &["stage"])),
-        Panel::new("stage-busy", "Busy by stage", "Which stage has no time left, and so sets the pace?")
-            .unit(Unit::Part)
-            .asking("{{stage}}", Series::sum_of(&metric::STAGE_DURATION).rate().sum(&["stage"]))
-            .from(0.95, Colour::Red),
+        Panel::new(
+            "stage-busy",
+            "Busy by stage",
+            "Which stage has no time left, and so sets the pace? Shards add up, each to 1.",
+        )
+        .unit(Unit::Part)
+        .asking("{{stage}}", Series::sum_of(&metric::STAGE_DURATION).rate().sum(&["stage"]))
+        .from(0.95, Colour::Red),
     ];
     Row { title: "Stages", height: 8, panels }
 }
 
 fn waiting() -> Row {
-    let by_consumer = |metric: &Metric| Series::of(metric).now().max(&["stream_name", "consumer_name"]);
     let panels = vec![
         Panel::new(
             "stage-lag",
@@ -131,10 +146,7 @@ fn again() -> Row {
             "Redelivered now",
             "How many unfinished messages came back before?",
         )
-        .asking(
-            "{{stream_name}} {{consumer_name}}",
-            Series::of(&metric::CONSUMER_REDELIVERED).now().max(&["stream_name", "consumer_name"]),
-        ),
+        .asking("{{stream_name}} {{consumer_name}}", by_consumer(&metric::CONSUMER_REDELIVERED)),
         Panel::new(
             "brought-back",
             "Brought back/s",

@@ -3,6 +3,7 @@
 use crate::metric;
 use crate::panel::{Colour, Dashboard, Drawing, Panel, Row, Source, Unit};
 use crate::query::{Expression, Series};
+use crate::rules::disk_left;
 
 pub(super) fn dashboard() -> Dashboard {
     Dashboard {
@@ -26,7 +27,13 @@ pub(super) fn dashboard() -> Dashboard {
 /// What part of the blocks that were needed lay in Postgres' own memory.
 fn cache_hits() -> Expression {
     let blocks = || Series::of(&metric::BLOCKS_READ);
-    blocks().with("from", "memory").rate().sum(&[]).part_of(blocks().rate().sum(&[]))
+    let all = of_the_server(blocks(), &["from"]).sum(&[]);
+    of_the_server(blocks().with("from", "memory"), &[]).part_of(all)
+}
+
+/// How fast a figure of the server grows. Every janitor tells the same: they do not add up.
+fn of_the_server(counter: Series, by: &[&str]) -> Expression {
+    counter.rate().max(by)
 }
 
 fn first() -> Row {
@@ -42,6 +49,7 @@ fn first() -> Row {
                 "of its bound",
                 Series::of(&metric::SESSIONS)
                     .now()
+                    .max(&["state"])
                     .sum(&[])
                     .part_of(Series::of(&metric::SESSIONS_MAX).now().max(&[])),
             )
@@ -51,15 +59,19 @@ fn first() -> Row {
             .drawn(Drawing::Number)
             .unit(Unit::Part)
             .asking("of all blocks", cache_hits()),
-        Panel::new("lock-waits", "Waiting for locks", "How many sessions wait for each other?")
-            .drawn(Drawing::Number)
-            .asking("sessions", Series::of(&metric::LOCK_WAITS).now().max(&[]))
-            .from(3.0, Colour::Yellow)
-            .from(10.0, Colour::Red),
+        Panel::new(
+            "lock-waits",
+            "Waiting for locks",
+            "How many sessions wait for each other? Only those of our services are seen.",
+        )
+        .drawn(Drawing::Number)
+        .asking("sessions", Series::of(&metric::LOCK_WAITS).now().max(&[]))
+        .from(3.0, Colour::Yellow)
+        .from(10.0, Colour::Red),
         Panel::new(
             "oldest-transaction",
             "Oldest transaction",
-            "Does something keep old rows from being cleaned?",
+            "Does something keep old rows from being cleaned? Only our services are seen.",
         )
         .drawn(Drawing::Number)
         .unit(Unit::Seconds)
@@ -78,16 +90,16 @@ fn postgres() -> Row {
     let panels = vec![
         Panel::new("transactions", "Transactions/s", "How much does Postgres do, and how much for nothing?")
             .unit(Unit::PerSecond)
-            .asking("{{outcome}}", Series::of(&metric::TRANSACTIONS).rate().sum(&["outcome"])),
+            .asking("{{outcome}}", of_the_server(Series::of(&metric::TRANSACTIONS), &["outcome"])),
         Panel::new("write-ahead-log", "Write-ahead log", "How much does it write to stay durable?")
             .unit(Unit::BytesPerSecond)
-            .asking("written", Series::of(&metric::WAL_BYTES).rate().sum(&[])),
+            .asking("written", of_the_server(Series::of(&metric::WAL_BYTES), &[])),
         Panel::new("blocks", "Blocks/s", "Where are the blocks found that are needed?")
             .unit(Unit::PerSecond)
-            .asking("{{from}}", Series::of(&metric::BLOCKS_READ).rate().sum(&["from"])),
+            .asking("{{from}}", of_the_server(Series::of(&metric::BLOCKS_READ), &["from"])),
         Panel::new("checkpoints", "Checkpoints/s", "Are checkpoints forced, more often than by the clock?")
             .unit(Unit::PerSecond)
-            .asking("{{cause}}", Series::of(&metric::CHECKPOINTS).rate().sum(&["cause"])),
+            .asking("{{cause}}", of_the_server(Series::of(&metric::CHECKPOINTS), &["cause"])),
     ];
     Row { title: "Postgres", height: 8, panels }
 }
@@ -111,22 +123,27 @@ fn sessions() -> Row {
         Panel::new("sessions", "Sessions by state", "Who is connected, and what do they do?")
             .drawn(Drawing::Areas)
             .asking("{{state}}", Series::of(&metric::SESSIONS).now().max(&["state"])),
-        Panel::new("lock-waits-over-time", "Waiting for locks", "When did sessions wait for each other?")
+        Panel::new("lock-waits-over-time", "Waiting for locks", "When did sessions of our services wait?")
             .asking("sessions", Series::of(&metric::LOCK_WAITS).now().max(&[])),
-        Panel::new("oldest-transaction-over-time", "Oldest transaction", "When was one open for long?")
-            .unit(Unit::Seconds)
-            .asking("open for", Series::of(&metric::OLDEST_TRANSACTION).now().max(&[])),
+        Panel::new(
+            "oldest-transaction-over-time",
+            "Oldest transaction",
+            "When was one of our services open for long?",
+        )
+        .unit(Unit::Seconds)
+        .asking("open for", Series::of(&metric::OLDEST_TRANSACTION).now().max(&[])),
         Panel::new("deadlocks", "Deadlocks/s", "Does anyone break the order of locks?")
             .unit(Unit::PerSecond)
-            .asking("ended", Series::of(&metric::DEADLOCKS).rate().sum(&[]))
+            .asking("ended", of_the_server(Series::of(&metric::DEADLOCKS), &[]))
             .from(0.001, Colour::Red),
     ];
     Row { title: "Sessions and locks", height: 8, panels }
 }
 
 fn pools() -> Row {
-    let used = Series::of(&metric::POOL_CONNECTIONS).without("state", "idle").now().sum(&["service"]);
-    let bound = Series::of(&metric::POOL_CONNECTIONS_MAX).now().sum(&["service"]);
+    let pool = ["service", "instance"];
+    let used = Series::of(&metric::POOL_CONNECTIONS).with("state", "busy").now().sum(&pool);
+    let bound = Series::of(&metric::POOL_CONNECTIONS_MAX).now().max(&pool);
     let panels = vec![
         Panel::new("pool-connections", "Connections by role", "What does each role's pool hold?").asking(
             "{{service}} {{state}}",
@@ -134,47 +151,65 @@ fn pools() -> Row {
         ),
         Panel::new("pool-filling", "Busy part of each pool", "Does a role wait for a connection?")
             .unit(Unit::Part)
-            .asking("{{service}}", used.part_of(bound))
+            .asking("{{service}} {{instance}}", used.part_of(bound))
             .from(0.8, Colour::Yellow)
             .from(1.0, Colour::Red),
     ];
     Row { title: "Connections of our roles", height: 8, panels }
 }
 
+/// A figure of a process by the program that it is. All roles of a process share it, and only one of their
+/// ports shows it, so the job says less.
+fn by_program(figure: Expression) -> Expression {
+    figure.labelled("program", Series::of(&metric::BUILD_INFO).now())
+}
+
+/// Likewise; of a process that is none of ours the job says which it is.
+fn by_process(figure: Expression, fold: fn(Expression, &[&str]) -> Expression) -> Expression {
+    let ours = fold(by_program(figure.clone()), &["program"]);
+    let others = figure.unless_on("instance", Series::of(&metric::BUILD_INFO).now());
+    ours.or(fold(others, &["job"]))
+}
+
 fn processes() -> Row {
-    let part = |of: &str, bound: &str| Series::named(of).now().part_of(Series::named(bound).now());
+    let files = Series::named("process_open_fds").now().part_of(Series::named("process_max_fds").now());
+    let age = Series::named("process_start_time_seconds").now().ago();
+    let legend = "{{program}}{{job}}";
     let panels = vec![
         Panel::new("process-cpu", "CPU by process", "Who uses the cores? 1 is one core.")
-            .asking("{{job}}", Series::named("process_cpu_seconds_total").rate().sum(&["job"])),
+            .asking(legend, by_process(Series::named("process_cpu_seconds_total").rate(), Expression::sum)),
         Panel::new("process-memory", "Memory by process", "Does someone's memory grow?")
             .unit(Unit::Bytes)
-            .asking("{{job}}", Series::named("process_resident_memory_bytes").now().sum(&["job"])),
+            .asking(
+                legend,
+                by_process(Series::named("process_resident_memory_bytes").now(), Expression::sum),
+            ),
         Panel::new(
             "process-files",
             "Open files by process",
             "Does someone come near the bound of open files?",
         )
         .unit(Unit::Part)
-        .asking("{{job}}", part("process_open_fds", "process_max_fds").grouped().max(&["job"]))
+        .asking(legend, by_process(files.grouped(), Expression::max))
         .from(0.8, Colour::Red),
-        Panel::new("process-age", "Running for", "Who has started again lately?").unit(Unit::Seconds).asking(
-            "{{job}}",
-            Series::named("process_start_time_seconds").now().ago().grouped().min(&["job"]),
-        ),
+        Panel::new("process-age", "Running for", "Who has started again lately?")
+            .unit(Unit::Seconds)
+            .asking(legend, by_process(age.grouped(), Expression::min)),
     ];
     Row { title: "Processes", height: 8, panels }
 }
 
 fn runtime() -> Row {
-    let workers = Series::of(&metric::TOKIO_WORKERS).now().sum(&["job"]);
+    let by = |figure| by_program(figure).sum(&["program"]);
+    let workers = by(Series::of(&metric::TOKIO_WORKERS).now());
     let panels = vec![
         Panel::new("tokio-busy", "Busy part of workers", "Is a process at the end of its threads?")
             .unit(Unit::Part)
-            .asking("{{job}}", Series::of(&metric::TOKIO_BUSY).rate().sum(&["job"]).part_of(workers))
+            .asking("{{program}}", by(Series::of(&metric::TOKIO_BUSY).rate()).part_of(workers))
             .from(0.9, Colour::Yellow),
         Panel::new("tokio-queue", "Tasks that wait", "Do tasks wait for a thread?")
-            .asking("{{job}}", Series::of(&metric::TOKIO_QUEUE).now().sum(&["job"]))
-            .asking("{{job}} alive", Series::of(&metric::TOKIO_TASKS).now().sum(&["job"])),
+            .asking("{{program}}", by(Series::of(&metric::TOKIO_QUEUE).now()))
+            .asking("{{program}} alive", by(Series::of(&metric::TOKIO_TASKS).now())),
         Panel::new("spans", "Spans/s by outcome", "Do sampled traces arrive?").unit(Unit::PerSecond).asking(
             "{{service}} {{outcome}}",
             Series::of(&metric::SPANS).rate().sum(&["service", "outcome"]),
@@ -189,9 +224,6 @@ fn runtime() -> Row {
 fn host() -> Row {
     let node = |id, title, question| Panel::new(id, title, question).of(Source::NodeExporter);
     let memory = |name: &str| Series::named(name).now().max(&["instance"]);
-    let disk = |name: &str| {
-        Series::named(name).unlike("fstype", "tmpfs|ramfs|squashfs").now().max(&["instance", "device"])
-    };
     let panels = vec![
         node("host-cpu", "Cores by mode", "What are the cores doing?").drawn(Drawing::Areas).asking(
             "{{mode}}",
@@ -203,10 +235,9 @@ fn host() -> Row {
                 "{{instance}}",
                 memory("node_memory_MemAvailable_bytes").part_of(memory("node_memory_MemTotal_bytes")),
             ),
-        node("host-disk-left", "Disk left", "How much room is left on each disk?").unit(Unit::Part).asking(
-            "{{instance}} {{device}}",
-            disk("node_filesystem_avail_bytes").part_of(disk("node_filesystem_size_bytes")),
-        ),
+        node("host-disk-left", "Disk left", "How much room is left on each disk?")
+            .unit(Unit::Part)
+            .asking("{{instance}} {{device}}", disk_left()),
         node("host-disk-busy", "Disk busy", "Which disk is at the end of its strength?")
             .unit(Unit::Part)
             .asking(

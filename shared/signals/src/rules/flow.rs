@@ -13,11 +13,11 @@ pub(super) fn alerts() -> Group<Alert> {
     let comment =
         "A stage that stops is told of within a minute; all of these end by themselves once it runs.";
     let rules = stages().into_iter().chain(around_them()).collect();
-    Group { name: "flow", comment, rules }
+    Group { name: "flow", comment, interval: None, rules }
 }
 
 fn stages() -> Vec<Alert> {
-    let lag = || Series::of(&metric::STAGE_LAG).now().max(&["stage"]);
+    let lag = || Series::of(&metric::STAGE_LAG).now().max(&["stage", "shard"]).sum(&["stage"]);
     let takes = Series::count_of(&metric::STAGE_BATCH_SIZE).rate().sum(&["stage"]).only("> 0").grouped();
     vec![
         Alert {

@@ -8,6 +8,7 @@ mod promises;
 mod servers;
 
 pub use promises::{ACCEPTANCE, Promise, SETTLEMENT};
+pub(crate) use servers::disk_left;
 
 use serde_json::Value;
 use std::fmt::Write;
@@ -22,6 +23,8 @@ pub struct Group<R> {
     pub name: &'static str,
     /// Why the numbers are what they are.
     pub comment: &'static str,
+    /// How often it is evaluated, where that is less often than everything else.
+    pub interval: Option<&'static str>,
     /// In order.
     pub rules: Vec<R>,
 }
@@ -109,7 +112,11 @@ fn file<R>(groups: &[Group<R>], write_rule: impl Fn(&mut String, &R)) -> String 
         "# Written from shared/signals: GOLDEN_WRITE=1 cargo test -p signals\ngroups:\n".to_owned();
     for group in groups {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  # {}\n  - name: {}\n    rules:", group.comment, group.name);
+        let _ = writeln!(text, "  # {}\n  - name: {}", group.comment, group.name);
+        if let Some(interval) = group.interval {
+            let _ = writeln!(text, "    interval: {interval}");
+        }
+        text.push_str("    rules:\n");
         for rule in &group.rules {
             write_rule(&mut text, rule);
         }

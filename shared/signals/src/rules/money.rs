@@ -67,5 +67,5 @@ pub(super) fn alerts() -> Group<Alert> {
         },
     ];
     let comment = "Violations fire at once, and as long as nobody has resolved them.";
-    Group { name: "money", comment, rules }
+    Group { name: "money", comment, interval: None, rules }
 }

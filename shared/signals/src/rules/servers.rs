@@ -32,10 +32,7 @@ pub(super) fn alerts() -> Group<Alert> {
         Alert {
             name: "DiskFilling",
             severity: Severity::Page,
-            expression: disk("node_filesystem_avail_bytes")
-                .part_of(disk("node_filesystem_size_bytes"))
-                .only("< 0.1")
-                .over(WINDOW),
+            expression: disk_left().only("< 0.1").over(WINDOW),
             lasting: "1m",
             summary: "{{ $labels.device }} of {{ $labels.instance }} has {{ $value | humanizePercentage }} left",
             description: "Without room neither the intake nor Postgres can write: payments are refused.",
@@ -44,13 +41,13 @@ pub(super) fn alerts() -> Group<Alert> {
             name: "PoolExhausted",
             severity: Severity::Ticket,
             expression: Series::of(&metric::POOL_CONNECTIONS)
-                .without("state", "idle")
+                .with("state", "busy")
                 .now()
-                .sum(&["service"])
-                .at_least(Series::of(&metric::POOL_CONNECTIONS_MAX).now().sum(&["service"]))
+                .sum(&["service", "instance"])
+                .at_least(Series::of(&metric::POOL_CONNECTIONS_MAX).now().max(&["service", "instance"]))
                 .over(WINDOW),
             lasting: "30s",
-            summary: "{{ $labels.service }} uses every connection to the ledger that it may have",
+            summary: "{{ $labels.service }} at {{ $labels.instance }} uses every connection to the ledger that it may have",
             description: "Whoever needs one more waits, or is told that the ledger is away.",
         },
         Alert {
@@ -68,10 +65,14 @@ pub(super) fn alerts() -> Group<Alert> {
         },
     ];
     let comment = "Exporters are optional: what they do not tell fires nothing.";
-    Group { name: "servers", comment, rules }
+    Group { name: "servers", comment, interval: None, rules }
 }
 
-/// Of disks that keep what is written.
-fn disk(name: &str) -> Expression {
-    Series::named(name).unlike("fstype", "tmpfs|ramfs|squashfs").now().min(&["instance", "device"])
+/// What part is left of each disk that can be written to. Images are full by nature, and memory is no disk;
+/// an overlay is what a container sees of its disk.
+pub(crate) fn disk_left() -> Expression {
+    let disk = |name| Series::named(name).unlike("fstype", "tmpfs|ramfs|squashfs|iso9660|erofs|udf").now();
+    let is_writable = disk("node_filesystem_readonly").only("== 0").grouped();
+    let left = disk("node_filesystem_avail_bytes").part_of(disk("node_filesystem_size_bytes"));
+    left.and(is_writable).min(&["instance", "device"])
 }

@@ -7,7 +7,7 @@ use signals::{Kind, dashboards, grafana, rules};
 use std::collections::BTreeSet;
 
 /// Series that panels ask for and that are not ours: of Prometheus, of its client library, of its exporters.
-const EXTERNAL: [(&str, Source); 17] = [
+const EXTERNAL: [(&str, Source); 18] = [
     ("up", Source::Services),
     ("ALERTS", Source::Services),
     ("process_cpu_seconds_total", Source::Services),
@@ -20,6 +20,7 @@ const EXTERNAL: [(&str, Source); 17] = [
     ("node_memory_MemTotal_bytes", Source::NodeExporter),
     ("node_filesystem_avail_bytes", Source::NodeExporter),
     ("node_filesystem_size_bytes", Source::NodeExporter),
+    ("node_filesystem_readonly", Source::NodeExporter),
     ("node_disk_io_time_seconds_total", Source::NodeExporter),
     ("pg_stat_activity_count", Source::PostgresExporter),
     ("pg_stat_database_tup_inserted", Source::PostgresExporter),
@@ -27,8 +28,9 @@ const EXTERNAL: [(&str, Source); 17] = [
     ("pg_locks_count", Source::PostgresExporter),
 ];
 
-/// Asked how long ago it is, and whether it has changed.
-const STARTED: &str = "process_start_time_seconds";
+/// What Prometheus itself makes of its rules, as it does what they record: of all jobs and instances, so that a
+/// choice would find nothing.
+const FIRING: &str = "ALERTS";
 
 /// Counters of exporters whose names do not say so.
 const COUNTERS_WITHOUT_ENDING: [&str; 2] = ["pg_stat_database_tup_inserted", "pg_stat_database_tup_updated"];
@@ -70,11 +72,12 @@ fn selector_findings(selector: &Selector, source: Source, is_excepted: bool) -> 
     let name = selector.name.as_str();
     let metric = of_the_table(name);
     let external = EXTERNAL.iter().find(|(external, _)| *external == name);
-    let mut recorded = rules::recordings().into_iter().flat_map(|group| group.rules);
+    let is_recorded =
+        rules::recordings().into_iter().flat_map(|group| group.rules).any(|rule| rule.record == name);
     let made_by = match (metric, external) {
         (Some(_), _) => Some(Source::Services),
         (None, Some((_, source))) => Some(*source),
-        (None, None) => recorded.any(|rule| rule.record == name).then_some(Source::Services),
+        (None, None) => is_recorded.then_some(Source::Services),
     };
     let is_counter = match metric {
         Some(metric) => metric.kind != Kind::Gauge,
@@ -85,17 +88,16 @@ fn selector_findings(selector: &Selector, source: Source, is_excepted: bool) -> 
         labels.all(|label| ["job", "instance", "le"].contains(&label) || metric.labels.contains(&label))
     });
     let chosen = [r#"job=~"$job""#, r#"instance=~"$instance""#];
+    let is_of_rules = is_recorded || name == FIRING;
     let is_chosen = chosen.iter().all(|matcher| selector.matchers.iter().any(|own| own == matcher));
     let window = selector.range.as_deref();
     let rows = [
         (made_by.is_none(), "is nobody's"),
         (made_by.is_some_and(|made_by| made_by != source), "is not made by the panel's source"),
-        (
-            name != STARTED && is_counter != window.is_some(),
-            "a counter is looked at over a window, a gauge as it is",
-        ),
+        (is_counter != window.is_some(), "a counter is looked at over a window, a gauge as it is"),
         (!labels_are_known, "has no such label"),
-        (!is_excepted && !is_chosen, "lacks the choice of job and instance"),
+        (!is_excepted && !is_of_rules && !is_chosen, "lacks the choice of job and instance"),
+        (is_of_rules && is_chosen, "is made of all jobs and instances"),
         (!is_excepted && window.is_some_and(|window| window != "$__rate_interval"), "has a fixed window"),
     ];
     rows.iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, reason)| format!("{name} {reason}")).collect()
@@ -145,6 +147,9 @@ fn what_is_wrong_with_an_expression_is_found() {
         (format!("node_cpu_seconds_total{{{choice}}}"), vec!["not made by", "a counter"]),
         (format!("max by (shard) (stage_halted{{{choice}}})"), vec!["nothing has the label shard"]),
         ("vector(1)".to_owned(), vec!["asks for nothing"]),
+        (r#"count(ALERTS{alertstate="firing"}) or vector(0)"#.to_owned(), vec![]),
+        (format!("ALERTS{{{choice}}}"), vec!["is made of all jobs"]),
+        (format!("kilat:payments_late:ratio_rate5m{{{choice}}}"), vec!["is made of all jobs"]),
     ];
     for (expression, expected) in rows {
         let found = findings(&expression, Source::Services, false);

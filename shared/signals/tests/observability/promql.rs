@@ -56,7 +56,8 @@ pub(crate) fn parse(expression: &str) -> (Vec<Selector>, Vec<String>) {
         if is_duration {
             continue;
         }
-        if ["by", "without", "on", "ignoring"].contains(&name) {
+        let is_grouping = ["by", "without", "on", "ignoring", "group_left", "group_right"].contains(&name);
+        if is_grouping && rest.starts_with('(') {
             let inside = rest.strip_prefix('(').and_then(|text| text.split_once(')'));
             let (list, after) = inside.unwrap_or(("", rest));
             labels.extend(list.split(',').map(|label| label.trim().to_owned()));
@@ -122,6 +123,11 @@ fn selectors_and_labels_are_found() {
             r#"histogram_quantile(0.99, sum by (le, a) (rate(x_bucket{b="c d",e!~"f"}[$__rate_interval])))"#,
             vec![selector("x_bucket", &[r#"b="c d""#, r#"e!~"f""#], Some("$__rate_interval"))],
             vec!["le", "a"],
+        ),
+        (
+            "sum by (a) (b * on (c) group_left (d) e)",
+            vec![selector("b", &[], None), selector("e", &[], None)],
+            vec!["a", "c", "d"],
         ),
         (
             "(a:b_rate5m > 14.4 * 0.001) or increase(c[5m] offset 5m) / 30 >= max by (d) (e)",

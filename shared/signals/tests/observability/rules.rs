@@ -6,7 +6,8 @@ use signals::rules::{Alert, Recording, alerts, recordings};
 use std::collections::BTreeSet;
 
 /// Series that the rules ask for and that are not ours.
-const EXTERNAL: [&str; 3] = ["up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"];
+const EXTERNAL: [&str; 4] =
+    ["up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes", "node_filesystem_readonly"];
 
 /// How a page asks Prometheus.
 const ASKING: &str = "promtool query instant http://127.0.0.1:9090 '";
