@@ -129,6 +129,16 @@ install_postgres() {
     has_postgres || fail "the packages of this system are too old; $manual"
 }
 
+# Keeps packages from starting servers while it is there.
+policy=/usr/sbin/policy-rc.d
+policy_mark="# Kilat's: nothing starts while Prometheus is installed."
+
+# Ours alone, also one that a run left behind which was killed.
+remove_policy() {
+    if grep -qsF "$policy_mark" "$policy"; then as_root rm -f "$policy" || return 1; fi
+    if [ -e "$policy.kilat" ]; then as_root rm -f "$policy.kilat"; fi
+}
+
 has_prometheus() { command -v prometheus >/dev/null && command -v promtool >/dev/null; }
 
 # Debian's package starts a server of its own on port 9090, now and whenever the machine starts; nobody asked for it here.
@@ -138,27 +148,30 @@ install_prometheus() {
     may_install || fail "$manual: for example \`sudo apt-get install prometheus\`"
     say "installing Prometheus"
     refresh_packages
-    local policy=/usr/sbin/policy-rc.d ours="" status=0
+    local status=0
     if [ ! -e "$policy" ]; then
-        ours=yes
-        # shellcheck disable=SC2064 # the path of now
-        trap "as_root rm -f '$policy'" EXIT
-        as_root tee "$policy" >/dev/null <<<$'#!/bin/sh\nexit 101'
-        as_root chmod 755 "$policy"
+        trap remove_policy EXIT
+        # Renamed when complete: a part of it would not say whose it is.
+        as_root tee "$policy.kilat" >/dev/null <<<$'#!/bin/sh\n'"$policy_mark"$'\nexit 101'
+        as_root chmod 755 "$policy.kilat"
+        as_root mv "$policy.kilat" "$policy"
     fi
     apt_install prometheus || status=$?
     # Later installations by somebody else are not our business.
     trap - EXIT
-    [ -z "$ours" ] || as_root rm -f "$policy"
+    remove_policy
     [ "$status" -eq 0 ] || fail "apt-get could not install it; $manual"
     if command -v systemctl >/dev/null; then
         as_root systemctl --quiet disable prometheus >&2 || say "it may start with the machine: \`systemctl disable prometheus\`"
     fi
-    if [ -d /run/systemd/system ]; then as_root systemctl --quiet stop prometheus >&2; fi
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl --quiet stop prometheus >&2 || say "it may run on port 9090: \`systemctl stop prometheus\`"
+    fi
     has_prometheus || fail "the package has no promtool; $manual"
 }
 
 check_tools
+remove_policy || say "$policy keeps packages from starting their servers: remove it"
 has_nats || install_nats
 has_postgres || install_postgres
 has_prometheus || install_prometheus
