@@ -5,6 +5,7 @@
 //! in memory. What does not fit is dropped and said, never waited for.
 
 mod folder;
+mod parts;
 mod receiver;
 mod search;
 mod span;

@@ -44,8 +44,11 @@ async fn what_is_no_spans_is_refused() {
     let post = |head: &str| format!("POST /v1/traces HTTP/1.1\r\n{head}");
     let typed = |length: usize| post(&format!("{PROTOBUF}\r\nContent-Length: {length}"));
     let many = request(65_537);
-    let chunked = [b"1000001\r\n".to_vec(), vec![0; 16 * MEBIBYTE + 1], b"\r\n0\r\n\r\n".to_vec()].concat();
-    let rows: [(String, &[u8], &str, &str); 10] = [
+    let chunked = [b"800001\r\n".to_vec(), vec![0; 8 * MEBIBYTE + 1], b"\r\n0\r\n\r\n".to_vec()].concat();
+    // A million empty spans.
+    let empty =
+        [&[0x0a, 0x84, 0x89, 0x7a, 0x12, 0x80, 0x89, 0x7a][..], &[0x12, 0x00].repeat(1_000_000)].concat();
+    let rows: [(String, &[u8], &str, &str); 11] = [
         (format!("GET /v1/traces HTTP/1.1\r\n{PROTOBUF}"), b"", "405", "allow: POST"),
         (
             format!("POST /v1/metrics HTTP/1.1\r\n{PROTOBUF}\r\nContent-Length: {length}"),
@@ -58,9 +61,10 @@ async fn what_is_no_spans_is_refused() {
         (format!("{}\r\nContent-Encoding: gzip", typed(length)), &good, "415", "content encoding"),
         (typed(4), b"junk", "400", "no ExportTraceServiceRequest"),
         (typed(length), &good[..length - 1], "400", "ended early"),
-        (typed(16 * MEBIBYTE + 1), b"\0", "413", "16 MiB"),
-        (post(&format!("{PROTOBUF}\r\nTransfer-Encoding: chunked")), &chunked, "413", "16 MiB"),
+        (typed(8 * MEBIBYTE + 1), b"\0", "413", "8 MiB"),
+        (post(&format!("{PROTOBUF}\r\nTransfer-Encoding: chunked")), &chunked, "413", "8 MiB"),
         (typed(many.len()), &many, "413", "65,536 spans"),
+        (typed(empty.len()), &empty, "413", "524,288 parts"),
     ];
     for (head, body, status, said) in rows {
         let answer = answer(address(&collector), &head, body);

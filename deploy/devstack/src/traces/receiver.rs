@@ -20,18 +20,22 @@ use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::parts;
 use super::span::Span;
 
 const PATH: &str = "/v1/traces";
 const PROTOBUF: &str = "application/x-protobuf";
 
 /// A batch of the exporter has 512 spans, and each of them at most some 512 links of 30 bytes.
-const BODY_BYTES_MAX: usize = 16 << 20;
+const BODY_BYTES_MAX: usize = 8 << 20;
 /// What the smallest spans of such a body would be is too many.
 const SPANS_MAX: usize = 65_536;
+/// Of all messages in a body, counted before it is decoded: the links of such a batch and as much again. A
+/// message takes up to 300 bytes in memory, so that a decoded body takes some 150 MiB at the very most.
+const PARTS_MAX: usize = 524_288;
 /// One exporter for each role, and as many again that are not closed yet.
 const CONNECTIONS_MAX: usize = 64;
-/// Bodies in memory at once: decoded they are several times as large.
+/// Bodies in memory at once. One thread decodes them, one after the other.
 const BODIES_MAX: usize = 4;
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -123,9 +127,10 @@ impl Refusal {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "send application/x-protobuf without content encoding: OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
             ),
-            Self::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "a request may have at most 16 MiB and 65,536 spans")
-            }
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "a request may have at most 8 MiB, 65,536 spans and 524,288 parts of them",
+            ),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
             Self::Broken => (StatusCode::BAD_REQUEST, "the body ended early or was framed wrongly"),
             Self::Junk => (StatusCode::BAD_REQUEST, "the body is no ExportTraceServiceRequest"),
@@ -193,6 +198,9 @@ async fn take(
         Ok(Err(_)) => return Err(Refusal::Broken),
         Ok(Ok(body)) => body.to_bytes(),
     };
+    if !parts::are_at_most(PARTS_MAX, &body) {
+        return Err(Refusal::TooLarge);
+    }
     let request = ExportTraceServiceRequest::decode(body).map_err(|_| Refusal::Junk)?;
     let groups = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
     if groups.map(|group| group.spans.len()).sum::<usize>() > SPANS_MAX {

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use crate::error::StackError;
 use crate::state::StateFolder;
 
-/// Requests that wait to be written.
-const WAITING_MAX: usize = 4;
+/// Requests that wait to be written, besides the one that is: a large one takes much memory.
+const WAITING_MAX: usize = 1;
 
 /// Receives until it is told to end; what was taken by then is kept still.
 pub(crate) fn run(state: &StateFolder, port: u16) -> Result<(), StackError> {
