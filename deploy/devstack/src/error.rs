@@ -116,6 +116,16 @@ pub enum Error {
         /// The last lines of the log.
         tail: String,
     },
+    /// A server goes on with the configuration that it had.
+    #[error(
+        "prometheus refuses its new configuration and goes on with the old one; the end of {log}:\n{tail}"
+    )]
+    Refused {
+        /// Its log file.
+        log: PathBuf,
+        /// The last lines of the log.
+        tail: String,
+    },
     /// A process is still there after SIGKILL.
     #[error(
         "process {pid} does not end, not even by SIGKILL: it may belong to another user, or hang in the kernel"

@@ -55,7 +55,7 @@ pub use nats::{NatsOptions, start_nats};
 pub use port::{http_status, is_free, loopback, nats_answers};
 pub use postgres::{PostgresOptions, create_database, database_url, query, start_postgres};
 pub use process::{ProcessIdentity, Signal, kill_all_in};
-pub use programs::find_program;
+pub use programs::{find_program, is_program};
 pub use prometheus::{
     PrometheusOptions, PrometheusTargets, prometheus_answers, prometheus_targets, reload_prometheus,
     start_prometheus,

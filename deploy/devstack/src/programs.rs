@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -82,11 +83,17 @@ pub(crate) fn postgres() -> Result<PostgresPrograms, Error> {
     Ok(FOUND.get_or_init(|| found).clone())
 }
 
-/// The first file of that name in the folders of PATH.
+/// The first program of that name in the folders of PATH.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+/// Whether it is a file that somebody may run.
+#[must_use]
+pub fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn find_postgres() -> Result<PostgresPrograms, Error> {
@@ -158,7 +165,17 @@ fn describe(tried: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::numbers;
+    use super::{is_program, numbers};
+    use std::path::Path;
+
+    #[test]
+    fn programs_are_files_that_may_be_run() {
+        let own = std::env::current_exe().unwrap();
+        let rows = [(own.as_path(), true), (Path::new("/etc/passwd"), false), (Path::new("/"), false)];
+        for (file, expected) in rows {
+            assert_eq!(is_program(file), expected, "{}", file.display());
+        }
+    }
 
     #[test]
     fn versions_are_read_from_what_programs_say() {

@@ -8,15 +8,20 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::launch::{self, Launch};
-use crate::process::{ProcessIdentity, Signal};
+use crate::process::{self, ProcessIdentity, Signal};
 use crate::server::{Daemon, Server};
 use crate::{Error, port, programs};
 
 /// Starting reads back what was written since the last block of two hours.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-/// Whichever is reached first. Nine ports with 2,000 series each, every 5 s, write some 400 MB a day.
+/// It reads rules and a few lines.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
+/// A reload that fails is told of in one line or two.
+const REFUSAL_LINES: usize = 3;
+/// Whichever is reached first. Ten ports with 2,000 series each, the most that they may show, every 5 s are 350
+/// million samples a day of a byte or two: three days of them, the longest window of a rule, fit into the size.
 const RETENTION_TIME: &str = "7d";
-const RETENTION_SIZE: &str = "1GB";
+const RETENTION_SIZE: &str = "2GB";
 
 /// Where a Prometheus listens and keeps its data, and what it reads.
 #[derive(Debug, Clone)]
@@ -43,13 +48,48 @@ pub fn start_prometheus(options: PrometheusOptions) -> Result<ProcessIdentity, E
     Ok(identity)
 }
 
-/// Gives a Prometheus that runs another configuration. One that it cannot read changes nothing but its log.
+/// Gives a Prometheus that runs another configuration, and waits until it has read it.
 ///
 /// # Errors
-/// When the file cannot be written, or the process belongs to another user.
-pub fn reload_prometheus(process: ProcessIdentity, folder: &Path, configuration: &str) -> Result<(), Error> {
-    write_configuration(folder, configuration)?;
-    process.signal(Signal::Reload)
+/// When the file cannot be written, the process belongs to another user, or it refuses what it reads; then it
+/// goes on with what it had.
+pub fn reload_prometheus(process: ProcessIdentity, options: &PrometheusOptions) -> Result<(), Error> {
+    let address = port::loopback(options.port);
+    let before = last_reload(address);
+    write_configuration(&options.folder, &options.configuration)?;
+    process.signal(Signal::Reload)?;
+    let mut now = before;
+    process::wait_until(RELOAD_PATIENCE, || {
+        now = last_reload(address);
+        now != before
+    });
+    match now {
+        Some(reload) if reload.succeeded && now != before => Ok(()),
+        // It may have refused what it read before, too; that alone changes nothing.
+        _ => {
+            let tail = launch::tail(&options.log_file, REFUSAL_LINES);
+            Err(Error::Refused { log: options.log_file.clone(), tail })
+        }
+    }
+}
+
+/// How the last reading of its configuration went, and when one last went well, as Prometheus tells it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Reload {
+    succeeded: bool,
+    succeeded_at: f64,
+}
+
+fn last_reload(address: SocketAddr) -> Option<Reload> {
+    let body = String::from_utf8(port::http_body(address, "/metrics")?).ok()?;
+    let value = |name: &str| {
+        let mut lines = body.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        lines.next()?.parse::<f64>().ok()
+    };
+    Some(Reload {
+        succeeded: value("prometheus_config_last_reload_successful")? > 0.0,
+        succeeded_at: value("prometheus_config_last_reload_success_timestamp_seconds")?,
+    })
 }
 
 /// Whether a Prometheus there answers queries.

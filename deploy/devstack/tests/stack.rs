@@ -39,7 +39,18 @@ fn a_stack_comes_back_after_a_crash_and_goes_without_a_trace() {
     devstack::query(&url, "CREATE TABLE kept AS SELECT 42 AS value").unwrap();
     let mut any_order = MEMBERS;
     any_order.reverse();
+    let rules = stack.root.join("observability/rules");
+    std::fs::create_dir_all(&rules).unwrap();
+    let rule = "groups: [{ name: kept, rules: [{ record: 'kilat:kept', expr: vector(1) }] }]";
+    std::fs::write(rules.join("recording.yml"), rule).unwrap();
     assert_eq!(stack.processes_after(&["up"], &any_order), first, "what runs is left alone");
+    let prometheus = format!("127.0.0.1:{}", stack.port("prometheus_port"));
+    let loaded = answer(&prometheus, "GET /api/v1/rules HTTP/1.1", b"");
+    assert!(loaded.contains("kilat:kept"), "{loaded}");
+    std::fs::write(rules.join("alerts.yml"), "groups: many").unwrap();
+    let (status, refusal) = stack.run(&["up"].iter().chain(&MEMBERS).copied().collect::<Vec<_>>(), &[]);
+    assert!(status == Some(1) && refusal.contains("refuses its new configuration"), "{refusal}");
+    std::fs::remove_file(rules.join("alerts.yml")).unwrap();
 
     let spans = request(1);
     let head = format!("POST /v1/traces HTTP/1.1\r\n{PROTOBUF}\r\nContent-Length: {}", spans.len());
@@ -100,6 +111,25 @@ fn what_is_wrong_is_named() {
     }
 }
 
+/// Also one that is installed nowhere.
+#[test]
+fn the_stack_goes_without_an_optional_member_that_does_not_start() {
+    let stack = TestStack::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().port().to_string();
+    let up = ["up", "node-exporter", "postgres-exporter", "prometheus"];
+    let (status, text) = stack.run(&up, &[("KILAT_STACK__NODE_EXPORTER_PORT", taken.as_str())]);
+    assert_eq!(status, Some(0), "{text}");
+    let is_installed = devstack::find_program("prometheus-node-exporter").is_some();
+    let left_out = text.lines().filter(|line| line.contains("going on without node-exporter"));
+    assert_eq!(left_out.count(), usize::from(is_installed), "{text}");
+    let configuration = std::fs::read_to_string(stack.root.join(".kilat/prometheus/prometheus.yml")).unwrap();
+    assert!(
+        configuration.contains("\"prometheus\"") && !configuration.contains("\"node\""),
+        "{configuration}"
+    );
+}
+
 /// A checkout with nothing in it, and a shell that takes the stack down when its pipe closes: at the drop, or
 /// when this process is killed.
 struct TestStack {
@@ -113,7 +143,7 @@ impl TestStack {
     fn new() -> Self {
         let listeners = [0; PORTS.len()].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
         let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
-        let root = std::env::temp_dir().join(format!("kilat-stack-{}-{}", std::process::id(), ports[0]));
+        let root = std::env::temp_dir().join(format!("kilat-stack-[a]*-{}-{}", std::process::id(), ports[0]));
         std::fs::create_dir_all(&root).unwrap();
         let root = root.canonicalize().unwrap();
         let script =

@@ -11,8 +11,9 @@ use crate::port::{PortLease, loopback};
 use crate::process::ProcessIdentity;
 use crate::prometheus::{self, PrometheusOptions, PrometheusServer};
 
-/// Twelve scrapes and evaluations, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Twelve scrapes, or an evaluation of rules that are evaluated once a minute, on a machine that does other
+/// things too.
+const PATIENCE: Duration = Duration::from_secs(90);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A Prometheus with nothing in it but what it scrapes itself.
@@ -61,7 +62,7 @@ impl TestPrometheus {
     /// Asks again and again until the series of an expression are as awaited, and returns them.
     ///
     /// # Panics
-    /// When that takes a minute; the message holds what they were last.
+    /// When that takes a minute and a half; the message holds what they were last.
     #[expect(clippy::panic, reason = "a test that does not see its figures has failed")]
     pub async fn until(&self, expression: &str, mut is_enough: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;

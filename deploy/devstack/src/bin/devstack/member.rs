@@ -70,6 +70,11 @@ impl Member {
         }
     }
 
+    /// Whether the stack works without it.
+    pub(crate) fn is_optional(self) -> bool {
+        matches!(self, Self::NodeExporter | Self::PostgresExporter | Self::Grafana)
+    }
+
     pub(crate) fn is_service(self) -> bool {
         matches!(self, Self::Stages | Self::Gateway)
     }

@@ -20,31 +20,45 @@ pub(crate) const POSTGRES_EXPORTER: &str = "prometheus-postgres-exporter";
 const GRAFANA_HOME: &str = "/usr/share/grafana";
 
 /// A Grafana of any age: older ones have a program for the server alone.
+pub(crate) const GRAFANA: [&str; 2] = ["grafana", "grafana-server"];
+
+/// The program of Grafana's server with its arguments. What packages put on PATH is a script around it, which
+/// has its own opinion of folders.
 pub(crate) fn grafana() -> Option<(PathBuf, &'static [&'static str])> {
     let find = |name: &str| {
         let packaged = Path::new(GRAFANA_HOME).join("bin").join(name);
-        devstack::find_program(name).or_else(|| Some(packaged).filter(|program| program.is_file()))
+        Some(packaged)
+            .filter(|program| devstack::is_program(program))
+            .or_else(|| devstack::find_program(name))
     };
-    let server = find("grafana").map(|program| (program, &["server"][..]));
-    server.or_else(|| find("grafana-server").map(|program| (program, &[][..])))
+    let [program, server] = GRAFANA;
+    let found = find(program).map(|program| (program, &["server"][..]));
+    found.or_else(|| find(server).map(|program| (program, &[][..])))
+}
+
+/// A path as Prometheus' patterns of files have it: each of their letters stands for any, so also for itself.
+fn literal(path: &Path) -> String {
+    path.to_string_lossy().replace(['*', '?', '[', '\\'], "?")
 }
 
 impl Stack {
     pub(crate) fn start_prometheus(&self) -> Result<ProcessIdentity, StackError> {
-        let options = PrometheusOptions {
+        Ok(devstack::start_prometheus(self.prometheus_options())?)
+    }
+
+    fn prometheus_options(&self) -> PrometheusOptions {
+        PrometheusOptions {
             port: self.config.stack.prometheus_port,
             folder: self.state.prometheus_data(),
             log_file: self.state.log_file(Member::Prometheus.name()),
             configuration: self.prometheus_configuration(),
-        };
-        Ok(devstack::start_prometheus(options)?)
+        }
     }
 
     /// What a member that runs already is told: rules may have changed, exporters may be new.
     pub(crate) fn refresh(&self, member: Member, record: &Record) -> Result<(), StackError> {
         if member == Member::Prometheus {
-            let folder = self.state.prometheus_data();
-            devstack::reload_prometheus(record.process, &folder, &self.prometheus_configuration())?;
+            devstack::reload_prometheus(record.process, &self.prometheus_options())?;
         }
         Ok(())
     }
@@ -120,24 +134,22 @@ impl Stack {
             .fold(launch, |launch, address| launch.argument(format!("--web.listen-address={address}"))))
     }
 
-    /// A role is scraped on its first port: the others show the same.
+    /// A role is scraped on its first port: the others show the same. An exporter is where it runs.
     fn prometheus_configuration(&self) -> String {
         let roles = Role::ALL.iter().filter_map(|role| {
             let listener = listeners_of_role(&self.config, *role).next()?;
             Some(Scrape::new(role.as_str(), &listener.address.to_string()))
         });
-        let jobs = [
-            ("prometheus", Member::Prometheus),
-            ("node", Member::NodeExporter),
-            ("postgres", Member::PostgresExporter),
-        ];
-        let members = jobs.into_iter().filter(|(_, member)| member.is_installed());
+        let exporters = [("node", Member::NodeExporter), ("postgres", Member::PostgresExporter)];
+        let running = exporters.into_iter().filter(|(_, member)| self.state.running(*member).is_some());
+        let members = std::iter::once(("prometheus", Member::Prometheus)).chain(running);
         let members = members.flat_map(|(job, member)| {
             let listeners = member.listeners(&self.config).into_iter();
             listeners.map(move |listener| Scrape::new(job, &listener.address.to_string()))
         });
         let scrapes: Vec<Scrape> = roles.chain(members).collect();
-        let rules = self.root.join("observability/rules/*.yml");
-        configuration(&scrapes, &[&rules.to_string_lossy()])
+        let rules = self.root.join("observability/rules");
+        let files = ["recording.yml", "alerts.yml"].map(|file| literal(&rules.join(file)));
+        configuration(&scrapes, &files.each_ref().map(String::as_str))
     }
 }

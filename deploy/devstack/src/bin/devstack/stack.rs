@@ -13,6 +13,7 @@ use crate::error::StackError;
 use crate::member::Member;
 use crate::monitoring;
 use crate::state::{Record, StateFolder};
+use crate::table;
 
 /// The database of the private stack, as the default URLs of the configuration name it.
 pub(crate) const DATABASE: &str = "kilat";
@@ -43,25 +44,37 @@ impl Stack {
         Self { root: root.to_owned(), state: StateFolder::of(root), config, flags }
     }
 
-    /// Starts those of the members that do not run, in order; returns when each is ready.
+    /// Starts those of the members that do not run, in order; returns when each is ready. The stack goes
+    /// without an optional one that does not start.
     pub(crate) fn up(&self, members: &[Member]) -> Result<(), StackError> {
         let _lock = self.state.lock()?;
         for member in members.iter().filter(|member| member.is_installed()) {
-            let addresses: Vec<SocketAddr> =
-                member.listeners(&self.config).iter().map(|listener| listener.address).collect();
-            match self.state.running(*member) {
-                Some(record) if record.addresses == addresses => self.refresh(*member, &record)?,
-                Some(record) => return Err(other_ports(*member, &record.addresses, &addresses)),
-                None => {
-                    clear_remains(&self.state, *member)?;
-                    self.check_ports(*member)?;
-                    let process = self.start(*member)?;
-                    self.state.write(*member, &Record { process, addresses })?;
+            match self.ensure(*member) {
+                Err(error @ StackError::OtherPorts { .. }) => return Err(error),
+                Err(error) if member.is_optional() => {
+                    stop(&self.state, *member)?;
+                    table::print_left_out(*member, &error);
                 }
+                ensured => ensured?,
             }
-            self.await_ready(*member)?;
         }
         Ok(())
+    }
+
+    fn ensure(&self, member: Member) -> Result<(), StackError> {
+        let addresses: Vec<SocketAddr> =
+            member.listeners(&self.config).iter().map(|listener| listener.address).collect();
+        match self.state.running(member) {
+            Some(record) if record.addresses == addresses => self.refresh(member, &record)?,
+            Some(record) => return Err(other_ports(member, &record.addresses, &addresses)),
+            None => {
+                clear_remains(&self.state, member)?;
+                self.check_ports(member)?;
+                let process = self.start(member)?;
+                self.state.write(member, &Record { process, addresses })?;
+            }
+        }
+        self.await_ready(member)
     }
 
     fn start(&self, member: Member) -> Result<ProcessIdentity, StackError> {
@@ -179,30 +192,35 @@ pub(crate) fn down(state: &StateFolder, members: &[Member]) -> Result<(), StackE
         return Ok(());
     }
     let _lock = state.lock()?;
-    for member in members.iter().rev() {
-        if let Some(record) = state.running(*member) {
-            record.process.stop(member.stop_signal(), member.stop_grace())?;
-        }
-        clear_remains(state, *member)?;
-        state.forget(*member);
+    members.iter().rev().try_for_each(|member| stop(state, *member))
+}
+
+fn stop(state: &StateFolder, member: Member) -> Result<(), StackError> {
+    if let Some(record) = state.running(member) {
+        record.process.stop(member.stop_signal(), member.stop_grace())?;
     }
+    clear_remains(state, member)?;
+    state.forget(member);
     Ok(())
 }
 
 /// Ends the backends of a postmaster that crashed, and servers whose record is lost.
 fn clear_remains(state: &StateFolder, member: Member) -> Result<(), StackError> {
-    let (folder, program) = match member {
-        Member::Postgres => (state.postgres_data(), "postgres"),
-        Member::Nats => (state.nats_data(), "nats-server"),
-        Member::Traces => (state.traces_data(), "devstack"),
-        Member::NodeExporter => (state.run_folder(), monitoring::NODE_EXPORTER),
-        Member::PostgresExporter => (state.run_folder(), monitoring::POSTGRES_EXPORTER),
-        Member::Prometheus => (state.prometheus_data(), "prometheus"),
-        Member::Grafana => (state.grafana_data(), "grafana"),
+    let (folder, programs) = match member {
+        Member::Postgres => (state.postgres_data(), &["postgres"][..]),
+        Member::Nats => (state.nats_data(), &["nats-server"][..]),
+        Member::Traces => (state.traces_data(), &["devstack"][..]),
+        Member::NodeExporter => (state.run_folder(), &[monitoring::NODE_EXPORTER][..]),
+        Member::PostgresExporter => (state.run_folder(), &[monitoring::POSTGRES_EXPORTER][..]),
+        Member::Prometheus => (state.prometheus_data(), &["prometheus"][..]),
+        Member::Grafana => (state.grafana_data(), &monitoring::GRAFANA[..]),
         // They work in the checkout, where others of their name may work too.
         Member::Stages | Member::Gateway => return Ok(()),
     };
-    Ok(devstack::kill_all_in(&folder, program)?)
+    for program in programs {
+        devstack::kill_all_in(&folder, program)?;
+    }
+    Ok(())
 }
 
 /// Removes everything that the stack has written.

@@ -25,6 +25,14 @@ pub(crate) fn print_error(error: &StackError) {
     let _ = writeln!(stderr(), "devstack: {}", error.chain());
 }
 
+/// In one line: the end of its log is where it was.
+pub(crate) fn print_left_out(member: Member, error: &StackError) {
+    let text = error.chain();
+    let reason = text.lines().next().unwrap_or_default();
+    // As above.
+    let _ = writeln!(stderr(), "devstack: going on without {member}: {reason}");
+}
+
 fn line(columns: [&str; 4]) -> String {
     let [name, pid, ports, state] = columns;
     format!("{name:<17} {pid:>8}  {ports:<32} {state}\n")
