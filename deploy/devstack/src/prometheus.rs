@@ -18,10 +18,11 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 /// A reload that fails is told of in one line or two.
 const REFUSAL_LINES: usize = 3;
-/// Whichever is reached first. Ten ports with 2,000 series each, the most that they may show, every 5 s are 350
-/// million samples a day of a byte or two: three days of them, the longest window of a rule, fit into the size.
+/// Whichever is reached first. Ten ports show some 3,700 series before there is load: every 5 s that is 64
+/// million samples a day of a byte or two, so that a week fits. At the most that ports may show, five times as
+/// much, the size keeps two or three days; the longest window of a rule has three.
 const RETENTION_TIME: &str = "7d";
-const RETENTION_SIZE: &str = "2GB";
+const RETENTION_SIZE: &str = "1GB";
 
 /// Where a Prometheus listens and keeps its data, and what it reads.
 #[derive(Debug, Clone)]

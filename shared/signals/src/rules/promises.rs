@@ -17,7 +17,7 @@ const EVENTS_MIN: &str = "> 0.5";
 /// What it takes to see that something still goes on.
 const SHORT_WINDOWS: [&str; 2] = ["5m", "30m"];
 /// A window of an hour or more changes little within a minute, and is not read more often. devstack's
-/// Prometheus keeps seven days, and has room for the longest of these.
+/// Prometheus keeps seven days or 1 GB, which is room for the longest of these.
 const LONG_WINDOWS: [&str; 5] = ["1h", "2h", "6h", "1d", "3d"];
 const LONG_INTERVAL: &str = "1m";
 const SELDOM: &str = "Once a minute. The longest window needs three of the days that Prometheus keeps.";
