@@ -21,29 +21,32 @@ ticks() {
     echo "$total"
 }
 
-# replay PAYMENTS: from the same accounts each time, under ids of its own.
-replay() {
+# prepare PAYMENTS: between the same accounts each time, with enough money, under ids of their own.
+prepare() {
     loadtest gen --rows "$1" --accounts 20000 --seed 7 --fx-share 0.3 --id-prefix "C$(date +%s%N)-" --out "$work/payments.csv" >/dev/null
-    loadtest replay --csv "$work/payments.csv" --connections 512 >"$work/replay.txt"
+    loadtest seed --accounts "$work/payments.csv.accounts.csv" >/dev/null
 }
+
+replay() { loadtest replay --csv "$work/payments.csv" --connections 512 --json "$work/replay.json" >"$work/replay.txt"; }
 
 # measure true|false: microseconds a payment.
 measure() {
     local before after
     stack restart stages gateway --set "telemetry.enabled=$1" >/dev/null
     # Ends when risk has read what accounts have sent lately: that is no cost of what follows.
-    replay 500
+    prepare 500
+    replay
+    prepare "$payments"
     before=$(ticks)
-    replay "$payments"
+    replay
     after=$(ticks)
+    grep -Eq "\"settled\": ?$payments\b" "$work/replay.json" || { cat "$work/replay.txt" >&2; return 1; }
     awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v payments="$payments" 'BEGIN { printf "%.1f\n", ticks / hz * 1e6 / payments }'
 }
 
 median() { sort -n | awk '{ value[NR] = $1 } END { print NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2 }'; }
 
 stack up >/dev/null
-loadtest gen --rows "$payments" --accounts 20000 --seed 7 --fx-share 0.3 --out "$work/payments.csv" >/dev/null
-loadtest seed --accounts "$work/payments.csv.accounts.csv" >/dev/null
 measure true >/dev/null
 printf '%-6s %10s %10s %8s   microseconds of CPU a payment\n' pair with without ratio
 for pair in $(seq "$pairs"); do
