@@ -4,8 +4,10 @@ use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use tokio::net::TcpSocket;
 
 use crate::{Error, checkout};
 
@@ -29,7 +31,10 @@ pub fn loopback(port: u16) -> SocketAddr {
 /// Whether a server could listen on this address now.
 #[must_use]
 pub fn is_free(address: SocketAddr) -> bool {
-    TcpListener::bind(address).is_ok()
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    // Bound, never listening: a process that another thread forks at this moment keeps the socket open until it
+    // runs its own program, and a listening one would be in the server's way so long.
+    socket.is_ok_and(|socket| socket.set_reuseaddr(true).is_ok() && socket.bind(address).is_ok())
 }
 
 pub(crate) fn check_free(port: u16) -> Result<(), Error> {
