@@ -13,6 +13,7 @@ use devstack::testing::{TestCollector, TestPort};
 use devstack::traces::{Kind, Span, Status};
 use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 use wire::Role;
 
 /// The client's own span, the parent of all of ours.
@@ -267,7 +268,8 @@ async fn payments_that_are_not_traced_leave_no_span_and_carry_no_header() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_asks_to_be_traced_gets_its_share() {
     const PAYMENTS: usize = 1_000;
-    const SECOND_NS: u64 = 1_000_000_000;
+    /// Less than a second: a span begins a moment after it was admitted, by another clock.
+    const WINDOW_NS: u64 = 900_000_000;
     let (mut system, collector) = system("0").await;
     system.open(&[("S", "USD", "1000000"), ("D", "USD", "0")]).await;
     let client = system.client();
@@ -283,7 +285,9 @@ async fn a_crowd_that_asks_to_be_traced_gets_its_share() {
             assert_eq!(answer.status, 404);
         }
     };
+    let began = Instant::now();
     futures::stream::iter((0..PAYMENTS).map(ask)).buffer_unordered(32).collect::<Vec<()>>().await;
+    let seconds = began.elapsed().as_secs() as usize + 1;
     until("all have ended", || async {
         let count = system.sql("SELECT count(*) FROM payments WHERE status <> 'RESERVED'").await;
         count == PAYMENTS.to_string()
@@ -299,9 +303,10 @@ async fn a_crowd_that_asks_to_be_traced_gets_its_share() {
     assert!(spans.iter().any(|span| span.name == "risk batch"), "batches are in it");
     let mut starts: Vec<u64> = begun.into_values().collect();
     starts.sort_unstable();
-    assert!((90..PAYMENTS).contains(&starts.len()), "{}", starts.len());
+    let share = 90..=(100 * seconds).min(PAYMENTS);
+    assert!(share.contains(&starts.len()), "{} traces in {seconds} s", starts.len());
     for (place, from) in starts.iter().enumerate() {
-        let within = starts[place..].iter().take_while(|start| **start - from < SECOND_NS).count();
+        let within = starts[place..].iter().take_while(|start| **start - from < WINDOW_NS).count();
         assert!(within <= 100, "{within} traces in a second");
     }
 }
