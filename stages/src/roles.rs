@@ -158,12 +158,13 @@ async fn janitor(part: Part, tasks: &mut JoinSet<()>) -> Result<(), StartError> 
         let ledgers = host.open_observers()?;
         observe::start(&host, ledgers, tasks);
     }
+    let every = Duration::from_millis(host.config.janitor.every_ms);
     let janitor = Janitor::new(
         host.broker,
         store,
         host.config.janitor.clone(),
         host.config.pipeline.clone(),
-        JanitorMetrics::new(&host.metrics),
+        JanitorMetrics::new(&host.metrics, observe::money_lasts(every)),
     );
     tasks.spawn(janitor.run(Clock::wall(), host.drain));
     Ok(())

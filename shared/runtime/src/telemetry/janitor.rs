@@ -1,8 +1,8 @@
 //! Metrics of the janitor's rounds and of its audit.
 
-use super::Metrics;
+use super::{Metrics, Observed, Sample};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, BoundCounter, Counter, Gauge};
+use opentelemetry::metrics::{AsyncInstrument, BoundCounter, Counter};
 use signals::metric;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,12 +13,13 @@ use tokio::time::Instant;
 pub struct JanitorMetrics {
     redriven: Arc<BoundCounter<u64>>,
     emitted_again: Arc<BoundCounter<u64>>,
-    oldest_open_hold: Gauge<f64>,
+    oldest_open_hold: Observed,
 }
 
 impl JanitorMetrics {
-    /// Those of the role whose metrics these are.
-    pub fn new(metrics: &Metrics) -> JanitorMetrics {
+    /// Those of the role whose metrics these are. What a round has found of holds is shown for so long: of a
+    /// janitor whose rounds fail nothing may be seen that looks well.
+    pub fn new(metrics: &Metrics, lasts: Duration) -> JanitorMetrics {
         let counted = |metric| {
             let counter = metrics.counter(metric).bind(&[]);
             counter.add(0);
@@ -27,7 +28,7 @@ impl JanitorMetrics {
         JanitorMetrics {
             redriven: counted(&metric::PAYMENTS_REDRIVEN),
             emitted_again: counted(&metric::PAYMENTS_EMITTED_AGAIN),
-            oldest_open_hold: metrics.seconds(&metric::OLDEST_OPEN_HOLD),
+            oldest_open_hold: Observed::new(metrics, &[metric::OLDEST_OPEN_HOLD], lasts),
         }
     }
 
@@ -43,7 +44,7 @@ impl JanitorMetrics {
 
     /// The age of the oldest open hold.
     pub fn oldest_open_hold(&self, age: Duration) {
-        self.oldest_open_hold.record(age.as_secs_f64(), &[]);
+        self.oldest_open_hold.seen(vec![Sample::time(metric::OLDEST_OPEN_HOLD, [], age)]);
     }
 }
 
@@ -102,6 +103,19 @@ impl AuditMetrics {
 mod tests {
     use super::*;
     use wire::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_that_no_round_looks_at_are_not_told_of() {
+        let metrics = Metrics::new(Role::Janitor, true).unwrap();
+        let lasts = Duration::from_secs(30);
+        let janitor = JanitorMetrics::new(&metrics, lasts);
+        for (since_the_round, expected) in [(Duration::ZERO, true), (lasts, true), (lasts * 2, false)] {
+            janitor.oldest_open_hold(Duration::ZERO);
+            tokio::time::advance(since_the_round).await;
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            assert_eq!(text.contains("\nledger_oldest_open_hold_seconds 0\n"), expected, "{text}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_lag_grows_while_no_look_succeeds() {

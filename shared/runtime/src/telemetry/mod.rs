@@ -108,11 +108,6 @@ impl Metrics {
         self.meter.u64_gauge(metric.instrument()).with_description(metric.help).build()
     }
 
-    fn seconds(&self, metric: &Metric) -> Gauge<f64> {
-        let gauge = self.meter.f64_gauge(metric.instrument()).with_unit(metric.unit());
-        gauge.with_description(metric.help).build()
-    }
-
     /// A gauge whose values, each with its labels, are shown when they are asked for.
     fn observed(
         &self,
@@ -164,7 +159,7 @@ mod tests {
     #[test]
     fn metrics_are_exported_under_their_contract_names() {
         let metrics = Metrics::new(Role::Risk, true).unwrap();
-        let janitor = JanitorMetrics::new(&metrics);
+        let janitor = JanitorMetrics::new(&metrics, Duration::from_secs(30));
         janitor.redriven(1);
         janitor.oldest_open_hold(Duration::from_secs(2));
         AuditMetrics::new(&metrics).ended("USD", "failed", 2, 30);

@@ -23,9 +23,14 @@ const LOOK_MAX: Duration = Duration::from_secs(20);
 const LASTS: Duration = Duration::from_secs(30);
 const LASTS_PERIODS: u32 = 3;
 
-/// What the audit tells of money lasts longer than several looks that fail one after the other: an alert of
-/// it must not end because nobody could look.
+/// What is told of money lasts longer than several looks that fail one after the other: an alert of it must
+/// not end because nobody could look.
 const MONEY_LASTS: Duration = Duration::from_secs(120);
+
+/// How long what is told of money is shown, where it is looked at so often.
+pub(crate) fn money_lasts(every: Duration) -> Duration {
+    MONEY_LASTS.max(every * LASTS_PERIODS)
+}
 
 /// Starts the observers.
 pub(crate) fn start(host: &Host, ledgers: Observers, tasks: &mut JoinSet<()>) {
@@ -45,7 +50,7 @@ pub(crate) fn start(host: &Host, ledgers: Observers, tasks: &mut JoinSet<()>) {
     }));
     let age = Duration::from_millis(host.config.telemetry.audit_after_ms);
     let counted = AuditMetrics::new(&host.metrics);
-    let audit = Audit::new(ledgers.audit, age, every, counted, lasting(audit::SHOWN, lasts.max(MONEY_LASTS)));
+    let audit = Audit::new(ledgers.audit, age, every, counted, lasting(audit::SHOWN, money_lasts(every)));
     tasks.spawn(audit.run(host.drain.clone()));
 }
 

@@ -121,5 +121,6 @@ fn janitor(
         purge_after_ms: seconds(60),
         ..Config::on(StackConfig::shifted(0)).janitor
     };
-    Janitor::new(streams.clone(), ledger.clone(), config, pipeline(), JanitorMetrics::new(metrics))
+    let metrics = JanitorMetrics::new(metrics, Duration::from_secs(30));
+    Janitor::new(streams.clone(), ledger.clone(), config, pipeline(), metrics)
 }
