@@ -2,6 +2,8 @@
 # What telemetry costs: CPU of stages and gateway for one settled payment, with metrics and traces and without,
 # in interleaved pairs on the private stack. cost.sh PROGRAMS [PAIRS] [PAYMENTS]; the programs are what `make build` makes.
 set -euo pipefail
+# A measurement that fails inside `$(...)` ends the script too.
+shopt -s inherit_errexit
 programs=$1 pairs=${2:-5} payments=${3:-40000}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$programs:$PATH"
@@ -27,7 +29,10 @@ prepare() {
     loadtest seed --accounts "$work/payments.csv.accounts.csv" >/dev/null
 }
 
-replay() { loadtest replay --csv "$work/payments.csv" --connections 512 --json "$work/replay.json" >"$work/replay.txt"; }
+replay() {
+    rm -f "$work/replay.json"
+    loadtest replay --csv "$work/payments.csv" --connections 512 --json "$work/replay.json" >"$work/replay.txt"
+}
 
 # measure true|false: microseconds a payment.
 measure() {
@@ -47,12 +52,19 @@ measure() {
 median() { sort -n | awk '{ value[NR] = $1 } END { print NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2 }'; }
 
 stack up >/dev/null
+trap 'stack restart stages gateway >/dev/null' EXIT
+rm -f "$work/pairs.txt.new"
 measure true >/dev/null
 printf '%-6s %10s %10s %8s   microseconds of CPU a payment\n' pair with without ratio
 for pair in $(seq "$pairs"); do
-    if ((pair % 2)); then with=$(measure true) without=$(measure false); else without=$(measure false) with=$(measure true); fi
+    if ((pair % 2)); then
+        with=$(measure true)
+        without=$(measure false)
+    else
+        without=$(measure false)
+        with=$(measure true)
+    fi
     awk -v pair="$pair" -v with="$with" -v without="$without" 'BEGIN { printf "%-6s %10.1f %10.1f %8.3f\n", pair, with, without, with / without }' | tee -a "$work/pairs.txt.new"
 done
 printf 'median ratio %s\n' "$(awk '{ print $4 }' "$work/pairs.txt.new" | median)"
 mv "$work/pairs.txt.new" "$work/pairs.txt"
-stack restart stages gateway >/dev/null
