@@ -87,8 +87,7 @@ mod tests {
     }
 
     fn gate_and_metrics(requests_per_second_max: u32, in_flight_max: usize) -> (Admission, Metrics) {
-        let config =
-            GatewayConfig { ports: Vec::new(), requests_per_second_max, in_flight_max, reply_timeout_ms: 1 };
+        let config = GatewayConfig { requests_per_second_max, in_flight_max, ..GatewayConfig::default() };
         let metrics = Metrics::new(Role::Gateway, true).unwrap();
         (Admission::new(&config, &metrics), metrics)
     }

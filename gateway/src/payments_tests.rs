@@ -11,8 +11,7 @@ async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger>
     let (streams, ledger, pipeline) =
         (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
     streams.declare_all(&pipeline).await.unwrap();
-    let config =
-        GatewayConfig { ports: Vec::new(), requests_per_second_max: 1, in_flight_max, reply_timeout_ms: 1 };
+    let config = GatewayConfig { requests_per_second_max: 1, in_flight_max, ..GatewayConfig::default() };
     let (acceptor, mut tasks) =
         Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max, Traces::inert());
     tasks.detach_all();

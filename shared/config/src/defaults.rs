@@ -72,7 +72,16 @@ impl GatewayConfig {
             requests_per_second_max: 100_000,
             in_flight_max: 4_096,
             reply_timeout_ms: 2_000,
+            event_streams_max: 2_048,
+            waiters_max: 1_024,
+            page_dir: String::new(),
         }
+    }
+}
+
+impl Default for GatewayConfig {
+    fn default() -> GatewayConfig {
+        GatewayConfig::on(&StackConfig::shifted(0))
     }
 }
 

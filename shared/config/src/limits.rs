@@ -25,7 +25,7 @@ const DAY_MS: i128 = DAY_SECONDS * 1_000;
 /// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each
 /// item.
 #[rustfmt::skip]
-const LIMITS: [(&str, i128, i128); 57] = [
+const LIMITS: [(&str, i128, i128); 59] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
@@ -72,6 +72,8 @@ const LIMITS: [(&str, i128, i128); 57] = [
     ("gateway.requests_per_second_max", 1, ANY),
     ("gateway.in_flight_max", 2, 1_000_000),
     ("gateway.reply_timeout_ms", 10, 60_000),
+    ("gateway.event_streams_max", 1, 1_000_000),
+    ("gateway.waiters_max", 1, 1_000_000),
     ("admin.fx", 1, 65_535),
     ("admin.wallet", 1, 65_535),
     ("admin.risk", 1, 65_535),

@@ -158,6 +158,15 @@ pub struct GatewayConfig {
     pub in_flight_max: usize,
     /// How long a request-reply answer is waited for, in milliseconds.
     pub reply_timeout_ms: u64,
+    /// Streams of events that are open at once at most, and never more than a quarter of
+    /// `http.connections_max`: each holds a connection.
+    pub event_streams_max: usize,
+    /// Requests that wait for the end of a payment (`Prefer: wait`) at most, and never more than a quarter of
+    /// `http.connections_max`: each holds a connection.
+    pub waiters_max: usize,
+    /// The folder that the page is read from at each request, for whoever works on it; empty: the page that is
+    /// in the program.
+    pub page_dir: String,
 }
 
 macro_rules! admin_ports {

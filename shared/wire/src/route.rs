@@ -34,6 +34,10 @@ domain::closed_set! {
         Payments = "/payments",
         /// A payment's status.
         Payment = "/payments/{id}",
+        /// What happens to a payment, as it happens.
+        PaymentEvents = "/payments/{id}/events",
+        /// What happens to all payments.
+        Events = "/events",
         /// Opens an account.
         Accounts = "/accounts",
         /// An account.
@@ -48,6 +52,14 @@ domain::closed_set! {
         Convert = "/convert",
         /// `risk.score`.
         Score = "/score",
+        /// The page.
+        Page = "/",
+        /// How every role does, once a second.
+        Live = "/live",
+        /// The panels of the dashboards.
+        Panels = "/panels",
+        /// What a panel shows.
+        Panel = "/panels/{id}",
         /// The process is alive.
         Health = "/healthz",
         /// The same.
@@ -70,6 +82,8 @@ impl Route {
         let [first, second, third, beyond] = [(); 4].map(|()| segments.next());
         match (first, second, third, beyond) {
             (Some("payments"), Some(id), None, None) => (Route::Payment, id),
+            (Some("payments"), Some(id), Some("events"), None) => (Route::PaymentEvents, id),
+            (Some("panels"), Some(id), None, None) => (Route::Panel, id),
             (Some("accounts"), Some(id), None, None) => (Route::Account, id),
             (Some("accounts"), Some(id), Some("deposits"), None) => (Route::Deposits, id),
             (Some("balance"), Some(id), None, None) => (Route::Balance, id),
@@ -90,9 +104,9 @@ impl Route {
             Route::Payments => Some((Method::Post, 202)),
             Route::Accounts | Route::Deposits => Some((Method::Post, 201)),
             Route::Score => Some((Method::Post, 200)),
-            Route::Payment | Route::Account | Route::Balance | Route::Rate | Route::Convert => {
-                Some((Method::Get, 200))
-            }
+            Route::Payment | Route::PaymentEvents | Route::Events => Some((Method::Get, 200)),
+            Route::Account | Route::Balance | Route::Rate | Route::Convert => Some((Method::Get, 200)),
+            Route::Page | Route::Live | Route::Panels | Route::Panel => Some((Method::Get, 200)),
             Route::Health | Route::Liveness | Route::Readiness | Route::Metrics => Some((Method::Get, 200)),
             Route::LogLevel => Some((Method::Put, 200)),
             Route::Other => None,
@@ -102,9 +116,9 @@ impl Route {
     /// Whether a role answers it with more than that there is nothing.
     pub fn is_served_by(self, role: Role) -> bool {
         match self {
-            Route::Payments | Route::Payment | Route::Accounts | Route::Account | Route::Deposits => {
-                role == Role::Gateway
-            }
+            Route::Payments | Route::Payment | Route::PaymentEvents | Route::Events => role == Role::Gateway,
+            Route::Accounts | Route::Account | Route::Deposits => role == Role::Gateway,
+            Route::Page | Route::Live | Route::Panels | Route::Panel => role == Role::Gateway,
             Route::Balance | Route::Rate | Route::Convert | Route::Score => {
                 role == Role::Gateway || Endpoint::at(self).is_some_and(|endpoint| endpoint.role() == role)
             }
@@ -148,6 +162,12 @@ mod tests {
             ("/payments/PAY-1", (Route::Payment, "PAY-1")),
             ("/payments/PAY-1/x", (Route::Other, "")),
             ("/payments/{id}", (Route::Payment, "{id}")),
+            ("/payments/PAY-1/events", (Route::PaymentEvents, "PAY-1")),
+            ("/payments/PAY-1/events/", (Route::Other, "")),
+            ("/events", (Route::Events, "")),
+            ("/live", (Route::Live, "")),
+            ("/panels", (Route::Panels, "")),
+            ("/panels/flow", (Route::Panel, "flow")),
             ("/accounts/A/deposits", (Route::Deposits, "A")),
             ("/accounts/A/deposits/", (Route::Other, "")),
             ("/balance", (Route::Other, "")),
@@ -155,7 +175,8 @@ mod tests {
             ("/score", (Route::Score, "")),
             ("/metrics", (Route::Metrics, "")),
             ("other", (Route::Other, "")),
-            ("/", (Route::Other, "")),
+            ("/", (Route::Page, "")),
+            ("//", (Route::Other, "")),
             ("", (Route::Other, "")),
             ("*", (Route::Other, "")),
         ] {

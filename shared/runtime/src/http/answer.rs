@@ -1,23 +1,24 @@
 //! Answers: JSON, problems, text.
 
 use super::context::{RequestContext, X_REQUEST_ID};
+use super::event_stream::EventStream;
 use crate::ids::RequestId;
 use crate::telemetry::Outcome;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use wire::{Code, Problem};
 
-/// A whole answer.
-pub type Answer = Response<Full<Bytes>>;
+/// An answer: whole, or events for as long as there are any.
+pub type Answer = Response<Either<Full<Bytes>, EventStream>>;
 
 /// What a client that was turned away for load or an outage waits, in seconds.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 fn build(status: u16, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(Either::Left(Full::new(body)));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
@@ -68,7 +69,7 @@ pub(super) fn complete(answer: &mut Answer, request_id: &RequestId) -> Option<Pr
     }
     let mut problem = answer.extensions_mut().remove::<Problem>()?;
     problem.request_id = Some(request_id.as_str().into());
-    *answer.body_mut() = Full::new(serde_json::to_vec(&problem).unwrap_or_default().into());
+    *answer.body_mut() = Either::Left(Full::new(serde_json::to_vec(&problem).unwrap_or_default().into()));
     Some(problem)
 }
 

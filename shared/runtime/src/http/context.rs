@@ -5,20 +5,46 @@ use domain::TraceContext;
 use hyper::Request;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use std::net::SocketAddr;
+use tokio_util::sync::CancellationToken;
 use wire::{Route, header};
 
 /// On a request and its answer: the id under which log lines and problems tell of it.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The connection that a request came by; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Who holds the other end.
+    pub peer: SocketAddr,
+    cut: CancellationToken,
+}
+
+impl Connection {
+    pub(super) fn of(peer: SocketAddr) -> Connection {
+        Connection { peer, cut: CancellationToken::new() }
+    }
+
+    /// Ends the connection without another word: whoever holds the other end takes too little of what it asked
+    /// for.
+    pub fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits until it is cut.
+    pub(super) async fn is_cut(&self) {
+        self.cut.cancelled().await;
+    }
+}
+
 /// Which request this is, made once for each.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RequestContext {
     /// The client's, or made by us.
     pub request_id: RequestId,
     /// Where it goes.
     pub route: Route,
-    /// Who holds the other end of the connection.
-    pub peer: SocketAddr,
+    /// How it came.
+    pub connection: Connection,
     /// The span of the client's trace that it comes from.
     pub parent: Option<TraceContext>,
     /// Its own span, where it is traced.
@@ -26,14 +52,14 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    pub(super) fn of<B>(request: &Request<B>, peer: SocketAddr) -> RequestContext {
+    pub(super) fn of<B>(request: &Request<B>, connection: Connection) -> RequestContext {
         let headers = request.headers();
         RequestContext {
             request_id: only(headers, X_REQUEST_ID.as_str())
                 .and_then(RequestId::parse)
                 .unwrap_or_else(RequestId::fresh),
             route: Route::of(request.uri().path()).0,
-            peer,
+            connection,
             parent: only(headers, header::TRACEPARENT).and_then(TraceContext::parse),
             span: None,
         }
@@ -57,7 +83,8 @@ mod tests {
         let request = headers.iter().fold(Request::get("/payments/PAY-1?x=y"), |request, (name, value)| {
             request.header(*name, *value)
         });
-        RequestContext::of(&request.body(()).unwrap(), "192.0.2.1:80".parse().unwrap())
+        let connection = Connection::of("192.0.2.1:80".parse().unwrap());
+        RequestContext::of(&request.body(()).unwrap(), connection)
     }
 
     #[test]

@@ -20,7 +20,7 @@ const LIMIT: BodyLimit = BodyLimit { bytes_max: 2_048, time_max: Duration::from_
 
 /// Shows the filter, or changes it.
 pub(super) async fn answer(context: &RequestContext, request: Request<Incoming>) -> Answer {
-    if !is_from_this_machine(context.peer, request.headers()) {
+    if !is_from_this_machine(context.connection.peer, request.headers()) {
         return problem(Problem::new(
             Code::Forbidden,
             "this is answered to the machine itself, without proxies",

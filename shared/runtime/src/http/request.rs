@@ -1,7 +1,7 @@
 //! One request from its head to its answer, or until whoever asked is gone.
 
 use super::answer::{About, Answer, complete, problem};
-use super::context::RequestContext;
+use super::context::{Connection, RequestContext};
 use super::server::{Handler, Port};
 use crate::process::panic_message;
 use crate::telemetry::{Asked, FailedRequest, Failing, RequestMetrics, Span};
@@ -9,7 +9,6 @@ use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::{Request, Version};
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 use wire::{Code, Method, Problem};
@@ -19,11 +18,11 @@ const CLIENT_GONE: u16 = 499;
 
 pub(super) async fn answer<H: Handler>(
     port: &Port<H>,
-    peer: SocketAddr,
+    connection: Connection,
     request: Request<Incoming>,
 ) -> Answer {
     let started = Instant::now();
-    let mut context = RequestContext::of(&request, peer);
+    let mut context = RequestContext::of(&request, connection);
     let method = method(&request);
     let well_formed = well_formed(&request);
     let span = match well_formed {

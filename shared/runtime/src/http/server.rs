@@ -2,7 +2,7 @@
 //! the end.
 
 use super::answer::Answer;
-use super::context::RequestContext;
+use super::context::{Connection, RequestContext};
 use super::peers::{PeerPlace, Peers};
 use super::request;
 use crate::config::HttpConfig;
@@ -19,7 +19,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Header lines of one request at most.
@@ -27,6 +27,13 @@ const HEADERS_MAX: usize = 100;
 
 /// How long accepting pauses after the system refuses a connection, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the system keeps for a peer that does not read, in bytes; by itself it would keep megabytes. Answers are
+/// smaller, and events are dropped with whoever does not take them.
+const SEND_BUFFER_BYTES: u32 = 64 << 10;
+
+/// Connections that wait to be accepted, as many as the standard library lets.
+const BACKLOG: u32 = 1_024;
 
 /// What stands behind a listener: a role's own answer to each request.
 pub trait Handler: Send + Sync + 'static {
@@ -57,7 +64,16 @@ pub(super) struct Port<H> {
 
 /// Opens a port; `key` is the setting that names it.
 pub async fn bind(host: IpAddr, port: u16, key: &'static str) -> Result<TcpListener, BindError> {
-    TcpListener::bind(SocketAddr::new(host, port)).await.map_err(|source| BindError { port, key, source })
+    listen(SocketAddr::new(host, port)).map_err(|source| BindError { port, key, source })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Its connections have the same.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Answers connections until the drain begins, then lets requests in flight end within their time.
@@ -85,15 +101,19 @@ pub async fn serve<H: Handler>(
             accepted = accept(&listener, &permits, &peers) => accepted,
         };
         let Some((stream, peer, places)) = accepted else { continue };
-        let port = port.clone();
+        let (port, connection) = (port.clone(), Connection::of(peer));
+        let of_requests = connection.clone();
         let service = service_fn(move |request| {
-            let port = port.clone();
-            async move { Ok::<_, Infallible>(request::answer(&port, peer, request).await) }
+            let (port, connection) = (port.clone(), of_requests.clone());
+            async move { Ok::<_, Infallible>(request::answer(&port, connection, request).await) }
         });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let serving = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+            tokio::select! {
+                served = serving => if let Err(error) = served {
+                    tracing::debug!(%error, "a connection ended");
+                },
+                () = connection.is_cut() => tracing::debug!("a connection was cut"),
             }
             drop(places);
         });
@@ -164,7 +184,7 @@ mod tests {
 
     impl Handler for Refusing {
         async fn handle(&self, context: &RequestContext, _: Request<Incoming>) -> Answer {
-            assert!(context.peer.ip().is_loopback());
+            assert!(context.connection.peer.ip().is_loopback());
             problem(Problem::new(Code::NotFound, "nothing").with_id("PAY-1"))
         }
     }
