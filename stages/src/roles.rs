@@ -141,7 +141,8 @@ async fn rebuild(part: &Part, velocities: &Velocities) -> Result<(), String> {
 }
 
 async fn fx(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
-    let service = Arc::new(RateService { rates: known.rates.clone() });
+    let spread_bps = part.host.config.fx.spread_bps;
+    let service = Arc::new(RateService { rates: known.rates.clone(), spread_bps });
     part.serve(service, Some(("rates", loaded(known.rates.clone()))), tasks).await?;
     start_stages(&part, &known, tasks);
     let rates = known.rates.clone();

@@ -1,6 +1,6 @@
 //! What becomes known of a payment on its way, and the payment as the ledger records it.
 
-use crate::fx::Rate;
+use crate::fx::{self, BookRate, Rate};
 use crate::{Currency, Fingerprint, Money, Payment, Refusal, StageName, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,43 @@ pub struct AppliedRate {
 }
 
 impl Quote {
+    /// What a payment of this amount gets in `arrives`, at a rate of the book less the spread. Within one
+    /// currency nothing is converted, and nothing is kept.
+    pub fn of(
+        amount: Money,
+        arrives: Currency,
+        found: BookRate,
+        spread_bps: u32,
+        at: Timestamp,
+    ) -> Result<Quote, Refusal> {
+        if amount.currency == arrives {
+            return Ok(Quote { destination_amount: amount, conversion: None, at });
+        }
+        let converted = fx::convert(amount, found.rate, spread_bps)?;
+        let conversion = AppliedRate {
+            rate: found.rate,
+            spread_bps,
+            gross_minor: converted.gross,
+            residue: converted.residue,
+            as_of: found.as_of,
+        };
+        let destination_amount = Money::new(converted.net, arrives);
+        Ok(Quote { destination_amount, conversion: Some(conversion), at })
+    }
+
+    /// What the amount is worth at the mid-market rate, in what arrives.
+    pub fn gross(&self) -> Money {
+        let net = self.destination_amount;
+        let minor = self.conversion.as_ref().map_or(net.minor, |applied| applied.gross_minor);
+        Money::new(minor, net.currency)
+    }
+
+    /// What the house keeps of that.
+    pub fn fee(&self) -> Money {
+        let net = self.destination_amount;
+        Money::new(self.gross().minor.saturating_sub(net.minor), net.currency)
+    }
+
     /// The rate between major units, for people; absent within one currency.
     pub fn rate_text(&self, source: Currency) -> Option<String> {
         self.conversion

@@ -156,20 +156,26 @@ pub struct RateReply {
     pub as_of: Timestamp,
 }
 
-/// Reply of `fx.convert`: the amount at the mid-market rate, rounded down to the minor unit. A payment pays
-/// the spread on top.
+/// Reply of `fx.convert`: what a payment of the amount would bring, and what of it the house keeps. Rounded down
+/// to the minor unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvertReply {
     /// The currency of `amount`.
     pub from: Currency,
-    /// The currency of `converted`.
+    /// The currency of `converted`, `gross` and `fee`.
     pub to: Currency,
     /// What was asked.
     pub amount: String,
-    /// What it is worth.
+    /// What arrives, after the spread; nothing when that is less than a minor unit.
     pub converted: String,
     /// The mid-market rate, a decimal string.
     pub rate: String,
+    /// What the amount is worth at that rate.
+    pub gross: String,
+    /// What the house keeps: the difference of the two.
+    pub fee: String,
+    /// How that is reckoned, in basis points; none within one currency.
+    pub spread_bps: u32,
     /// When it was true.
     pub as_of: Timestamp,
 }

@@ -5,8 +5,8 @@
 //! another rate; the ledger keeps the first quote that reserve saw.
 
 use crate::pipeline::rate_book::RateBooks;
-use domain::facts::{AppliedRate, Quote, Rejection};
-use domain::{AccountKey, Currency, Money, Refusal, StageName, Timestamp, fx};
+use domain::facts::{Quote, Rejection};
+use domain::{AccountKey, Currency, Refusal, StageName, Timestamp};
 use host::fault;
 use lru::LruCache;
 use runtime::config::FxConfig;
@@ -85,23 +85,8 @@ impl<L: StageLedger> Fx<L> {
         if payment.destination_currency.is_some_and(|wanted| wanted != arrives) {
             return Err(Refusal::CurrencyMismatch);
         }
-        if payment.amount.currency == arrives {
-            return Ok(Quote { destination_amount: payment.amount, conversion: None, at: now });
-        }
         let found = self.rates.rate(payment.amount.currency, arrives, now)?;
-        let converted = fx::convert(payment.amount, found.rate, self.spread_bps)?;
-        let conversion = AppliedRate {
-            rate: found.rate,
-            spread_bps: self.spread_bps,
-            gross_minor: converted.gross,
-            residue: converted.residue,
-            as_of: found.as_of,
-        };
-        Ok(Quote {
-            destination_amount: Money::new(converted.net, arrives),
-            conversion: Some(conversion),
-            at: now,
-        })
+        Quote::of(payment.amount, arrives, found, self.spread_bps, now)
     }
 }
 

@@ -2,6 +2,14 @@ use super::*;
 use crate::pipeline::testing::{
     NOW, ScriptedLedger, account, currency, errors, euros, facts, input, payment, screening,
 };
+use crate::services::rates::RateService;
+use domain::Money;
+use proptest::prelude::*;
+use runtime::broker::{Call, ServiceHandler};
+use runtime::ids::RequestId;
+use serde_json::{Value, json};
+use wire::Caller;
+use wire::service::Endpoint;
 
 /// A book with one rate: EUR into USD, of the instant zero, which is stale after an hour.
 fn books() -> Arc<RateBooks> {
@@ -93,5 +101,59 @@ async fn without_rates_or_ledger_nothing_is_judged() {
     for (error, is_outage) in errors() {
         let fault = stage(books(), ScriptedLedger::failing(error)).advance(&batch, NOW).await.unwrap_err();
         assert_eq!(matches!(fault, Fault::Outage(_)), is_outage, "{fault}");
+    }
+}
+
+/// What `/convert` says of an amount, and what fx makes of a payment of it to each of the accounts.
+async fn told_and_quoted(minor: i64, rate: &str, spread_bps: u32, destination: &str) -> [Option<Value>; 2] {
+    let rates = Arc::new(RateBooks::of(&[("EUR.USD", rate), ("EUR.JPY", rate)], NOW, i64::MAX));
+    let message = message(destination, minor, None);
+    let to = match destination {
+        "E" => Currency::EUR,
+        "U" => currency("USD"),
+        _ => currency("JPY"),
+    };
+    let amount = message.facts.payment.amount.to_decimal_string();
+    let body = json!({ "from": "EUR", "to": to, "amount": amount }).to_string().into();
+    let service = RateService { rates: rates.clone(), spread_bps };
+    let call = Call { caller: Caller::default(), request_id: RequestId::fresh(), trace: None, body };
+    let told = service.answer(Endpoint::Convert, vec![call]).await.remove(0).ok().map(|reply| {
+        let mut told: Value = serde_json::from_slice(&reply.body).unwrap();
+        told["as_of"].take();
+        told
+    });
+    let config = FxConfig { spread_bps, rate_age_seconds_max: i64::MAX, account_cache_size: 1 };
+    let stage = Fx::new(rates, ledger(), Traces::inert(), &config);
+    let verdicts = stage.advance(&[input(&message)], NOW).await.unwrap();
+    let quoted = match &verdicts[0] {
+        Verdict::Forward(quoted) => Some(json!({
+            "from": "EUR", "to": to, "amount": amount,
+            "converted": quoted.quote.destination_amount.to_decimal_string(),
+            "rate": quoted.quote.rate_text(Currency::EUR).unwrap_or("1".to_owned()),
+            "gross": quoted.quote.gross().to_decimal_string(),
+            "fee": quoted.quote.fee().to_decimal_string(),
+            "spread_bps": quoted.quote.conversion.as_ref().map_or(0, |applied| applied.spread_bps),
+            "as_of": null,
+        })),
+        // Nothing arrives, for which a payment is refused.
+        Verdict::Reject(refused) if refused.rejection.reason == Refusal::AmountTooSmall => {
+            let nothing = Money::new(0, to).to_decimal_string();
+            told.clone().filter(|told| told["converted"] == nothing && told["fee"] == told["gross"])
+        }
+        _ => None,
+    };
+    [told, quoted]
+}
+
+proptest! {
+    #[test]
+    fn what_convert_tells_is_what_a_payment_gets(
+        minor in prop_oneof![1..100_i64, 1..=domain::money::AMOUNT_MINOR_MAX], rate in 1..2_000_000_u64, scale in 0..10_u32,
+        spread_bps in 0..=500_u32, destination in prop_oneof!["E", "U", "J"],
+    ) {
+        let rate = domain::fx::Decimal::new(rate.try_into().unwrap(), scale).to_string();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let [told, quoted] = runtime.block_on(told_and_quoted(minor, &rate, spread_bps, &destination));
+        prop_assert_eq!(told, quoted);
     }
 }

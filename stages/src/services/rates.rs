@@ -1,7 +1,8 @@
-//! `fx.rate` and `fx.convert`: the mid-market rate, and amounts at it. Nothing is quoted or kept.
+//! `fx.rate` and `fx.convert`: the mid-market rate, and what a payment would get. Nothing is quoted or kept.
 
 use crate::pipeline::rate_book::RateBooks;
-use domain::fx::{BookRate, convert};
+use domain::facts::Quote;
+use domain::fx::{self, BookRate};
 use domain::{Currency, Money, Refusal};
 use runtime::broker::{Call, Reply, ServiceHandler};
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use wire::{Code, Problem};
 pub(crate) struct RateService {
     /// The rates known now.
     pub(crate) rates: Arc<RateBooks>,
+    /// What payments pay for a conversion.
+    pub(crate) spread_bps: u32,
 }
 
 impl ServiceHandler for RateService {
@@ -45,10 +48,13 @@ impl RateService {
         let (from, to) = (currency("from", &from)?, currency("to", &to)?);
         let asked = amount("amount", &digits, from)?;
         let found = self.find(from, to)?;
-        let converted = match convert(asked, found.rate, 0) {
-            Ok(conversion) => conversion.gross,
-            // An amount that is worth less than one minor unit is worth nothing, which is an answer here.
-            Err(Refusal::AmountTooSmall) => 0,
+        let [converted, gross, fee] = match Quote::of(asked, to, found, self.spread_bps, found.as_of) {
+            Ok(quote) => [quote.destination_amount, quote.gross(), quote.fee()],
+            // A payment of it is refused. That nothing would arrive is an answer here.
+            Err(Refusal::AmountTooSmall) => {
+                let gross = fx::convert(asked, found.rate, 0).map_or(0, |conversion| conversion.gross);
+                [Money::new(0, to), Money::new(gross, to), Money::new(gross, to)]
+            }
             Err(_) => {
                 return Err(Problem::new(
                     Code::AmountTooLarge,
@@ -60,8 +66,11 @@ impl RateService {
             from,
             to,
             amount: asked.to_decimal_string(),
-            converted: Money::new(converted, to).to_decimal_string(),
+            converted: converted.to_decimal_string(),
             rate: found.rate.to_major_string(from, to),
+            gross: gross.to_decimal_string(),
+            fee: fee.to_decimal_string(),
+            spread_bps: if from == to { 0 } else { self.spread_bps },
             as_of: found.as_of,
         })
     }
@@ -85,3 +94,7 @@ pub(crate) fn reply<T: serde::Serialize>(body: &T) -> Result<Reply, Problem> {
         serde_json::to_vec(body).map_err(|_| Problem::new(Code::Internal, "the answer cannot be written"))?;
     Ok(Reply { body: body.into(), replayed: false })
 }
+
+#[cfg(test)]
+#[path = "rates_tests.rs"]
+mod tests;
