@@ -23,7 +23,7 @@ impl MemoryLedger {
     }
 
     pub(crate) fn bury(&self, key: PaymentKey, payload: &[u8]) {
-        let (stage, reason, at) = ("fx".to_owned(), "a test".to_owned(), Timestamp::default());
+        let (stage, reason, at) = ("fx".to_owned(), "a test".to_owned(), Timestamp::from_micros(9));
         let letter = OpenDeadLetter { stage, reason, payload: payload.to_owned(), at };
         self.0.lock().unwrap().rows.entry(key).or_default().dead = Some(letter);
     }

@@ -34,8 +34,8 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
         let row = self.ledger.status(key).await.map_err(|error| silent("the ledger", chain(&error)))?;
         if let Some(record) = &row.record {
             let view = PaymentView::of_record(record);
-            let is_open = matches!(record.state, RecordState::Reserved(_));
-            return Ok(Some(if is_open && row.dead.is_some() { view.dead() } else { view }));
+            let letter = row.dead.filter(|_| matches!(record.state, RecordState::Reserved(_)));
+            return Ok(Some(letter.into_iter().fold(view, |view, letter| view.dead(letter.at))));
         }
         if let Some(letter) = &row.dead {
             return Ok(Some(dead_view(key, letter)));
@@ -59,8 +59,9 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
         let shard = payment.source_key().shard(self.shards);
         let view = PaymentView::pending(&payment)
             .at(Hop::Accepted, accepted.accepted_at())
+            .redriven(accepted.headers.redrive.map_or(0, |redrive| redrive.times))
             .traced(accepted.headers.trace);
-        for (hop, read) in Hop::ALL.into_iter().rev().filter_map(|hop| Some((hop, reader(hop)?))) {
+        for (hop, read) in readers() {
             let stored = self
                 .streams
                 .last(Stream::of(hop, shard), &Subject::of(hop, shard, key))
@@ -80,6 +81,11 @@ fn outage(error: &BrokerError) -> Problem {
 
 /// The view with what a derived message adds; nothing when the message cannot be read.
 type Reader = fn(&PaymentView, &[u8]) -> Option<PaymentView>;
+
+/// Of those hops that have any, the furthest first.
+fn readers() -> impl Iterator<Item = (Hop, Reader)> {
+    Hop::ALL.into_iter().rev().filter_map(|hop| Some((hop, reader(hop)?)))
+}
 
 /// What reads the messages of a hop that a pending payment may have behind it.
 fn reader(hop: Hop) -> Option<Reader> {
@@ -106,13 +112,18 @@ fn reader(hop: Hop) -> Option<Reader> {
     }
 }
 
-/// A payment without a row that was buried. The letter keeps the message, whichever it was; all carry the
-/// payment.
+/// A payment without a row that was buried. The letter keeps the message, whichever it was: all carry the payment,
+/// and all but the first what has become of it before.
 fn dead_view(key: &PaymentKey, letter: &OpenDeadLetter) -> PaymentView {
-    match envelope::decode::<PaymentAccepted>(&letter.payload) {
-        Ok(accepted) => PaymentView::pending(&accepted.payment).dead(),
-        Err(_) => PaymentView::unreadable(key.id.as_str(), "dead"),
-    }
+    let view = match envelope::decode::<PaymentAccepted>(&letter.payload) {
+        Ok(accepted) => PaymentView::pending(&accepted.payment),
+        Err(_) => PaymentView::unreadable(key.id.as_str(), Hop::Accepted.as_str()),
+    };
+    let before = envelope::decode::<PaymentScreened>(&letter.payload).map(|message| {
+        let accepted = view.clone().at(Hop::Accepted, message.facts.accepted_at);
+        readers().find_map(|(_, read)| read(&accepted, &letter.payload))
+    });
+    before.ok().flatten().unwrap_or(view).dead(letter.at)
 }
 
 #[cfg(test)]

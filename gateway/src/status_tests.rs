@@ -12,6 +12,8 @@ use wire::header::Headers;
 enum Given {
     /// A message of this hop.
     Message(Hop),
+    /// The intake's message, driven again so many times.
+    Redriven(u32),
     /// Something else under the intake's subject.
     Junk,
     /// A row, held or captured.
@@ -70,6 +72,12 @@ async fn reader_of(given: &[Given]) -> StatusReader<MemoryStreams, MemoryLedger>
                 let message = Outgoing::new(subject(*hop), message(*hop).encode().unwrap());
                 streams.publish(&Outgoing { headers, ..message }).await.unwrap()
             }
+            Given::Redriven(times) => {
+                let headers = Headers::redriven(*times, at(1));
+                let accepted = message(Hop::Accepted).encode().unwrap();
+                let outgoing = Outgoing::new(subject(Hop::Accepted), accepted);
+                streams.publish(&Outgoing { headers, ..outgoing }).await.unwrap()
+            }
             Given::Junk => streams.publish(&Outgoing::new(subject(Hop::Accepted), "{}")).await.unwrap(),
             Given::Row { is_captured: false } => ledger.record(PaymentRecord {
                 facts: facts(),
@@ -125,9 +133,9 @@ async fn a_status_is_true_or_not_told() {
             &[captured, Message(Accepted)],
             Ok(Some("CAPTURED: finished: accepted screened quoted reserved finished")),
         ),
-        (&[dead, Message(Accepted)], Ok(Some("PENDING: dead: "))),
-        (&[unreadable], Ok(Some("PENDING: dead: "))),
-        (&[held, dead], Ok(Some("PENDING: dead: accepted screened quoted reserved"))),
+        (&[dead, Message(Accepted)], Ok(Some("PENDING: dead: accepted screened dead"))),
+        (&[unreadable], Ok(Some("PENDING: dead: dead"))),
+        (&[held, dead], Ok(Some("PENDING: dead: accepted screened quoted reserved dead"))),
         (&[captured, dead], Ok(Some("CAPTURED: finished: accepted screened quoted reserved finished"))),
         // There is none only when both say so.
         (&[], Ok(None)),
@@ -142,6 +150,44 @@ async fn a_status_is_true_or_not_told() {
         let read = reader_of(given).await.read(&facts().payment.key()).await;
         let found = read.map(|view| view.as_ref().map(line)).map_err(|problem| problem.code);
         assert_eq!(found, expected.map(|line| line.map(str::to_owned)), "{given:?}");
+    }
+}
+
+/// A time is the last digit of its microseconds.
+#[tokio::test]
+async fn a_timeline_tells_what_came_of_each_hop() {
+    let (held, captured) = (Given::Row { is_captured: false }, Given::Row { is_captured: true });
+    let (dead, unreadable) =
+        (Given::DeadLetter { is_readable: true }, Given::DeadLetter { is_readable: false });
+    let passed = "accepted at 1, screened at 2 since 1 score 7, quoted at 3 since 2, reserved at 4 since 3";
+    let rows: [(&[Given], String); 7] = [
+        (&[Given::Message(Hop::Accepted)], "accepted at 1".to_owned()),
+        (&[Given::Redriven(0)], "accepted at 1".to_owned()),
+        (
+            &[Given::Redriven(2), Given::Message(Hop::Screened)],
+            "accepted at 1 attempt 3, screened at 2 since 1 score 7".to_owned(),
+        ),
+        (&[captured], format!("{passed}, finished at 5 since 4")),
+        (&[held, dead], format!("{passed}, dead at 9 since 4")),
+        (&[dead], "accepted at 1, screened at 2 since 1 score 7, dead at 9 since 2".to_owned()),
+        (&[unreadable], "dead at 9".to_owned()),
+    ];
+    for (given, expected) in rows {
+        let view = reader_of(given).await.read(&facts().payment.key()).await.unwrap().unwrap();
+        let body = serde_json::to_value(&view).unwrap();
+        let items = body["timeline"].as_array().unwrap().iter().map(|item| {
+            let digit = |name: &str| item[name].as_str().map(|at| at[at.len() - 2..at.len() - 1].to_owned());
+            let number = |name: &str| item[name].as_u64().map(|number| number.to_string());
+            let parts = [
+                ("at", digit("at")),
+                ("since", digit("entered_at")),
+                ("attempt", number("attempt")),
+                ("score", number("score")),
+            ];
+            let told = parts.into_iter().filter_map(|(name, value)| Some(format!(" {name} {}", value?)));
+            format!("{}{}", item["stage"].as_str().unwrap(), told.collect::<String>())
+        });
+        assert_eq!(items.collect::<Vec<_>>().join(", "), expected, "{given:?}");
     }
 }
 

@@ -21,8 +21,8 @@ pub(crate) struct PaymentView {
     destination_amount: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     destination_currency: Option<Currency>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<String>,
+    #[serde(flatten)]
+    converted: Option<Converted>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     timeline: Vec<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,11 +42,47 @@ struct Asked {
     metadata: Option<Metadata>,
 }
 
-/// When a payment had a hop behind it.
+/// How what arrives was worked out, in the currency that arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Converted {
+    rate: String,
+    gross: String,
+    fee: String,
+    spread_bps: u32,
+    rate_as_of: Timestamp,
+}
+
+impl Converted {
+    /// Nothing within one currency.
+    fn of(quote: &Quote, source: Currency) -> Option<Converted> {
+        let applied = quote.conversion.as_ref()?;
+        Some(Converted {
+            rate: quote.rate_text(source)?,
+            gross: quote.gross().to_decimal_string(),
+            fee: quote.fee().to_decimal_string(),
+            spread_bps: applied.spread_bps,
+            rate_as_of: applied.as_of,
+        })
+    }
+}
+
+/// When a payment had a hop behind it, and what came of it there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Moment {
     stage: &'static str,
     at: Timestamp,
+    /// When the hop before was behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entered_at: Option<Timestamp>,
+    /// Which copy of it the intake has, where that is not the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Refusal>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<String>,
 }
 
 /// The stage of a payment that a stage could not judge.
@@ -80,7 +116,7 @@ impl PaymentView {
             asked: None,
             destination_amount: None,
             destination_currency: None,
-            rate: None,
+            converted: None,
             timeline: Vec::new(),
             trace_id: None,
         }
@@ -110,16 +146,39 @@ impl PaymentView {
                 let view = quote.iter().fold(view, |view, quote| view.quoted(quote));
                 let view = reserved_at.iter().fold(view, |view, at| view.at(Hop::Reserved, *at));
                 let (reason, rules) = (Some(rejection.reason), rejection.rules.clone());
-                PaymentView { status: "FAILED", reason, rules, ..view.at(Hop::Finished, *finished_at) }
+                let view = view.at(Hop::Finished, *finished_at).telling(|moment| {
+                    (moment.reason, moment.rules) = (reason, rules.clone());
+                });
+                PaymentView { status: "FAILED", reason, rules, ..view }
             }
         }
     }
 
     /// The payment has this hop behind it.
-    pub(crate) fn at(mut self, hop: Hop, at: Timestamp) -> PaymentView {
-        self.stage = hop.as_str();
-        self.timeline.push(Moment { stage: hop.as_str(), at });
+    pub(crate) fn at(self, hop: Hop, at: Timestamp) -> PaymentView {
+        self.came_to(hop.as_str(), at)
+    }
+
+    fn came_to(mut self, stage: &'static str, at: Timestamp) -> PaymentView {
+        let entered_at = self.timeline.last().map(|before| before.at);
+        let (attempt, score, reason, rules) = (None, None, None, Vec::new());
+        self.stage = stage;
+        self.timeline.push(Moment { stage, at, entered_at, attempt, score, reason, rules });
         self
+    }
+
+    /// Says more of the newest moment.
+    fn telling(mut self, tell: impl FnOnce(&mut Moment)) -> PaymentView {
+        if let Some(newest) = self.timeline.last_mut() {
+            tell(newest);
+        }
+        self
+    }
+
+    /// So many times the intake has been given it again.
+    pub(crate) fn redriven(self, times: u32) -> PaymentView {
+        let attempt = Some(times.saturating_add(1)).filter(|attempt| *attempt > 1);
+        self.telling(|moment| moment.attempt = attempt)
     }
 
     /// It belongs to this trace, if to any.
@@ -129,7 +188,7 @@ impl PaymentView {
 
     /// Risk has passed it.
     pub(crate) fn screened(self, screening: &Screening) -> PaymentView {
-        self.at(Hop::Screened, screening.at)
+        self.at(Hop::Screened, screening.at).telling(|moment| moment.score = Some(screening.score))
     }
 
     /// Fx has quoted it.
@@ -138,14 +197,14 @@ impl PaymentView {
         PaymentView {
             destination_amount: Some(quote.destination_amount.to_decimal_string()),
             destination_currency: Some(quote.destination_amount.currency),
-            rate: source.and_then(|source| quote.rate_text(source)),
+            converted: source.and_then(|source| Converted::of(quote, source)),
             ..self.at(Hop::Quoted, quote.at)
         }
     }
 
     /// A stage could not judge it; it waits for someone to look at it.
-    pub(crate) fn dead(self) -> PaymentView {
-        PaymentView { stage: DEAD, ..self }
+    pub(crate) fn dead(self, at: Timestamp) -> PaymentView {
+        self.came_to(DEAD, at)
     }
 }
 
@@ -154,13 +213,11 @@ mod tests {
     use super::*;
     use domain::Facts;
     use domain::facts::Rejection;
+    use domain::fx::{BookRate, Rate};
     use domain::{AccountId, Money, PaymentId, StageName, Tenant};
 
-    #[test]
-    fn a_refusal_tells_how_far_the_payment_had_come() {
-        let at = Timestamp::from_micros;
-        let amount = Money::new(100, Currency::EUR);
-        let payment = Payment {
+    fn payment_of(amount: Money) -> Payment {
+        Payment {
             tenant: Tenant::default(),
             id: PaymentId::parse("P").unwrap(),
             source_account: AccountId::parse("A").unwrap(),
@@ -169,7 +226,14 @@ mod tests {
             destination_currency: None,
             description: None,
             metadata: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_how_far_the_payment_had_come() {
+        let at = Timestamp::from_micros;
+        let amount = Money::new(100, Currency::EUR);
+        let payment = payment_of(amount);
         let rows = [
             (StageName::Reserve, Refusal::InsufficientFunds, None, "accepted screened quoted finished"),
             (
@@ -203,6 +267,29 @@ mod tests {
                 (view.status, view.stage, view.reason, stages.join(" ").as_str()),
                 ("FAILED", "finished", Some(reason), expected)
             );
+            let told: Vec<Option<Refusal>> = view.timeline.iter().map(|moment| moment.reason).collect();
+            assert_eq!(told.split_last(), Some((&Some(reason), &*vec![None; told.len() - 1])));
+        }
+    }
+
+    #[test]
+    fn what_the_sender_pays_is_told_where_there_was_a_conversion() {
+        let at = Timestamp::from_micros;
+        let found = BookRate { rate: Rate { numerator: 11, denominator: 10 }, as_of: at(7) };
+        let (usd, told) = (Currency::parse("USD").unwrap(), ["rate", "gross", "fee", "rate_as_of"]);
+        // What arrives in, and in this order the amount, what is told of it, and the spread.
+        for (arrives, amount, expected, spread) in [
+            (usd, "2.17", Some(["1.1", "2.20", "0.03", "1970-01-01T00:00:00.000007Z"]), Some(100)),
+            (Currency::EUR, "2.00", None, None),
+        ] {
+            let quote = Quote::of(Money::new(200, Currency::EUR), arrives, found, 100, at(3)).unwrap();
+            let payment = payment_of(Money::new(200, Currency::EUR));
+            let body = serde_json::to_value(PaymentView::pending(&payment).quoted(&quote)).unwrap();
+            assert_eq!(body["destination_amount"], amount);
+            for (place, name) in told.into_iter().enumerate() {
+                assert_eq!(body[name].as_str(), expected.map(|expected| expected[place]), "{name}");
+            }
+            assert_eq!(body["spread_bps"].as_u64(), spread);
         }
     }
 }
