@@ -62,6 +62,11 @@ impl EventSender {
         })
     }
 
+    /// Whether nobody listens any more.
+    pub fn is_closed(&self) -> bool {
+        self.messages.is_closed()
+    }
+
     /// Waits until nobody listens any more.
     pub async fn closed(&self) {
         self.messages.closed().await;
