@@ -47,6 +47,12 @@ impl Hop {
         }
     }
 
+    /// Its number in a payment's life, from 1 on: the `id` of its event.
+    pub const fn number(self) -> u64 {
+        // The names are in the order of a payment's life.
+        self as u64 + 1
+    }
+
     /// Whether a derived stream carries the payment to a stage that has not judged it yet. These hops are
     /// spread over shards by source account.
     pub const fn is_sharded(self) -> bool {
@@ -82,6 +88,11 @@ impl Subject {
     /// Every message of a hop and shard.
     pub fn all_of(hop: Hop, shard: u16) -> Subject {
         Subject(format!("pay.{}.{shard}.*", hop.as_str()))
+    }
+
+    /// Every message of a payment, and its burial.
+    pub fn all_about(payment: &PaymentKey) -> Subject {
+        Subject(format!("pay.*.*.{}", payment.token()))
     }
 
     /// Every buried message.
@@ -141,6 +152,7 @@ mod tests {
             (Subject::dead(StageName::SettleRejected, "PAY-1"), "pay.dead.settle_rejected.PAY-1"),
             (Subject::all_of(Hop::Quoted, 2), "pay.quoted.2.*"),
             (Subject::everywhere(Hop::Finished), "pay.finished.>"),
+            (Subject::all_about(&payment), "pay.*.*.PAY-1"),
         ];
         for (subject, text) in rows {
             assert_eq!(subject.as_str(), text);
@@ -154,5 +166,6 @@ mod tests {
             Hop::carrying().collect::<Vec<_>>(),
             [Hop::Screened, Hop::Quoted, Hop::Reserved, Hop::Rejected]
         );
+        assert_eq!(Hop::ALL.map(Hop::number), [1, 2, 3, 4, 5, 6]);
     }
 }

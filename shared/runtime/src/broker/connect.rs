@@ -6,7 +6,8 @@ use crate::telemetry::PublishMetrics;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, connection::State};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::stream::{BoxStream, Stream, StreamExt};
+use futures::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,14 +32,35 @@ pub struct Broker {
 }
 
 /// Messages of a core subscription. They are hints: core subscribers see the messages of a batch before its
-/// commit.
-#[derive(Debug)]
-pub struct Subscription(async_nats::Subscriber);
+/// commit, and nobody tells them of what they miss. Of those that wait here the client keeps a bounded number,
+/// and drops further ones.
+pub struct Subscription(BoxStream<'static, Bytes>);
 
 impl Subscription {
+    /// One that tells what the stream does.
+    pub(super) fn of(payloads: impl Stream<Item = Bytes> + Send + 'static) -> Subscription {
+        Subscription(payloads.boxed())
+    }
+
     /// The payload of the next message; nothing once the subscription has ended.
     pub async fn next(&mut self) -> Option<Bytes> {
-        self.0.next().await.map(|message| message.payload)
+        self.0.next().await
+    }
+
+    /// Forgets the messages that are there already; whether the subscription goes on.
+    pub fn forget_present(&mut self) -> bool {
+        while let Some(next) = tokio::task::unconstrained(self.0.next()).now_or_never() {
+            if next.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Subscription")
     }
 }
 
@@ -100,12 +122,17 @@ impl Broker {
         self.reconnects.clone()
     }
 
-    /// Subscribes to a subject pattern outside of any stream.
+    /// Subscribes to a subject pattern outside of any stream. The subscription outlasts the connection, but not
+    /// what is published while there is none.
     pub async fn subscribe(&self, subject: &str) -> Result<Subscription, BrokerError> {
-        let subscriber =
-            self.reading.client().subscribe(subject.to_owned()).await.map_err(BrokerError::unavailable)?;
-        self.reading.client().flush().await.map_err(BrokerError::unavailable)?;
-        Ok(Subscription(subscriber))
+        let client = self.reading.client();
+        let subscribing = async {
+            let subscriber = client.subscribe(subject.to_owned()).await.map_err(BrokerError::unavailable)?;
+            client.flush().await.map_err(BrokerError::unavailable)?;
+            Ok(Subscription::of(subscriber.map(|message| message.payload)))
+        };
+        // Without a connection the client would wait for one.
+        tokio::time::timeout(self.timeout, subscribing).await.map_err(BrokerError::unavailable)?
     }
 
     /// Fails at once when there is no connection, before anything is sent that might be delivered later.

@@ -4,13 +4,19 @@
 
 use super::streams::stream_config;
 use super::trim::trim;
-use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored, Streams};
+use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored, Streams, Subscription};
 use crate::config::PipelineConfig;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use bytes::Bytes;
 use domain::Timestamp;
+use futures::stream;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
 use wire::{Stream, Subject};
+
+/// Messages that a subscription keeps for who does not take them.
+const SUBSCRIPTION_MESSAGES: usize = 16;
 
 /// Between the first sequences of derived streams, the most messages that a test may have in one of them.
 const SEQUENCES: u64 = 1_000_000;
@@ -29,6 +35,8 @@ struct State {
     calls_left: Option<usize>,
     /// Whether the publish whose answer will be lost is stored.
     lost_answer: Option<bool>,
+    /// Who has subscribed, and to which pattern.
+    subscribers: Vec<(String, mpsc::Sender<Bytes>)>,
 }
 
 /// One stream.
@@ -89,6 +97,16 @@ impl MemoryStreams {
         self.state().lost_answer = Some(is_stored);
     }
 
+    /// Whoever has subscribed to this subject sees a message that no stream stores.
+    pub fn hint(&self, subject: &str) {
+        self.state().tell(subject, &Bytes::new());
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscriptions(&self) -> usize {
+        self.state().subscribers.iter().filter(|(_, messages)| !messages.is_closed()).count()
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,6 +120,16 @@ impl MemoryStreams {
             None => {}
         }
         act(&mut state)
+    }
+}
+
+impl State {
+    /// Shows a message to whoever has subscribed to its subject; one that does not take it misses it.
+    fn tell(&mut self, subject: &str, payload: &Bytes) {
+        self.subscribers.retain(|(_, messages)| !messages.is_closed());
+        for (_, messages) in self.subscribers.iter().filter(|(pattern, _)| matches(pattern, subject)) {
+            let _ = messages.try_send(payload.clone());
+        }
     }
 }
 
@@ -137,6 +165,9 @@ impl Streams for MemoryStreams {
             log.check(batch)?;
             for message in batch {
                 log.store(message.clone(), now);
+            }
+            for message in batch {
+                state.tell(&message.subject, &message.payload);
             }
             answer
         })
@@ -197,6 +228,14 @@ impl Streams for MemoryStreams {
         })
     }
 
+    async fn subscribe(&self, subject: &str) -> Result<Subscription, BrokerError> {
+        self.call(|state| {
+            let (messages, mut taken) = mpsc::channel(SUBSCRIPTION_MESSAGES);
+            state.subscribers.push((subject.to_owned(), messages));
+            Ok(Subscription::of(stream::poll_fn(move |context| taken.poll_recv(context))))
+        })
+    }
+
     async fn trim(&self, stream: Stream, pipeline: &PipelineConfig) -> Result<Option<Progress>, BrokerError> {
         trim(self, stream, pipeline).await
     }
@@ -211,13 +250,7 @@ impl Log {
     }
 
     fn takes(&self, subject: &str) -> bool {
-        let is_taken = |pattern: &String| {
-            let (pattern, tokens): (Vec<&str>, Vec<&str>) =
-                (pattern.split('.').collect(), subject.split('.').collect());
-            pattern.len() == tokens.len()
-                && pattern.iter().zip(tokens).all(|(pattern, token)| *pattern == "*" || *pattern == token)
-        };
-        self.config.subjects.iter().any(is_taken)
+        self.config.subjects.iter().any(|pattern| matches(pattern, subject))
     }
 
     /// Whether all of a batch may be stored; a batch of one is a single publish.
@@ -298,6 +331,14 @@ impl Log {
             bytes_max: bound(self.config.max_bytes),
         }
     }
+}
+
+/// Whether a subject is one of the pattern's.
+fn matches(pattern: &str, subject: &str) -> bool {
+    let (pattern, tokens): (Vec<&str>, Vec<&str>) =
+        (pattern.split('.').collect(), subject.split('.').collect());
+    pattern.len() == tokens.len()
+        && pattern.iter().zip(tokens).all(|(pattern, token)| *pattern == "*" || *pattern == token)
 }
 
 /// What a message takes.

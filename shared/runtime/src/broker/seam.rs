@@ -1,7 +1,7 @@
 //! The streams as the border, the stages and the janitor use them, so that each can work on streams in memory
 //! as well.
 
-use super::{AcceptedHead, Bounds, Broker, BrokerError, Outgoing, Progress, Stored};
+use super::{AcceptedHead, Bounds, Broker, BrokerError, Outgoing, Progress, Stored, Subscription};
 use crate::config::PipelineConfig;
 use domain::Timestamp;
 use std::future::Future;
@@ -41,6 +41,7 @@ seam! {
         fn accepted_heads(&self, seq: u64, max: usize) -> Vec<AcceptedHead>;
         fn accepted_since(&self, since: Timestamp, last: u64) -> Vec<Stored>;
         fn purge_below(&self, stream: Stream, seq: u64) -> u64;
+        fn subscribe(&self, subject: &str) -> Subscription;
         fn trim(&self, stream: Stream, pipeline: &PipelineConfig) -> Option<Progress>;
     }
 }
