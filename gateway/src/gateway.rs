@@ -3,6 +3,7 @@
 use crate::accept::Acceptor;
 use crate::admission::Admission;
 use crate::http::Routes;
+use crate::panels::Panels;
 use crate::payments::Payments;
 use crate::status::StatusReader;
 use host::{Host, StartError};
@@ -65,6 +66,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         health: host.health([("intake", flag(is_declared.clone()))]),
         admission: admission.clone(),
         payments: Payments { admission, acceptor, status, fresh_id: runtime::ids::fresh },
+        panels: Panels::new(&config.telemetry),
         broker: broker.clone(),
         traces: traces.clone(),
         store: ledgers.reads.clone(),

@@ -1,7 +1,8 @@
 //! The routes: one match from method and path to what answers.
 
-use super::{accounts, payments};
+use super::{accounts, panels, payments};
 use crate::admission::{Admission, Place};
+use crate::panels::Panels;
 use crate::payments::Payments;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -23,6 +24,7 @@ pub(crate) struct Routes {
     pub(crate) health: Health,
     pub(crate) admission: Arc<Admission>,
     pub(crate) payments: Payments<Broker, Store>,
+    pub(crate) panels: Panels,
     pub(crate) broker: Broker,
     pub(crate) traces: Traces,
     /// For reads; acceptance has connections of its own.
@@ -62,7 +64,9 @@ impl Routes {
             Route::Account if get => accounts::show(caller, id, self).await,
             Route::Deposits if post => accounts::deposit(context, caller, request, self).await,
             Route::Payments | Route::Accounts | Route::Deposits => Ok(method_not_allowed("POST")),
-            Route::Payment | Route::Account => Ok(method_not_allowed("GET")),
+            Route::Panels if get => panels::list(self).await,
+            Route::Panel if get => panels::show(&request, id, self).await,
+            Route::Payment | Route::Account | Route::Panels | Route::Panel => Ok(method_not_allowed("GET")),
             _ => match Endpoint::at(route) {
                 Some(endpoint) => self.service(context, caller, endpoint, request).await,
                 None => Ok(not_found()),

@@ -78,11 +78,11 @@ fn wrong_url(config: &Config) -> Option<(String, String)> {
         [("postgres.url", &config.postgres.url), ("postgres.owner_url", &config.postgres.owner_url)];
     let databases = databases.into_iter().map(|(key, url)| (key, url.as_str(), postgres));
     let brokers = config.nats.url.split(',').map(|address| ("nats.url", address, ["nats", "tls"]));
-    // What receives spans is spoken to without TLS: it stands beside the process.
+    // What receives spans and what answers queries is spoken to without TLS: it stands beside the process.
     let telemetry = &config.telemetry;
     let optional = [
         ("telemetry.otlp_endpoint", &telemetry.otlp_endpoint, ["http"; 2]),
-        ("telemetry.prometheus_url", &telemetry.prometheus_url, ["http", "https"]),
+        ("telemetry.prometheus_url", &telemetry.prometheus_url, ["http"; 2]),
         ("telemetry.grafana_url", &telemetry.grafana_url, ["http", "https"]),
     ];
     let optional = optional.into_iter().map(|(key, url, schemes)| (key, url.as_str(), schemes));

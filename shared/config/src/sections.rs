@@ -287,7 +287,7 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: String,
     /// The share of payments that are traced of those whose client says nothing of it, from 0 to 1.
     pub sample_ratio: f64,
-    /// Where Prometheus answers queries; empty: there is none.
+    /// Where Prometheus answers queries, such as `http://127.0.0.1:9090`; empty: there is none.
     pub prometheus_url: String,
     /// Where Grafana answers; empty: there is none.
     pub grafana_url: String,

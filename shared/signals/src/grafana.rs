@@ -182,6 +182,6 @@ fn steps(thresholds: &[Threshold]) -> Vec<Value> {
     let well = json!({ "color": "green", "value": null });
     let rest = thresholds
         .iter()
-        .map(|threshold| json!({ "color": threshold.colour.in_grafana(), "value": threshold.value }));
+        .map(|threshold| json!({ "color": threshold.colour.as_str(), "value": threshold.value }));
     std::iter::once(well).chain(rest).collect()
 }

@@ -121,6 +121,19 @@ pub enum Drawing {
     Table,
 }
 
+impl Drawing {
+    /// Its name to clients.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Drawing::Number => "number",
+            Drawing::Lines => "lines",
+            Drawing::Areas => "areas",
+            Drawing::Heatmap => "heatmap",
+            Drawing::Table => "table",
+        }
+    }
+}
+
 /// What a value counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -141,6 +154,19 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Its name to clients.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Unit::Count => "count",
+            Unit::PerSecond => "per_second",
+            Unit::RequestsPerSecond => "requests_per_second",
+            Unit::Seconds => "seconds",
+            Unit::Part => "part",
+            Unit::Bytes => "bytes",
+            Unit::BytesPerSecond => "bytes_per_second",
+        }
+    }
+
     /// Its name in Grafana.
     pub const fn in_grafana(self) -> &'static str {
         match self {
@@ -174,8 +200,8 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// Its name in Grafana.
-    pub const fn in_grafana(self) -> &'static str {
+    /// Its name, in Grafana and to clients.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Colour::Yellow => "yellow",
             Colour::Red => "red",
@@ -192,4 +218,15 @@ pub enum Source {
     NodeExporter,
     /// Prometheus' postgres-exporter, where it runs.
     PostgresExporter,
+}
+
+impl Source {
+    /// Its name to clients.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Source::Services => "services",
+            Source::NodeExporter => "node_exporter",
+            Source::PostgresExporter => "postgres_exporter",
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-/// Figures change no faster than the janitor reads them.
-const INTERVAL_SECONDS: u32 = 5;
+/// Between two scrapes. Figures change no faster than the janitor reads them.
+pub const INTERVAL_SECONDS: u32 = 5;
 /// Below the interval: a port that hangs must not make its own scrapes overlap.
 const TIMEOUT_SECONDS: u32 = 4;
 /// Samples of one answer. Our ports have fewer than 2,000, node-exporter about as many; what shows more is

@@ -4,6 +4,7 @@
 mod admin;
 mod answer;
 mod body;
+mod client;
 mod context;
 mod event_stream;
 mod log_level;
@@ -15,6 +16,7 @@ mod service_routes;
 pub use admin::{Admin, Check, Health, NoService};
 pub use answer::{Answer, about, json, method_not_allowed, not_found, problem, text};
 pub use body::{BodyLimit, read_json};
+pub use client::{Heard, HttpClient, NoAnswer, public_url};
 pub use context::{Connection, RequestContext};
 pub use event_stream::{EventSender, EventStream, Lagging, event, event_stream};
 pub use server::{BindError, Handler, bind, serve};

@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("runtime", &["config", "signals", "wire", "domain"]),
     ("host", &["runtime", "store", "config", "signals", "wire", "domain"]),
     ("stages", &["host", "runtime", "store", "config", "signals", "wire", "domain"]),
-    ("gateway", &["host", "runtime", "store", "config", "wire", "domain"]),
+    ("gateway", &["host", "runtime", "store", "config", "signals", "wire", "domain"]),
     ("loadtest", &["runtime", "store", "config", "wire", "domain"]),
     ("devstack", &["config", "signals", "wire"]),
     ("tidy", &[]),

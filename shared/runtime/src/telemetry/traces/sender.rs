@@ -1,12 +1,8 @@
 //! Sends spans to their collector: a request a second at most, while there are any.
 
 use super::queue::{SpanCounts, Waiting};
+use crate::http::{Heard, HttpClient, NoAnswer};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -17,11 +13,13 @@ use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+
+/// Where a collector takes spans, and in which form.
+const PATH: &str = "/v1/traces";
+const CONTENT_TYPE: &str = "application/x-protobuf";
 
 /// How long spans are gathered before they are sent.
 const GATHER: Duration = Duration::from_secs(1);
@@ -44,8 +42,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Why the collector did not take a batch.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
-    #[error("no answer: {0}")]
-    Away(String),
+    #[error(transparent)]
+    Away(#[from] NoAnswer),
     #[error("it answered {0}")]
     Refused(u16),
 }
@@ -57,15 +55,9 @@ impl SendError {
     }
 }
 
-fn away(error: impl std::error::Error) -> SendError {
-    SendError::Away(crate::process::chain(&error))
-}
-
 /// Takes spans out of the queue and sends them.
 pub(super) struct Sender {
-    /// The collector's host and port, and its path.
-    address: String,
-    path: String,
+    collector: HttpClient,
     resource: ResourceAttributesWithSchema,
     counts: SpanCounts,
     waiting: Waiting,
@@ -95,12 +87,8 @@ impl Sending {
 impl Sender {
     /// To the collector behind this URL, which was checked when it was configured.
     pub(super) fn new(endpoint: &str, resource: &Resource, counts: SpanCounts, waiting: Waiting) -> Sender {
-        let url = Url::parse(endpoint).ok();
-        let place = |url: &Url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?));
-        let base = url.as_ref().map_or("", |url| url.path().trim_end_matches('/'));
         Sender {
-            path: format!("{base}/v1/traces"),
-            address: url.as_ref().and_then(place).unwrap_or_default(),
+            collector: HttpClient::new(endpoint),
             resource: resource.into(),
             counts,
             waiting,
@@ -166,7 +154,7 @@ impl Sender {
         let mut pauses = [PAUSE, PAUSE * 2].into_iter();
         loop {
             let attempt = tokio::time::timeout(ATTEMPT_MAX, self.attempt(body.clone())).await;
-            let error = match attempt.unwrap_or_else(|elapsed| Err(away(elapsed))) {
+            let error = match attempt.unwrap_or_else(|elapsed| Err(NoAnswer::because(elapsed).into())) {
                 Ok(refused) => {
                     let refused = refused.min(count);
                     self.counts.exported(count - refused);
@@ -188,39 +176,19 @@ impl Sender {
 
     /// How many spans of a batch the collector has refused.
     async fn attempt(&self, body: Bytes) -> Result<usize, SendError> {
-        let stream = TcpStream::connect(&self.address).await.map_err(away)?;
-        let (mut requests, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(away)?;
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(&self.path)
-            .header(HOST, &self.address)
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .body(Full::new(body))
-            .map_err(away)?;
-        let exchange = async {
-            let answer = requests.send_request(request).await.map_err(away)?;
-            refused(answer).await
-        };
-        // The connection ends with the exchange: one a second is no cost, and none is found dead later.
-        let mut exchange = std::pin::pin!(exchange);
-        tokio::select! {
-            biased;
-            refused = &mut exchange => refused,
-            ended = connection => {
-                ended.map_err(away)?;
-                exchange.await
-            }
-        }
+        let heard = self.collector.post(PATH, CONTENT_TYPE, body, ANSWER_BYTES_MAX).await?;
+        refused(&heard)
     }
 
     /// Says once that the collector is away, and once that it is back.
     fn tell(&mut self, error: Option<&SendError>) {
         match error {
             Some(error) if !self.is_away => {
-                tracing::warn!(collector = self.address, %error, "spans cannot be sent");
+                tracing::warn!(collector = self.collector.address(), %error, "spans cannot be sent");
             }
-            None if self.is_away => tracing::info!(collector = self.address, "spans are sent again"),
+            None if self.is_away => {
+                tracing::info!(collector = self.collector.address(), "spans are sent again")
+            }
             _ => {}
         }
         self.is_away = error.is_some();
@@ -228,13 +196,13 @@ impl Sender {
 }
 
 /// How many spans the collector says that it has refused.
-async fn refused(answer: Response<Incoming>) -> Result<usize, SendError> {
-    if !answer.status().is_success() {
-        return Err(SendError::Refused(answer.status().as_u16()));
+fn refused(heard: &Heard) -> Result<usize, SendError> {
+    if !(200..300).contains(&heard.status) {
+        return Err(SendError::Refused(heard.status));
     }
     // It has taken them, whatever it goes on to say.
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let told = body.ok().and_then(|body| ExportTraceServiceResponse::decode(body.to_bytes()).ok());
+    let body = heard.body.clone();
+    let told = body.and_then(|body| ExportTraceServiceResponse::decode(body).ok());
     let refused = told.and_then(|told| told.partial_success).map_or(0, |partial| partial.rejected_spans);
     Ok(usize::try_from(refused).unwrap_or(0))
 }
