@@ -119,6 +119,41 @@ async fn check_every_expression(prometheus: &TestPrometheus) {
     }
 }
 
+/// The gateway answers every panel, over every range; those of our own series have something to show.
+async fn check_panels(client: &Client) {
+    let listed = client.get("/panels").await.unwrap().body;
+    assert_eq!(listed["grafana"], Value::Null, "none runs here");
+    let ranges: Vec<&str> = listed["ranges"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let rows =
+        listed["dashboards"].as_array().unwrap().iter().flat_map(|board| board["rows"].as_array().unwrap());
+    let panels: Vec<&Value> = rows.flat_map(|row| row["panels"].as_array().unwrap()).collect();
+    assert_eq!(panels.len(), dashboards::all().iter().flat_map(|board| board.panels()).count());
+    for (place, panel) in panels.into_iter().enumerate() {
+        let id = panel["id"].as_str().unwrap();
+        // Each panel over the shortest range, and over one of the others.
+        for range in [ranges[0], ranges[1 + place % (ranges.len() - 1)]] {
+            let answer = client.get(&format!("/panels/{id}?range={range}")).await.unwrap();
+            assert_eq!((answer.status, &answer.body["range"]), (200, &json!(range)), "{id}: {}", answer.text);
+            let series = answer.body["series"].as_array().unwrap();
+            let mut points = series.iter().flat_map(|series| series["points"].as_array().unwrap());
+            if range == ranges[0] && panel["source"] == "services" {
+                assert!(points.any(|point| point[1].is_number()), "{id}: {}", answer.text);
+            }
+        }
+    }
+    for (path, status, code) in [
+        ("/panels/nothing", 404, "not_found"),
+        ("/panels/flow?range=2h", 400, "malformed_json"),
+        ("/panels/flow?range=5m&range=1h", 400, "malformed_json"),
+        ("/panels/flow?query=up", 400, "unknown_field"),
+    ] {
+        let answer = client.get(path).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (status, code), "{path}");
+    }
+    let posted = client.post("/panels/flow", &json!({})).await;
+    assert_eq!((posted.status, posted.header("allow")), (405, Some("GET")));
+}
+
 /// Every port answers while all else goes on, and not with too much.
 async fn check_scrapes(system: &System) {
     for role in Role::ALL {
@@ -131,18 +166,22 @@ async fn check_scrapes(system: &System) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_and_rule_has_data_and_counts_what_was_sent() {
-    let system = System::start(&QUICK).await;
+    let mut system = System::prepare(&QUICK).await;
+    let prometheus = prometheus(&system).await;
+    system.config.telemetry.prometheus_url = prometheus.url();
+    system.start_roles(Role::STAGES).await;
+    system.start_gateway().await;
     system
         .open(&[("S", "USD", "90000000"), ("D", "USD", "0"), ("E", "EUR", "0"), ("POOR", "USD", "0")])
         .await;
     // Rates of the committed day do not age: this one does.
     let rates = system.jetstream().await.get_key_value("fx_rates").await.unwrap();
     rates.put("EUR.USD", "1.0823".into()).await.unwrap();
-    let prometheus = prometheus(&system).await;
     let (client, is_over, payments) = (system.client(), AtomicBool::new(false), AtomicUsize::new(0));
     let load = Load { client, is_over, payments };
     let checks = async {
         check_every_expression(&prometheus).await;
+        check_panels(&load.client).await;
         check_scrapes(&system).await;
         load.is_over.store(true, Ordering::Relaxed);
     };
