@@ -36,7 +36,6 @@ loadtest gen --rows 20000 --accounts 2000 --seed 7 --fx-share 0.3 --id-prefix "D
 
 step "accounts, opened and funded"
 loadtest seed --accounts "$payments.accounts.csv"
-loadtest seed --accounts deploy/devstack/demo_accounts.csv
 
 step "the replay"
 loadtest replay --csv "$payments"

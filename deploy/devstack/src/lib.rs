@@ -52,7 +52,7 @@ pub use error::Error;
 pub use initdb::OWNER;
 pub use launch::{Launch, Launched, await_ready, tail};
 pub use nats::{NatsOptions, start_nats};
-pub use port::{http_status, is_free, loopback, nats_answers};
+pub use port::{http_post, http_status, is_free, loopback, nats_answers};
 pub use postgres::{PostgresOptions, create_database, database_url, query, start_postgres};
 pub use process::{ProcessIdentity, Signal, kill_all_in};
 pub use programs::{find_program, is_program};

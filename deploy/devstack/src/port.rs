@@ -87,6 +87,23 @@ pub fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
     let mut stream = connect(address)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
+    status(stream)
+}
+
+/// The status of a `POST` of this JSON there; nothing when no HTTP server answers.
+#[must_use]
+pub fn http_post(address: SocketAddr, path: &str, body: &str) -> Option<u16> {
+    let mut stream = connect(address)?;
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    status(stream)
+}
+
+fn status(stream: TcpStream) -> Option<u16> {
     let line = first_line(stream)?;
     line.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.trim().parse().ok()
 }

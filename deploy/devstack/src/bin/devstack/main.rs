@@ -1,5 +1,6 @@
 //! `devstack up | down | restart | ps | logs | trace | clean`: the private stack of one checkout.
 
+mod accounts;
 mod error;
 mod logs;
 mod member;

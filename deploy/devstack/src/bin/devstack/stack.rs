@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use config::{Config, Flags};
 use devstack::{Launch, NatsOptions, PostgresOptions, ProcessIdentity};
 
+use crate::accounts;
 use crate::error::StackError;
 use crate::member::Member;
 use crate::monitoring;
@@ -45,7 +46,7 @@ impl Stack {
     }
 
     /// Starts those of the members that do not run, in order; returns when each is ready. The stack goes
-    /// without an optional one that does not start.
+    /// without an optional one that does not start. Where the services run, the README's accounts are there.
     pub(crate) fn up(&self, members: &[Member]) -> Result<(), StackError> {
         let _lock = self.state.lock()?;
         for member in members.iter().filter(|member| member.is_installed()) {
@@ -58,7 +59,20 @@ impl Stack {
                 ensured => ensured?,
             }
         }
+        if members.iter().any(|member| member.is_service()) {
+            self.open_accounts();
+        }
         Ok(())
+    }
+
+    /// Both services are needed for it.
+    fn open_accounts(&self) {
+        let [stages, gateway] = [Member::Stages, Member::Gateway].map(|member| self.state.running(member));
+        let gateway = gateway.filter(|_| stages.is_some());
+        let address = gateway.and_then(|record| record.addresses.first().copied());
+        if let Some(Err(problem)) = address.map(accounts::open) {
+            table::print_without_accounts(&problem);
+        }
     }
 
     fn ensure(&self, member: Member) -> Result<(), StackError> {

@@ -33,6 +33,12 @@ pub(crate) fn print_left_out(member: Member, error: &StackError) {
     let _ = writeln!(stderr(), "devstack: going on without {member}: {reason}");
 }
 
+/// The stack runs without them.
+pub(crate) fn print_without_accounts(problem: &str) {
+    // As above.
+    let _ = writeln!(stderr(), "devstack: the accounts of the README are not all there: {problem}");
+}
+
 fn line(columns: [&str; 4]) -> String {
     let [name, pid, ports, state] = columns;
     format!("{name:<17} {pid:>8}  {ports:<32} {state}\n")
