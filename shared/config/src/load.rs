@@ -224,7 +224,7 @@ mod tests {
         let ports = "must be a list such as [8080, 8081], not \"8080,8081\"";
         let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack, telemetry";
         #[rustfmt::skip]
-        let rows: [((&str, &str), &str, &str); 38] = [
+        let rows: [((&str, &str), &str, &str); 39] = [
             // Unknown keys.
             (("KILAT_FX__SPREAD", "40"), "KILAT_FX__SPREAD", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
             (("KILAT_FX_SPREAD_BPS", "40"), "KILAT_FX_SPREAD_BPS", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
@@ -264,6 +264,7 @@ mod tests {
             (("--set", "pipeline.stream_bytes_max=18446744073709551615"), "--set pipeline.stream_bytes_max", "must be a smaller number, not 18446744073709551615"),
             (("--set", "postgres.owner_url=http://h/d"), "--set postgres.owner_url", "must be a URL of the form postgres://host:port"),
             (("--set", "telemetry.otlp_endpoint=https://h:4318"), "--set telemetry.otlp_endpoint", "must be a URL of the form http://host:port"),
+            (("--set", "telemetry.prometheus_url=https://h:9090"), "--set telemetry.prometheus_url", "must be a URL of the form http://host:port"),
             (("--set", "telemetry.grafana_url=h"), "--set telemetry.grafana_url", "is not a URL: relative URL without a base"),
             (("--set", "telemetry.sample_ratio=1.01"), "--set telemetry.sample_ratio", "must be a number from 0 to 1, not 1.01"),
             (("--set", "telemetry.sample_ratio=much"), "--set telemetry.sample_ratio", "must be a number from 0 to 1, not \"much\""),
