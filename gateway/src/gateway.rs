@@ -3,6 +3,7 @@
 use crate::accept::Acceptor;
 use crate::admission::Admission;
 use crate::http::Routes;
+use crate::live::Live;
 use crate::panels::Panels;
 use crate::payments::Payments;
 use crate::status::StatusReader;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::Store;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::Role;
 
@@ -62,11 +64,14 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         streams: broker.clone(),
         shards: config.pipeline.shards,
     };
+    let live = Live::new(broker.clone(), drain.clone());
     let routes = Arc::new(Routes {
         health: host.health([("intake", flag(is_declared.clone()))]),
         admission: admission.clone(),
         payments: Payments { admission, acceptor, status, fresh_id: runtime::ids::fresh },
         panels: Panels::new(&config.telemetry),
+        live: live.clone(),
+        listeners: Arc::new(Semaphore::new(config.gateway.event_streams_max)),
         broker: broker.clone(),
         traces: traces.clone(),
         store: ledgers.reads.clone(),
@@ -74,6 +79,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
     });
     let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));
+    servers.spawn(live.run());
     for listener in host.listen().await? {
         servers.spawn(serve(
             listener,
@@ -88,7 +94,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let declaring = tokio::spawn(declare(host.clone(), is_declared));
     while let Some(ended) = servers.join_next().await {
         if let Err(failure) = ended {
-            tracing::error!(%failure, "a listener panicked");
+            tracing::error!(%failure, "a part of the border panicked");
         }
     }
     declaring.abort();

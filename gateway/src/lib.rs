@@ -7,6 +7,7 @@ pub mod gateway;
 
 mod http;
 
+mod live;
 mod panels;
 mod payments;
 mod request;

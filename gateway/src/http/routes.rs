@@ -1,7 +1,8 @@
 //! The routes: one match from method and path to what answers.
 
-use super::{accounts, panels, payments};
+use super::{accounts, live, panels, payments};
 use crate::admission::{Admission, Place};
+use crate::live::Live;
 use crate::panels::Panels;
 use crate::payments::Payments;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use runtime::telemetry::Traces;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
+use tokio::sync::Semaphore;
 use wire::service::Endpoint;
 use wire::{Caller, Problem, Route};
 
@@ -25,6 +27,9 @@ pub(crate) struct Routes {
     pub(crate) admission: Arc<Admission>,
     pub(crate) payments: Payments<Broker, Store>,
     pub(crate) panels: Panels,
+    pub(crate) live: Live,
+    /// Places of those who listen to events.
+    pub(crate) listeners: Arc<Semaphore>,
     pub(crate) broker: Broker,
     pub(crate) traces: Traces,
     /// For reads; acceptance has connections of its own.
@@ -63,13 +68,13 @@ impl Routes {
             Route::Accounts if post => accounts::open(context, caller, request, self).await,
             Route::Account if get => accounts::show(caller, id, self).await,
             Route::Deposits if post => accounts::deposit(context, caller, request, self).await,
-            Route::Payments | Route::Accounts | Route::Deposits => Ok(method_not_allowed("POST")),
+            Route::Live if get => live::listen(context, self),
             Route::Panels if get => panels::list(self).await,
             Route::Panel if get => panels::show(&request, id, self).await,
-            Route::Payment | Route::Account | Route::Panels | Route::Panel => Ok(method_not_allowed("GET")),
-            _ => match Endpoint::at(route) {
-                Some(endpoint) => self.service(context, caller, endpoint, request).await,
-                None => Ok(not_found()),
+            _ => match (Endpoint::at(route), route.good_answer()) {
+                (Some(endpoint), _) => self.service(context, caller, endpoint, request).await,
+                (None, Some((method, _))) => Ok(method_not_allowed(method.as_str())),
+                (None, None) => Ok(not_found()),
             },
         }
     }

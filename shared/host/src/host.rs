@@ -1,6 +1,7 @@
 //! Opening what a role works with, and closing it.
 
 use crate::connections;
+use crate::figures;
 use crate::readiness::server_checks;
 use runtime::broker::{Broker, BrokerError};
 use runtime::config::{Config, PostgresConfig};
@@ -72,6 +73,7 @@ impl Host {
         let traces = Traces::open(role, &config, &metrics);
         let publishing = PublishMetrics::new(&metrics);
         let broker = Broker::connect(&config.nats, &format!("kilat {role}"), Some(publishing)).await?;
+        tokio::spawn(figures::tell(broker.clone(), metrics.clone(), drain.clone()));
         let checks = server_checks(role, broker.clone(), readiness.clone());
         Ok(Host { role, config, broker, metrics, traces, drain, checks, ledgers: Vec::new(), readiness })
     }

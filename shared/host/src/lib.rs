@@ -4,6 +4,7 @@
 mod connections;
 mod dead_letters;
 mod faults;
+mod figures;
 mod host;
 mod readiness;
 

@@ -6,6 +6,7 @@
 
 pub mod dashboards;
 pub mod grafana;
+pub mod live;
 pub mod metric;
 pub mod panel;
 pub mod paper;

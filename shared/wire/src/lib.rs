@@ -8,8 +8,10 @@
 pub mod caller;
 pub mod dead_letter;
 pub mod envelope;
+pub mod figures;
 pub mod header;
 pub mod limits;
+pub mod live;
 pub mod message;
 pub mod object;
 pub mod problem;
@@ -25,6 +27,8 @@ mod record;
 
 pub use caller::Caller;
 pub use domain::StageName;
+pub use figures::RoleFigures;
+pub use live::LiveReport;
 pub use message::{HopMessage, Message};
 pub use problem::{Code, Problem};
 pub use role::Role;

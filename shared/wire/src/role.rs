@@ -1,10 +1,13 @@
 //! The names of what runs.
 
 use crate::StageName;
+use serde::{Deserialize, Serialize};
 
 domain::closed_set! {
     /// What a process plays: the `service` label of its metrics, and for all but the gateway an argument of
     /// `stages`. The first is the border's, the others are the workers'.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     Role {
         /// The HTTP border.
         Gateway = "gateway",

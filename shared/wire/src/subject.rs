@@ -1,8 +1,12 @@
-//! Subjects: `pay.<hop>.<shard>.<payment>`, and `pay.dead.<stage>.<payment>` for what was buried.
+//! Subjects: `pay.<hop>.<shard>.<payment>`, and `pay.dead.<stage>.<payment>` for what was buried. `kilat.figures`
+//! asks roles for what they have counted.
 
-use crate::StageName;
+use crate::{Role, StageName};
 use domain::PaymentKey;
 use domain::id::InvalidId;
+
+/// Short questions and answers that no stream keeps have subjects that no stream can be asked for.
+const FIGURES: &str = "kilat.figures";
 
 domain::closed_set! {
     /// A step that a payment has behind it, in the order of a payment's life. The name is the subject's
@@ -105,6 +109,21 @@ impl Subject {
         Subject(format!("pay.{}.>", hop.as_str()))
     }
 
+    /// Where a gateway asks every role for its figures; core messages, outside of any stream.
+    pub fn figures_wanted() -> Subject {
+        Subject(FIGURES.to_owned())
+    }
+
+    /// Where the players of a role tell their figures.
+    pub fn figures_of(role: Role) -> Subject {
+        Subject(format!("{FIGURES}.{role}"))
+    }
+
+    /// All figures that are told.
+    pub fn all_figures() -> Subject {
+        Subject(format!("{FIGURES}.*"))
+    }
+
     /// The last token of a subject: the payment's, if it is one of ours.
     pub fn payment_token(subject: &str) -> &str {
         subject.rsplit('.').next().unwrap_or(subject)
@@ -153,6 +172,9 @@ mod tests {
             (Subject::all_of(Hop::Quoted, 2), "pay.quoted.2.*"),
             (Subject::everywhere(Hop::Finished), "pay.finished.>"),
             (Subject::all_about(&payment), "pay.*.*.PAY-1"),
+            (Subject::figures_wanted(), "kilat.figures"),
+            (Subject::figures_of(Role::Risk), "kilat.figures.risk"),
+            (Subject::all_figures(), "kilat.figures.*"),
         ];
         for (subject, text) in rows {
             assert_eq!(subject.as_str(), text);

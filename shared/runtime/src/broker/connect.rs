@@ -6,13 +6,14 @@ use crate::telemetry::PublishMetrics;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, connection::State};
 use bytes::Bytes;
-use futures::stream::{BoxStream, Stream, StreamExt};
 use futures::FutureExt;
+use futures::stream::{BoxStream, Stream, StreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use url::Url;
+use wire::Subject;
 
 /// The port of an address that names none.
 const DEFAULT_PORT: u16 = 4222;
@@ -133,6 +134,17 @@ impl Broker {
         };
         // Without a connection the client would wait for one.
         tokio::time::timeout(self.timeout, subscribing).await.map_err(BrokerError::unavailable)?
+    }
+
+    /// Tells those who listen now, outside of any stream; whether anyone does is not known.
+    pub async fn tell(&self, subject: &Subject, payload: Bytes) -> Result<(), BrokerError> {
+        self.require_connection()?;
+        let client = self.reading.client();
+        let telling = client.publish(subject.as_str().to_owned(), payload);
+        match tokio::time::timeout(self.timeout, telling).await {
+            Ok(told) => told.map_err(BrokerError::unavailable),
+            Err(elapsed) => Err(BrokerError::unavailable(elapsed)),
+        }
     }
 
     /// Fails at once when there is no connection, before anything is sent that might be delivered later.

@@ -79,13 +79,16 @@ impl Follower {
     pub async fn take(&mut self) -> Vec<(Stream, Stored)> {
         let (broker, max) = (&self.broker, self.taken_max);
         let taken = self.sources.iter_mut().map(|source| source.take(broker, max));
-        let taken: Vec<Vec<(Stream, Stored)>> = stream::iter(taken).buffer_unordered(AT_A_TIME).collect().await;
+        let taken: Vec<Vec<(Stream, Stored)>> =
+            stream::iter(taken).buffer_unordered(AT_A_TIME).collect().await;
         taken.into_iter().flatten().collect()
     }
 
     /// Whether every stream is followed but for those that rest because they are too fast.
     pub fn is_complete(&self) -> bool {
-        self.sources.iter().all(|source| source.failures == 0 && (source.consumer.is_some() || source.rests > 0))
+        self.sources
+            .iter()
+            .all(|source| source.failures == 0 && (source.consumer.is_some() || source.rests > 0))
     }
 
     /// Removes its consumers.
@@ -111,7 +114,8 @@ impl Source {
             Err(error) => {
                 tracing::debug!(stream = %self.stream, %error, "a stream cannot be followed");
                 self.failures = self.failures.saturating_add(1);
-                self.rests = 1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX).min(REST_AFTER_FAILURE_MAX);
+                self.rests =
+                    1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX).min(REST_AFTER_FAILURE_MAX);
                 if let Some(consumer) = self.consumer.take() {
                     broker.leave(self.stream, consumer).await;
                 }

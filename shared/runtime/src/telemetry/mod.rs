@@ -3,6 +3,7 @@
 
 mod access_lines;
 mod admission;
+mod figures;
 mod janitor;
 mod logs;
 mod observed;

@@ -3,7 +3,7 @@
 //! `observability/rules/` is written from here, each alert has a page in `observability/runbooks/`.
 
 mod flow;
-mod money;
+pub(crate) mod money;
 mod promises;
 mod servers;
 

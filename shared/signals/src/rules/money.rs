@@ -4,6 +4,9 @@ use super::{Alert, Group, Severity};
 use crate::metric;
 use crate::query::Series;
 
+/// An audit that is further behind does not speak for the money of now.
+pub(crate) const AUDIT_BEHIND_SECONDS: u32 = 300;
+
 /// These are gauges; none of them is asked over a window.
 const WINDOW: &str = "1m";
 
@@ -34,7 +37,11 @@ pub(super) fn alerts() -> Group<Alert> {
         Alert {
             name: "AuditBehind",
             severity: Severity::Ticket,
-            expression: Series::of(&metric::AUDIT_LAG).now().max(&[]).only("> 300").over(WINDOW),
+            expression: Series::of(&metric::AUDIT_LAG)
+                .now()
+                .max(&[])
+                .only(&format!("> {AUDIT_BEHIND_SECONDS}"))
+                .over(WINDOW),
             lasting: "1m",
             summary: "The ledger's audit is {{ $value | humanizeDuration }} behind",
             description: "What was posted since has not been looked at: a violation would be found late.",

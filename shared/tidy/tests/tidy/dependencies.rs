@@ -7,7 +7,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("wire", &["domain"]),
     ("store", &["domain"]),
-    ("signals", &[]),
+    ("signals", &["wire", "domain"]),
     ("config", &["wire", "domain"]),
     ("runtime", &["config", "signals", "wire", "domain"]),
     ("host", &["runtime", "store", "config", "signals", "wire", "domain"]),
