@@ -2,6 +2,7 @@
 
 use crate::accept::Acceptor;
 use crate::admission::Admission;
+use crate::feed::Feed;
 use crate::http::Routes;
 use crate::live::Live;
 use crate::panels::Panels;
@@ -65,6 +66,8 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         shards: config.pipeline.shards,
     };
     let live = Live::new(broker.clone(), drain.clone());
+    let feed = Feed::new(broker.clone(), ledgers.reads.clone(), config.pipeline.shards, drain.clone());
+    let event_streams_max = config.gateway.event_streams_max.min(config.http.connections_max / 4).max(1);
     let routes = Arc::new(Routes {
         health: host.health([("intake", flag(is_declared.clone()))]),
         admission: admission.clone(),
@@ -77,6 +80,9 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         store: ledgers.reads.clone(),
         body_limit: BodyLimit::of(&config.http),
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
+        feed: feed.clone(),
+        event_streams: Arc::new(Semaphore::new(event_streams_max)),
+        drain: drain.clone(),
     });
     let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));
     servers.spawn(live.run());
@@ -98,6 +104,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         }
     }
     declaring.abort();
+    feed.close().await;
     host.close().await;
     Ok(())
 }

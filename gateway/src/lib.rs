@@ -14,6 +14,7 @@ mod request;
 
 mod accept;
 mod admission;
+mod feed;
 mod status;
 mod view;
 

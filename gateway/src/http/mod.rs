@@ -1,6 +1,7 @@
 //! The HTTP face: headers, bodies, paths and status codes are known here and nowhere else in the gateway.
 
 mod accounts;
+mod events;
 mod live;
 mod panels;
 mod payments;

@@ -1,7 +1,8 @@
 //! The routes: one match from method and path to what answers.
 
-use super::{accounts, live, panels, payments};
+use super::{accounts, events, live, panels, payments};
 use crate::admission::{Admission, Place};
+use crate::feed::Feed;
 use crate::live::Live;
 use crate::panels::Panels;
 use crate::payments::Payments;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use runtime::broker::{Broker, Call, Reply};
+use runtime::drain::Drain;
 use runtime::http::{
     Answer, BodyLimit, Handler, Health, Refused, RequestContext, method_not_allowed, not_found, problem,
     read_json, service_request, text,
@@ -37,6 +39,11 @@ pub(crate) struct Routes {
     /// Of the routes that have none of their own.
     pub(crate) body_limit: BodyLimit,
     pub(crate) reply_timeout: Duration,
+    /// What happens to all payments.
+    pub(crate) feed: Feed,
+    /// Places of streams of events.
+    pub(crate) event_streams: Arc<Semaphore>,
+    pub(crate) drain: Drain,
 }
 
 impl Handler for Routes {
@@ -68,6 +75,7 @@ impl Routes {
             Route::Accounts if post => accounts::open(context, caller, request, self).await,
             Route::Account if get => accounts::show(caller, id, self).await,
             Route::Deposits if post => accounts::deposit(context, caller, request, self).await,
+            Route::Events if get => events::all(context, self),
             Route::Live if get => live::listen(context, self),
             Route::Panels if get => panels::list(self).await,
             Route::Panel if get => panels::show(&request, id, self).await,

@@ -9,8 +9,8 @@
 use super::{Broker, BrokerError, Stored, headers};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use domain::Timestamp;
-use futures::StreamExt;
 use futures::stream;
+use futures::{FutureExt, StreamExt};
 use std::time::Duration;
 use wire::Stream;
 
@@ -78,7 +78,8 @@ impl Follower {
     /// again by themselves.
     pub async fn take(&mut self) -> Vec<(Stream, Stored)> {
         let (broker, max) = (&self.broker, self.taken_max);
-        let taken = self.sources.iter_mut().map(|source| source.take(broker, max));
+        // In a list, as the compiler does not find futures made on the way to be `Send`.
+        let taken: Vec<_> = self.sources.iter_mut().map(|source| source.take(broker, max).boxed()).collect();
         let taken: Vec<Vec<(Stream, Stored)>> =
             stream::iter(taken).buffer_unordered(AT_A_TIME).collect().await;
         taken.into_iter().flatten().collect()
@@ -93,9 +94,11 @@ impl Follower {
 
     /// Removes its consumers.
     pub async fn close(self) {
-        let (broker, sources) = (&self.broker, self.sources);
-        let closing = sources.into_iter().filter_map(|source| Some((source.stream, source.consumer?)));
-        let closing = closing.map(|(stream, consumer)| broker.leave(stream, consumer));
+        let Follower { broker, sources, .. } = self;
+        let mut closing = Vec::new();
+        for Source { stream, consumer, .. } in sources {
+            closing.extend(consumer.map(|consumer| broker.leave(stream, consumer).boxed()));
+        }
         stream::iter(closing).buffer_unordered(AT_A_TIME).collect::<()>().await;
     }
 }
