@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test up down restart ps logs trace clean
+.PHONY: help deps build demo test up down restart ps logs trace watch clean
 
 # rustup puts cargo here; not every shell has it on its path.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -53,6 +53,9 @@ logs: ## Show the ends of the logs; FOLLOW=1 goes on.
 
 trace: ## Draw the trace of PAYMENT=id, or of the newest traced payment.
 	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) trace $(if $(PAYMENT),"$(PAYMENT)"); else echo "nothing was started: run \`make up\`"; fi
+
+watch: ## Watch how every role does, second by second; COUNT=n ends after so many.
+	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) watch $(if $(COUNT),--count "$(COUNT)"); else echo "nothing was started: run \`make up\`"; fi
 
 clean: down ## Stop the private stack; remove its data and everything built.
 	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) clean; fi

@@ -1,4 +1,4 @@
-//! `devstack up | down | restart | ps | logs | trace | clean`: the private stack of one checkout.
+//! `devstack up | down | restart | ps | logs | trace | watch | clean`: the private stack of one checkout.
 
 mod accounts;
 mod error;
@@ -9,7 +9,9 @@ mod receiver;
 mod stack;
 mod state;
 mod table;
+mod terminal;
 mod trace;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,6 +60,8 @@ enum Action {
     },
     /// Draw the trace of a payment.
     Trace(trace::Wanted),
+    /// Watch how every role does, second by second.
+    Watch(watch::Wanted),
     /// Receive spans and keep them; a member of the stack.
     #[command(hide = true)]
     ReceiveTraces,
@@ -113,6 +117,7 @@ fn run(arguments: Arguments) -> Result<(), StackError> {
             logs::show(&StateFolder::of(&root), &selection.members(), lines, follow)
         }
         Action::Trace(wanted) => trace::show(&StateFolder::of(&root), &wanted),
+        Action::Watch(wanted) => watch::show(&StateFolder::of(&root), &load_or_exit(&flags), &wanted),
         Action::ReceiveTraces => receiver::run(&StateFolder::of(&root), load_or_exit(&flags).stack.otlp_port),
         Action::Clean => stack::clean(&StateFolder::of(&root)),
     }

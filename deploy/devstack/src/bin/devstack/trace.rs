@@ -1,13 +1,12 @@
 //! `devstack trace PAYMENT`: a payment's way through all processes, drawn.
 
-use std::fs::File;
-use std::io::{ErrorKind, IsTerminal, Write, stdout};
-use std::process::{Command, Stdio};
+use std::io::{ErrorKind, Write, stdout};
 
 use devstack::traces::{Found, SpanFolder, Trace, find, newest_payment, waterfall};
 
 use crate::error::StackError;
 use crate::state::StateFolder;
+use crate::terminal;
 
 /// Of a page or a pipe.
 const WIDTH_DEFAULT: usize = 100;
@@ -67,13 +66,7 @@ fn lines(found: &Found) -> Result<String, StackError> {
 
 /// Columns of the terminal, if it is one.
 fn width() -> usize {
-    let columns = || {
-        let terminal = stdout().is_terminal().then(|| File::open("/dev/tty").ok())??;
-        let output = Command::new("stty").arg("size").stdin(terminal).stderr(Stdio::null()).output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        text.split_whitespace().nth(1)?.parse().ok()
-    };
-    columns().unwrap_or(WIDTH_DEFAULT).clamp(WIDTH_MIN, WIDTH_MAX)
+    terminal::size().map_or(WIDTH_DEFAULT, |size| size.columns).clamp(WIDTH_MIN, WIDTH_MAX)
 }
 
 /// A trace that nobody has begun yet.
