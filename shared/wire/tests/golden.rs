@@ -5,11 +5,13 @@
 use domain::facts::{AppliedRate, Facts, Quote, Rejection, Screening};
 use domain::fx::Rate;
 use domain::{Currency, Metadata, Money, Payment, PaymentKey, Refusal, Timestamp};
+use wire::figures::{Figure, Series};
+use wire::live::{LiveCurrency, LiveMoney, LiveRole, LiveStage};
 use wire::message::{
     FinalStatus, PaymentAccepted, PaymentFinished, PaymentQuoted, PaymentRejected, PaymentReserved,
     PaymentScreened,
 };
-use wire::{Hop, HopMessage, Message, StageName, envelope};
+use wire::{Hop, HopMessage, LiveReport, Message, Role, RoleFigures, StageName, envelope};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_795_309_323_000_000 + second * 1_000_000 + 456_789)
@@ -104,10 +106,21 @@ fn read_back(message: &HopMessage, payload: &[u8]) -> HopMessage {
     }
 }
 
-/// `GOLDEN_WRITE=1 cargo test -p wire` writes the files anew after an intended change.
+/// The sample of this name, which is what is written. `GOLDEN_WRITE=1 cargo test -p wire` writes the files anew after
+/// an intended change.
+fn committed(name: &str, written: &str) -> String {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.json"));
+    if std::env::var_os("GOLDEN_WRITE").is_some() {
+        std::fs::write(&file, format!("{written}\n")).unwrap();
+    }
+    let committed =
+        std::fs::read_to_string(&file).expect("each sample has its file: GOLDEN_WRITE=1 cargo test -p wire");
+    assert_eq!(format!("{written}\n"), committed, "{}", file.display());
+    committed
+}
+
 #[test]
 fn messages_are_written_as_committed() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let messages = messages(payment());
     assert_eq!(
         messages.iter().map(HopMessage::hop).collect::<Vec<_>>(),
@@ -115,17 +128,72 @@ fn messages_are_written_as_committed() {
         "each hop has its message here"
     );
     for message in messages {
-        let file = folder.join(format!("{}.json", message.hop().as_str()));
-        let mut written = String::from_utf8(message.encode().unwrap()).unwrap();
-        written.push('\n');
-        if std::env::var_os("GOLDEN_WRITE").is_some() {
-            std::fs::write(&file, &written).unwrap();
-        }
-        let committed =
-            std::fs::read_to_string(&file).expect("each hop has its file: GOLDEN_WRITE=1 cargo test -p wire");
-        assert_eq!(written, committed, "{}", file.display());
+        let written = String::from_utf8(message.encode().unwrap()).unwrap();
+        let committed = committed(message.hop().as_str(), &written);
         assert_eq!(read_back(&message, committed.as_bytes()), message);
     }
+}
+
+#[test]
+fn figures_are_written_as_committed() {
+    let series = |name: &str, label: (&str, &str), figure| Series {
+        name: name.to_owned(),
+        labels: [(label.0.to_owned(), label.1.to_owned())].into(),
+        figure,
+    };
+    let figures = RoleFigures {
+        role: Role::Risk,
+        instance: "019ad5c8e8a07f0cbd4b1f6a5a7b0c11".to_owned(),
+        at: at(0),
+        series: vec![
+            series("stage_halted", ("stage", "risk"), Figure::Value(0.0)),
+            series(
+                "stage_batch_size",
+                ("stage", "risk"),
+                Figure::Histogram { counts: vec![1, 3, 3], sum: 7.0 },
+            ),
+        ],
+    };
+    let committed = committed("figures", &serde_json::to_string(&figures).unwrap());
+    assert_eq!(serde_json::from_str::<RoleFigures>(&committed).unwrap(), figures);
+}
+
+#[test]
+fn what_is_told_live_is_written_as_committed() {
+    let stage = |stage: &str, lag| LiveStage {
+        stage: stage.to_owned(),
+        is_up: true,
+        per_s: Some(1.5),
+        batch: Some(1.0),
+        lag,
+        p99_s: Some(0.004),
+        halted: false,
+    };
+    let report = LiveReport {
+        at: at(0),
+        broker: true,
+        accepted_per_s: Some(1.5),
+        settled_per_s: Some(1.5),
+        failed_per_s: Some(0.0),
+        accept_p99_s: Some(0.004),
+        settle_p99_s: None,
+        in_flight: Some(3),
+        dead_letters: Some(0),
+        money: LiveMoney {
+            is_audited: true,
+            audit_lag_s: Some(1.0),
+            violations: Some(0),
+            currencies: vec![LiveCurrency {
+                currency: "USD".to_owned(),
+                imbalance_minor: 0,
+                is_conserved: true,
+            }],
+        },
+        stages: vec![stage("gateway", None), stage("risk", Some(3))],
+        roles: vec![LiveRole { role: Role::Janitor, instances: 1, is_up: true }],
+    };
+    let committed = committed("live", &serde_json::to_string(&report).unwrap());
+    assert_eq!(serde_json::from_str::<LiveReport>(&committed).unwrap(), report);
 }
 
 /// White space, the order of keys, escapes and the form of numbers stay; what was written sorted and spaced
