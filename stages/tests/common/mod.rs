@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this one")]
 
 pub mod client;
+pub mod events;
 pub mod processes;
 pub mod tree;
 
