@@ -63,8 +63,13 @@ impl Admission {
     pub(crate) fn no_room_for_a_payment(&self, reason: Shed) -> Problem {
         match reason {
             Shed::Intake => self.turn_away(reason, "the intake is full: retry with the same id"),
-            Shed::InFlight | Shed::Rate | Shed::Ledger => self.no_room(),
+            Shed::InFlight | Shed::Rate | Shed::Ledger | Shed::Listeners => self.no_room(),
         }
+    }
+
+    /// What tells of those that are turned away.
+    pub(crate) fn metrics(&self) -> AdmissionMetrics {
+        self.metrics.clone()
     }
 
     fn no_room(&self) -> Problem {

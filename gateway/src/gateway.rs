@@ -4,10 +4,12 @@ use crate::accept::Acceptor;
 use crate::admission::Admission;
 use crate::feed::Feed;
 use crate::http::Routes;
+use crate::listeners::Listeners;
 use crate::live::Live;
 use crate::panels::Panels;
 use crate::payments::Payments;
 use crate::status::StatusReader;
+use crate::watch::Watches;
 use host::{Host, StartError};
 use runtime::config::Config;
 use runtime::drain::Drain;
@@ -18,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::Store;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::Role;
 
@@ -60,6 +61,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     );
     tokio::spawn(supervise(accepting, drain.clone()));
     let admission = Arc::new(Admission::new(&config.gateway, metrics));
+    let listeners = Listeners::new(config, admission.metrics());
     let status = StatusReader {
         ledger: ledgers.reads.clone(),
         streams: broker.clone(),
@@ -67,21 +69,27 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     };
     let live = Live::new(broker.clone(), drain.clone());
     let feed = Feed::new(broker.clone(), ledgers.reads.clone(), config.pipeline.shards, drain.clone());
-    let event_streams_max = config.gateway.event_streams_max.min(config.http.connections_max / 4).max(1);
     let routes = Arc::new(Routes {
         health: host.health([("intake", flag(is_declared.clone()))]),
         admission: admission.clone(),
-        payments: Payments { admission, acceptor, status, fresh_id: runtime::ids::fresh },
+        payments: Payments {
+            watches: Watches::new(status.clone()),
+            listeners: listeners.clone(),
+            drain: drain.clone(),
+            admission,
+            acceptor,
+            status,
+            fresh_id: runtime::ids::fresh,
+        },
         panels: Panels::new(&config.telemetry),
         live: live.clone(),
-        listeners: Arc::new(Semaphore::new(config.gateway.event_streams_max)),
+        listeners,
         broker: broker.clone(),
         traces: traces.clone(),
         store: ledgers.reads.clone(),
         body_limit: BodyLimit::of(&config.http),
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
         feed: feed.clone(),
-        event_streams: Arc::new(Semaphore::new(event_streams_max)),
         drain: drain.clone(),
     });
     let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));

@@ -11,12 +11,15 @@ mod live;
 mod panels;
 mod payments;
 mod request;
+mod waiting;
 
 mod accept;
 mod admission;
 mod feed;
+mod listeners;
 mod status;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod memory_ledger;

@@ -33,6 +33,11 @@ impl MemoryLedger {
         self.0.lock().unwrap().is_silent = true;
     }
 
+    /// It answers again.
+    pub(crate) fn speak(&self) {
+        self.0.lock().unwrap().is_silent = false;
+    }
+
     fn ask<T>(&self, answer: impl FnOnce(&State) -> T) -> Result<T, StoreError> {
         let state = self.0.lock().unwrap();
         if state.is_silent { Err(StoreError::Silent(Duration::ZERO)) } else { Ok(answer(&state)) }

@@ -2,11 +2,14 @@
 
 use crate::accept::{Acceptance, Acceptor, Unaccepted};
 use crate::admission::Admission;
+use crate::listeners::Listeners;
 use crate::request::{IdOrigin, PaymentRequest};
 use crate::status::StatusReader;
 use crate::view::PaymentView;
-use domain::{PaymentId, TraceContext};
+use crate::watch::Watches;
+use domain::{PaymentKey, TraceContext};
 use runtime::broker::Streams;
+use runtime::drain::Drain;
 use std::sync::Arc;
 use store::BorderLedger;
 use wire::{Caller, Code, Problem};
@@ -25,6 +28,9 @@ pub(crate) struct Payments<B, L> {
     pub(crate) admission: Arc<Admission>,
     pub(crate) acceptor: Acceptor,
     pub(crate) status: StatusReader<B, L>,
+    pub(crate) watches: Watches<B, L>,
+    pub(crate) listeners: Listeners,
+    pub(crate) drain: Drain,
     /// Names a payment that the client has not.
     pub(crate) fresh_id: fn() -> String,
 }
@@ -67,17 +73,13 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
         }
     }
 
-    /// A payment's status; nothing when there is none of this id.
-    pub(crate) async fn status(
-        &self,
-        caller: &Caller,
-        id: PaymentId,
-    ) -> Result<Option<PaymentView>, Problem> {
+    /// A payment's status as it is; nothing when there is none of this id.
+    pub(crate) async fn present(&self, key: &PaymentKey) -> Result<Option<PaymentView>, Problem> {
         let _places = (self.admission.enter_for_the_ledger()?, self.admission.enter()?);
-        self.status.read(&caller.payment(id)).await
+        self.status.read(key).await
     }
 }
 
 #[cfg(test)]
 #[path = "payments_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,24 +1,36 @@
 use super::*;
 use crate::memory_ledger::MemoryLedger;
-use domain::Tenant;
+use domain::{PaymentId, Tenant};
 use runtime::broker::MemoryStreams;
-use runtime::config::{GatewayConfig, PipelineConfig};
+use runtime::config::{Config, GatewayConfig, PipelineConfig, StackConfig};
 use runtime::telemetry::{Metrics, Traces};
 use wire::Role;
 
-/// Payments on memory, with so many requests in flight at most.
-async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger> {
+/// Payments on memory, with so many requests in flight at most; one request may wait.
+pub(crate) async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger> {
     let (streams, ledger, pipeline) =
         (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
     streams.declare_all(&pipeline).await.unwrap();
-    let config = GatewayConfig { requests_per_second_max: 1, in_flight_max, ..GatewayConfig::default() };
+    let mut config = Config::on(StackConfig::shifted(0));
+    config.gateway = GatewayConfig {
+        requests_per_second_max: 1,
+        in_flight_max,
+        waiters_max: 1,
+        ..GatewayConfig::default()
+    };
+    let metrics = Metrics::new(Role::Gateway, true).unwrap();
+    let admission = Arc::new(Admission::new(&config.gateway, &metrics));
+    let status = StatusReader { ledger: ledger.clone(), streams: streams.clone(), shards: pipeline.shards };
     let (acceptor, mut tasks) =
-        Acceptor::start(streams.clone(), ledger.clone(), pipeline.clone(), in_flight_max, Traces::inert());
+        Acceptor::start(streams, ledger, pipeline.clone(), in_flight_max, Traces::inert());
     tasks.detach_all();
     Payments {
-        admission: Arc::new(Admission::new(&config, &Metrics::new(Role::Gateway, true).unwrap())),
+        listeners: Listeners::new(&config, admission.metrics()),
+        watches: Watches::new(status.clone()),
+        drain: Drain::default(),
+        admission,
         acceptor,
-        status: StatusReader { ledger, streams, shards: pipeline.shards },
+        status,
         fresh_id: || "fresh".to_owned(),
     }
 }
@@ -58,7 +70,7 @@ async fn a_request_is_accepted_once_for_its_caller() {
         );
     }
     for (tenant, is_there) in [("default", true), ("acme", true), ("other", false)] {
-        let found = payments.status(&caller(tenant), PaymentId::parse("P").unwrap()).await.unwrap();
+        let found = payments.present(&caller(tenant).payment(PaymentId::parse("P").unwrap())).await.unwrap();
         assert_eq!(found.is_some(), is_there, "{tenant}");
     }
 }

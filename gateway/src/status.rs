@@ -128,4 +128,4 @@ fn dead_view(key: &PaymentKey, letter: &OpenDeadLetter) -> PaymentView {
 
 #[cfg(test)]
 #[path = "status_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -26,11 +26,11 @@ enum Given {
     BrokerAway,
 }
 
-fn at(micros: i64) -> Timestamp {
+pub(crate) fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
-fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     let payment: Payment = serde_json::from_value(serde_json::json!({
         "tenant": "default", "id": "P", "source_account": "S", "destination_account": "D", "amount": {"currency": "USD", "value": "1.00"}
     }))
@@ -38,12 +38,12 @@ fn facts() -> Facts {
     Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 1, accepted_at: at(1) }
 }
 
-fn reserved() -> Reserved {
+pub(crate) fn reserved() -> Reserved {
     let quote = Quote { destination_amount: facts().payment.amount, conversion: None, at: at(3) };
     Reserved { screening: Screening { score: 7, at: at(2) }, quote, at: at(4) }
 }
 
-fn message(hop: Hop) -> HopMessage {
+pub(crate) fn message(hop: Hop) -> HopMessage {
     let (facts, Reserved { screening, quote, at: reserved_at }) = (facts(), reserved());
     match hop {
         Hop::Accepted => PaymentAccepted { payment: facts.payment, fingerprint: facts.fingerprint }.into(),
@@ -100,7 +100,7 @@ async fn reader_of(given: &[Given]) -> StatusReader<MemoryStreams, MemoryLedger>
 }
 
 /// Status, stage and timeline in one line.
-fn line(view: &PaymentView) -> String {
+pub(crate) fn line(view: &PaymentView) -> String {
     let body = serde_json::to_value(view).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let timeline = body["timeline"].as_array().into_iter().flatten().map(|moment| text(&moment["stage"]));

@@ -3,7 +3,7 @@
 use domain::facts::{Quote, RecordState, Screening};
 use domain::{Currency, Metadata, Payment, PaymentRecord, Refusal, Timestamp, TraceContext};
 use serde::Serialize;
-use wire::Hop;
+use wire::{Hop, Place};
 
 /// The body of `/payments/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,6 +85,23 @@ struct Moment {
     rules: Vec<String>,
 }
 
+/// Something that has happened to a payment, as those are told who listen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PaymentEvent<'v> {
+    /// The hop's number, by which a listener goes on where it was.
+    #[serde(skip)]
+    pub(crate) number: Option<u64>,
+    id: &'v str,
+    stage: &'static str,
+    status: &'static str,
+    pub(crate) at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Refusal>,
+}
+
+/// The status of a payment that has not ended.
+const PENDING: &str = "PENDING";
+
 /// The stage of a payment that a stage could not judge.
 const DEAD: &str = "dead";
 
@@ -109,7 +126,7 @@ impl PaymentView {
     pub(crate) fn unreadable(id: &str, stage: &'static str) -> PaymentView {
         PaymentView {
             id: id.to_owned(),
-            status: "PENDING",
+            status: PENDING,
             stage,
             reason: None,
             rules: Vec::new(),
@@ -205,6 +222,28 @@ impl PaymentView {
     /// A stage could not judge it; it waits for someone to look at it.
     pub(crate) fn dead(self, at: Timestamp) -> PaymentView {
         self.came_to(DEAD, at)
+    }
+
+    /// Whether nothing will change about it any more.
+    pub(crate) fn is_final(&self) -> bool {
+        self.status != PENDING
+    }
+
+    /// What there is to tell of it to one who was told as far as the hop of number `told`, in order. That it
+    /// is dead has no number: it may end, and come again.
+    pub(crate) fn events_after(&self, told: u64) -> Vec<PaymentEvent<'_>> {
+        let event =
+            |stage, at| PaymentEvent { number: None, id: &self.id, stage, status: PENDING, at, reason: None };
+        let hops = self.timeline.iter().filter_map(|moment| {
+            let hop = Hop::named(moment.stage).filter(|hop| hop.number() > told)?;
+            let event = PaymentEvent { number: Some(hop.number()), ..event(moment.stage, moment.at) };
+            Some(match hop.place() {
+                Place::End => PaymentEvent { status: self.status, reason: self.reason, ..event },
+                Place::Intake | Place::OnTheWay | Place::Refused => event,
+            })
+        });
+        let dead = self.timeline.iter().filter(|moment| moment.stage == DEAD);
+        hops.chain(dead.map(|moment| event(DEAD, moment.at))).collect()
     }
 }
 

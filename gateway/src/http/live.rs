@@ -1,15 +1,13 @@
-//! `GET /live`.
+//! `GET /live`: how every role does.
 
-use super::Routes;
+use super::routes::Routes;
 use runtime::http::{Answer, RequestContext, event_stream};
-use std::sync::Arc;
-use wire::{Code, Problem};
+use wire::Problem;
 
+/// Tells once a second until the client goes, an hour has passed, or the gateway drains.
 pub(super) fn listen(context: &RequestContext, routes: &Routes) -> Result<Answer, Problem> {
-    let place = Arc::clone(&routes.listeners)
-        .try_acquire_owned()
-        .map_err(|_| Problem::new(Code::Overloaded, "more listeners at once than the gateway takes"))?;
-    let (answer, sender) = event_stream(&context.connection, &routes.health.drain);
+    let place = routes.listeners.enter()?;
+    let (answer, sender) = event_stream(&context.connection, &routes.drain);
     routes.live.join(sender, place);
     Ok(answer)
 }

@@ -5,6 +5,12 @@ mod events;
 mod live;
 mod panels;
 mod payments;
+mod status;
+
+mod payment_events;
+
+mod conditions;
+
 mod routes;
 
 use hyper::header::{HeaderName, HeaderValue};

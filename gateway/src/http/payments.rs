@@ -1,14 +1,13 @@
-//! `POST /payments` and `GET /payments/{id}`.
+//! `POST /payments`.
 
 use super::routes::Routes;
 use super::{IDEMPOTENCY_REPLAYED, TRUE};
 use crate::payments::Submitted;
 use crate::request::PaymentRequest;
-use domain::PaymentId;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
-use runtime::http::{Answer, RequestContext, about, json, not_found, problem, read_json};
+use runtime::http::{Answer, RequestContext, about, json, read_json};
 use runtime::telemetry::Outcome;
 use wire::{Caller, Code, Problem};
 
@@ -58,25 +57,5 @@ fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Proble
             .map(|text| Some(text.to_owned()))
             .map_err(|_| malformed("Idempotency-Key must be printable ASCII")),
         (Some(_), Some(_)) => Err(malformed("Idempotency-Key may be given once")),
-    }
-}
-
-/// Tells a payment's status.
-pub(super) async fn show(
-    context: &RequestContext,
-    caller: &Caller,
-    id: &str,
-    routes: &Routes,
-) -> Result<Answer, Problem> {
-    let Ok(id) = PaymentId::parse(id) else {
-        return Ok(not_found());
-    };
-    match routes.payments.status(caller, id).await? {
-        Some(view) => {
-            let mut answer = json(200, &view);
-            about(&mut answer, context, view.id(), None);
-            Ok(answer)
-        }
-        None => Ok(problem(Problem::new(Code::NotFound, "there is no such payment"))),
     }
 }

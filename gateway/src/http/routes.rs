@@ -1,8 +1,9 @@
 //! The routes: one match from method and path to what answers.
 
-use super::{accounts, events, live, panels, payments};
+use super::{accounts, events, live, panels, payment_events, payments, status};
 use crate::admission::{Admission, Place};
 use crate::feed::Feed;
+use crate::listeners::Listeners;
 use crate::live::Live;
 use crate::panels::Panels;
 use crate::payments::Payments;
@@ -19,7 +20,6 @@ use runtime::telemetry::Traces;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
-use tokio::sync::Semaphore;
 use wire::service::Endpoint;
 use wire::{Caller, Problem, Route};
 
@@ -30,8 +30,8 @@ pub(crate) struct Routes {
     pub(crate) payments: Payments<Broker, Store>,
     pub(crate) panels: Panels,
     pub(crate) live: Live,
-    /// Places of those who listen to events.
-    pub(crate) listeners: Arc<Semaphore>,
+    /// Places of those who stay.
+    pub(crate) listeners: Listeners,
     pub(crate) broker: Broker,
     pub(crate) traces: Traces,
     /// For reads; acceptance has connections of its own.
@@ -41,8 +41,6 @@ pub(crate) struct Routes {
     pub(crate) reply_timeout: Duration,
     /// What happens to all payments.
     pub(crate) feed: Feed,
-    /// Places of streams of events.
-    pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) drain: Drain,
 }
 
@@ -71,10 +69,16 @@ impl Routes {
         let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
         match route {
             Route::Payments if post => payments::submit(context, caller, request, self).await,
-            Route::Payment if get => payments::show(context, caller, id, self).await,
+            Route::Payment if get => status::show(context, caller, id, request.headers(), self).await,
+            Route::PaymentEvents if get => {
+                payment_events::listen(context, caller, id, request.headers(), self).await
+            }
             Route::Accounts if post => accounts::open(context, caller, request, self).await,
             Route::Account if get => accounts::show(caller, id, self).await,
             Route::Deposits if post => accounts::deposit(context, caller, request, self).await,
+            Route::PaymentEvents if get => {
+                payment_events::listen(context, caller, id, request.headers(), self).await
+            }
             Route::Events if get => events::all(context, self),
             Route::Live if get => live::listen(context, self),
             Route::Panels if get => panels::list(self).await,

@@ -16,6 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn subscribe(config: &NatsConfig) -> Result<(Broker, Subscription), LoadtestError> {
     let connecting = async {
         let broker = Broker::connect(config, "loadtest", None).await?;
+        broker.connected().await;
         let subscription = broker.subscribe(Subject::everywhere(Hop::Finished).as_str()).await?;
         Ok((broker, subscription))
     };

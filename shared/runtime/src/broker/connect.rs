@@ -1,12 +1,12 @@
 //! The two connections of a process to the broker, and whether they stand.
 
 use super::BrokerError;
+use super::ready::ready;
 use crate::config::NatsConfig;
 use crate::telemetry::PublishMetrics;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, connection::State};
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,9 @@ use wire::Subject;
 
 /// The port of an address that names none.
 const DEFAULT_PORT: u16 = 4222;
+
+/// Between two looks whether there is a connection.
+const CONNECTED_EVERY: Duration = Duration::from_millis(10);
 
 /// The connection whose reconnects are counted.
 const CONSUMING: &str = "consuming";
@@ -50,7 +53,7 @@ impl Subscription {
 
     /// Forgets the messages that are there already; whether the subscription goes on.
     pub fn forget_present(&mut self) -> bool {
-        while let Some(next) = tokio::task::unconstrained(self.0.next()).now_or_never() {
+        while let Some(next) = ready(&mut self.0) {
             if next.is_none() {
                 return false;
             }
@@ -118,21 +121,30 @@ impl Broker {
             .all(|context| context.client().connection_state() == State::Connected)
     }
 
+    /// Waits until both connections are up.
+    pub async fn connected(&self) {
+        while !self.is_connected() {
+            // The client announces one of the two alone.
+            tokio::time::sleep(CONNECTED_EVERY).await;
+        }
+    }
+
     /// Counts the connections made; a change means that memory streams may have vanished.
     pub fn reconnects(&self) -> watch::Receiver<u64> {
         self.reconnects.clone()
     }
 
-    /// Subscribes to a subject pattern outside of any stream. The subscription outlasts the connection, but not
-    /// what is published while there is none.
+    /// Subscribes to a subject pattern outside of any stream. The subscription outlasts the connection; what is
+    /// published while there is none is missed.
     pub async fn subscribe(&self, subject: &str) -> Result<Subscription, BrokerError> {
+        self.require_connection()?;
         let client = self.reading.client();
         let subscribing = async {
             let subscriber = client.subscribe(subject.to_owned()).await.map_err(BrokerError::unavailable)?;
             client.flush().await.map_err(BrokerError::unavailable)?;
             Ok(Subscription::of(subscriber.map(|message| message.payload)))
         };
-        // Without a connection the client would wait for one.
+        // Where the connection is lost meanwhile, the client waits for another one.
         tokio::time::timeout(self.timeout, subscribing).await.map_err(BrokerError::unavailable)?
     }
 

@@ -37,6 +37,13 @@ pub fn text(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> 
     build(status, content_type, body.into())
 }
 
+/// A status that says all there is to say.
+pub fn bare(status: u16) -> Answer {
+    let mut answer = build(status, "", Bytes::new());
+    answer.headers_mut().remove(CONTENT_TYPE);
+    answer
+}
+
 /// A problem, with `Retry-After` where trying again is the right thing to do. Its body is written when it is
 /// known which request it answers.
 pub fn problem(problem: Problem) -> Answer {

@@ -1,0 +1,74 @@
+//! `GET /payments/{id}`: at once, or when there is something to tell.
+
+use super::conditions::{EntityTag, IfNoneMatch, PREFERENCE_APPLIED, applied, wait};
+use super::routes::Routes;
+use crate::view::PaymentView;
+use domain::PaymentId;
+use hyper::HeaderMap;
+use hyper::header::{CACHE_CONTROL, CONNECTION, ETAG, HeaderValue};
+use runtime::http::{Answer, RequestContext, about, bare, not_found, problem, text};
+use std::time::Duration;
+use wire::{Caller, Code, Problem};
+
+/// It is the client's own, and may be another one the next time.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Tells a payment's status: as it is, or as soon as the payment has ended or differs from what the client
+/// has.
+pub(super) async fn show(
+    context: &RequestContext,
+    caller: &Caller,
+    id: &str,
+    headers: &HeaderMap,
+    routes: &Routes,
+) -> Result<Answer, Problem> {
+    let Ok(id) = PaymentId::parse(id) else {
+        return Ok(not_found());
+    };
+    let (longest, known) = (wait(headers), IfNoneMatch::of(headers));
+    let is_news = |view: &PaymentView| {
+        known.as_ref().is_some_and(|known| !body(view).is_ok_and(|body| known.has(&EntityTag::of(&body))))
+    };
+    match routes.payments.status_when(caller, id, longest, is_news).await {
+        Ok(Some(view)) => answer(context, &view, longest, known.as_ref()),
+        Ok(None) => Ok(problem(missing())),
+        Err(refused) if !longest.is_zero() && refused.code == Code::Overloaded => {
+            // One that would have waited has a connection for that alone.
+            let mut answer = problem(refused);
+            answer.headers_mut().insert(CONNECTION, CLOSE);
+            Ok(answer)
+        }
+        Err(refused) => Err(refused),
+    }
+}
+
+pub(super) fn missing() -> Problem {
+    Problem::new(Code::NotFound, "there is no such payment")
+}
+
+fn body(view: &PaymentView) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(view).map_err(|_| Problem::new(Code::Internal, "the answer cannot be written"))
+}
+
+fn answer(
+    context: &RequestContext,
+    view: &PaymentView,
+    waited: Duration,
+    known: Option<&IfNoneMatch>,
+) -> Result<Answer, Problem> {
+    let body = body(view)?;
+    let tag = EntityTag::of(&body);
+    let mut answer = match known {
+        Some(known) if known.has(&tag) => bare(304),
+        _ => text(200, "application/json", body),
+    };
+    let headers = answer.headers_mut();
+    headers.extend(tag.header().map(|tag| (ETAG, tag)));
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    if !waited.is_zero() {
+        headers.extend(applied(waited).map(|applied| (PREFERENCE_APPLIED, applied)));
+    }
+    about(&mut answer, context, view.id(), None);
+    Ok(answer)
+}
