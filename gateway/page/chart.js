@@ -37,7 +37,8 @@ function stacked(columns) {
     const below = new Array(columns[0]?.length ?? 0).fill(0);
     return columns.map((values) => {
         const base = [...below];
-        const top = values.map((value, place) => (below[place] += value ?? 0));
+        // Where a series says nothing, those above it stand on what is below it.
+        const top = values.map((value, place) => (value === null ? null : (below[place] += value)));
         return { base, top };
     });
 }
@@ -49,7 +50,7 @@ function axes(frame, { from, to }, highest, unit, x, y) {
         nodes.push(shape("line", { class: "grid", x1: frame.left, x2: frame.right, y1: at, y2: at }));
         nodes.push(shape("text", { class: "axis", x: frame.left - 8, y: at + 3.5, "text-anchor": "end" }, inUnit(value, unit)));
     }
-    for (const at of timeTicks(from, to, Math.max(2, frame.width / 90))) {
+    for (const at of timeTicks(from, to, Math.max(3, frame.width / 70))) {
         const place = x(at);
         if (place > frame.left + 12 && place < frame.right - 14) {
             nodes.push(shape("text", { class: "axis", x: place, y: HEIGHT - 6, "text-anchor": "middle" }, timeLabel(at)));
@@ -67,8 +68,21 @@ function thresholds(frame, thresholds, highest, unit, y) {
 }
 
 function areaPath({ base, top }, x, y) {
-    const back = base.map((value, place) => `L${x(place).toFixed(1)} ${y(value).toFixed(1)}`).reverse().join("");
-    return `${pathOf(top, x, y)}${back}Z`;
+    const isThere = (place) => top[place] !== null && top[place] !== undefined;
+    let [path, start] = ["", null];
+    top.forEach((value, place) => {
+        if (value === null) {
+            start = null;
+            return;
+        }
+        start ??= place;
+        if (!isThere(place + 1)) {
+            const first = start;
+            const back = base.slice(first, place + 1).map((value, step) => `L${x(first + step).toFixed(1)} ${y(value).toFixed(1)}`);
+            path += `${pathOf(top.slice(first, place + 1), (step) => x(first + step), y)}${back.reverse().join("")}Z`;
+        }
+    });
+    return path;
 }
 
 function drawnSeries(columns, isStacked, place, y) {

@@ -31,7 +31,7 @@ function told(event) {
     payments.set(event.id, { event, row: known?.row ?? null, first: known?.first ?? event.at });
     if (payments.size > ROWS_MAX) {
         const oldest = payments.keys().next().value;
-        payments.get(oldest).row?.remove();
+        payments.get(oldest).row?.node.remove();
         payments.delete(oldest);
     }
     drawSoon();
@@ -44,9 +44,9 @@ function drawSoon() {
 
 function fresh(event, first) {
     const link = element("a", { href: `#payment=${encodeURIComponent(event.id)}` }, event.id);
-    const cells = { state: element("td"), reason: element("td", { class: "note" }) };
+    const cells = { state: element("td", { class: "event-state" }) };
     const time = element("td", { class: "is-number" }, clock(new Date(first)));
-    return Object.assign(element("tr", {}, time, element("th", { scope: "row" }, link), cells.state, cells.reason), { cells });
+    return { ...cells, node: element("tr", {}, time, element("th", { scope: "row" }, link), cells.state) };
 }
 
 function draw() {
@@ -56,18 +56,18 @@ function draw() {
         const { event } = payment;
         if (payment.row === null) {
             payment.row = fresh(event, payment.first);
-            body.prepend(payment.row);
+            body.prepend(payment.row.node);
         }
         if (payment.drawn !== event) {
             payment.drawn = event;
             const state = stateOfPayment(event);
             const text = event.stage === "dead" ? "DEAD LETTER" : isFinal(event.status) ? event.status : event.stage;
-            setAttribute(payment.row, "data-state", state);
-            payment.row.cells.state.replaceChildren(
+            setAttribute(payment.row.node, "data-state", state);
+            payment.row.state.replaceChildren(
                 state === "busy" ? progress(event) : mark({ good: "good", bad: "down" }[state]),
                 element("span", {}, text),
+                event.reason ? element("span", { class: "note" }, event.reason) : "",
             );
-            setText(payment.row.cells.reason, event.reason ?? "");
         }
     }
     byId("events-empty").hidden = payments.size > 0;

@@ -62,7 +62,7 @@ export class PanelCard {
         const title = `panel-${panel.id}`;
         this.node = element(
             "article",
-            { class: `panel is-${panel.drawing}`, "aria-labelledby": title, "data-panel": panel.id },
+            { class: `panel draws-${panel.drawing}`, "aria-labelledby": title, "data-panel": panel.id },
             element("h4", { id: title }, panel.title),
             element("p", { class: "panel-question" }, panel.question),
             this.body,

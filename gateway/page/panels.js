@@ -98,6 +98,11 @@ function press(holder, value) {
     holder.querySelectorAll("button").forEach((button) => setAttribute(button, "aria-pressed", String(button.dataset.value === value)));
 }
 
+function shortTitle(title) {
+    const short = title.replace(/^Kilat: /, "");
+    return short.charAt(0).toUpperCase() + short.slice(1);
+}
+
 function chooseDashboard(uid) {
     state.dashboard = state.list.dashboards.find((dashboard) => dashboard.uid === uid);
     press(byId("dashboard-choice"), uid);
@@ -121,7 +126,7 @@ function showList(list) {
     byId("panels-known").hidden = false;
     byId("grafana").hidden = list.grafana === null;
     state.range = list.ranges.includes(state.range) ? state.range : list.ranges[0];
-    choices(byId("dashboard-choice"), list.dashboards.map(({ uid, title }) => [uid, title.replace(/^Kilat: /, "")]), null, chooseDashboard);
+    choices(byId("dashboard-choice"), list.dashboards.map(({ uid, title }) => [uid, shortTitle(title)]), null, chooseDashboard);
     choices(byId("ranges"), list.ranges.map((range) => [range, range]), state.range, chooseRange);
     chooseDashboard(list.dashboards[0].uid);
 }

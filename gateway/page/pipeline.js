@@ -24,24 +24,32 @@ function label(kind, x, y, text = "", anchor = "start") {
 
 // A stage in the picture.
 class StageBox {
-    constructor(name, course, { x, y, width, height }) {
+    constructor(name, course, { x, y, width, height, isLow = false }) {
         Object.assign(this, { name, course });
         const [left, right] = [14, width - 14];
+        // In a low box the rate stands beside the name, and the course beside the figures.
+        const rate = isLow ? [right - 22, 30, "", "end"] : [left, 58];
+        const [facts, factsUntil] = isLow ? [66, left + (width - 28) * 0.56] : [109, right];
+        const spark = isLow ? { x: right - (width - 28) * 0.34, y: 54, width: (width - 28) * 0.34 } : { x: left, y: 68, width: width - 28 };
         this.signs = ["up", "halted", "down", "unknown"].map((state) => {
             const sign = mark(state);
             fillFrame(sign, right - 12, 12, 12);
             return sign;
         });
-        this.rate = label("stage-rate", left, 58);
-        this.state = label("stage-state", left, 58);
-        this.sparkline = new Sparkline(width - 28, 24);
-        this.sparkline.node.setAttribute("transform", `translate(${left} 68)`);
+        this.rate = label("stage-rate", ...rate);
+        this.state = label("stage-state", ...rate);
+        this.sparkline = new Sparkline(spark.width, 24);
+        this.sparkline.node.setAttribute("transform", `translate(${spark.x} ${spark.y})`);
         this.facts = ["batch", "lag", "p99"].map((fact, place) => {
-            const at = left + (place * (width - 28)) / 2;
+            const at = left + (place * (factsUntil - left)) / 2;
             const anchor = ["start", "middle", "end"][place];
-            const value = label("stage-fact", at, 124, UNKNOWN, anchor);
-            return { fact, value, name: label("stage-fact-name", at, 109, fact, anchor) };
+            const value = label("stage-fact", at, facts + 15, UNKNOWN, anchor);
+            return { fact, value, name: label("stage-fact-name", at, facts, fact, anchor) };
         });
+        if (name === "gateway") {
+            // Nothing waits for the gateway but its own clients.
+            this.facts.splice(1, 1);
+        }
         this.node = shape(
             "g",
             { class: "stage", "data-stage": name, transform: `translate(${x} ${y})` },
@@ -64,8 +72,8 @@ class StageBox {
         setText(this.rate, isUp || state === "" ? inUnit(stage?.per_s ?? null, "per_second") : "");
         setText(this.state, { down: "STOPPED", halted: "HALTED" }[state] ?? "");
         const [batch, lag, p99] = state === "down" ? [null, stage.lag, null] : [stage?.batch, stage?.lag, stage?.p99_s];
-        const texts = [number(batch ?? NaN), number(lag ?? NaN), inUnit(p99 ?? null, "seconds")];
-        this.facts.forEach(({ value }, place) => setText(value, texts[place]));
+        const texts = { batch: number(batch ?? NaN), lag: number(lag ?? NaN), p99: inUnit(p99 ?? null, "seconds") };
+        this.facts.forEach(({ fact, value }) => setText(value, texts[fact]));
         this.sparkline.draw(this.course.values);
     }
 }

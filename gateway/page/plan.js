@@ -3,6 +3,9 @@
 // Below this width the stages stand one below the other.
 const WIDE_FROM = 820;
 const BOX_HEIGHT = 136;
+// Where there is width, a box needs less height.
+const LOW_HEIGHT = 92;
+const LOW_FROM = 196;
 
 const MAIN = ["gateway", "risk", "fx", "reserve", "settle"];
 // Who refuses payments: what they refuse is recorded beside the main way.
@@ -20,17 +23,19 @@ function wide(width) {
     MAIN.forEach((name, place) => {
         boxes[name] = { x: 1 + place * (box + gap), y: 1, width: box, height: BOX_HEIGHT };
     });
-    boxes.settle_rejected = { ...boxes.settle, y: BOX_HEIGHT + 37 };
-    return { isWide: true, boxes, height: 2 * BOX_HEIGHT + 39 };
+    const isLow = box >= LOW_FROM;
+    const last = { ...boxes.settle, y: BOX_HEIGHT + 33, height: isLow ? LOW_HEIGHT : BOX_HEIGHT, isLow };
+    boxes.settle_rejected = last;
+    return { isWide: true, boxes, height: last.y + last.height + 1 };
 }
 
 function narrow(width) {
-    const [gap, rail] = [26, 22];
+    const [gap, rail] = [24, 22];
     const boxes = {};
     [...MAIN, "settle_rejected"].forEach((name, place) => {
-        boxes[name] = { x: 1, y: 1 + place * (BOX_HEIGHT + gap), width: width - 2 - rail, height: BOX_HEIGHT };
+        boxes[name] = { x: 1, y: 1 + place * (LOW_HEIGHT + gap), width: width - 2 - rail, height: LOW_HEIGHT, isLow: true };
     });
-    return { isWide: false, boxes, height: 6 * BOX_HEIGHT + 5 * gap + 2 };
+    return { isWide: false, boxes, height: 6 * LOW_HEIGHT + 5 * gap + 2 };
 }
 
 // The ways between them, each as a path.
@@ -47,11 +52,11 @@ export function routes({ isWide, boxes }) {
         const from = boxes[name];
         // The first way goes all along the rail, and the others end on it.
         const [turn, join] = isWide
-            ? [`V${end.y + 46}q0 12 12 12H${end.x - 5}`, `V${end.y + 58}`]
-            : [`h4q8 0 8 8V${end.y + 50}q0 8 -8 8h-4`, "h12"];
+            ? [`V${end.y + 34}q0 12 12 12H${end.x - 5}`, `V${end.y + 46}`]
+            : [`h4q8 0 8 8V${end.y + 38}q0 8 -8 8h-4`, "h12"];
         const start = isWide
             ? `M${from.x + from.width / 2} ${from.y + from.height + 5}`
-            : `M${from.x + from.width + 4} ${from.y + 58}`;
+            : `M${from.x + from.width + 4} ${from.y + 46}`;
         const path = start + (place === 0 ? turn : join);
         return { from: name, to: "settle_rejected", path };
     });

@@ -11,7 +11,8 @@ export function ticks(low, high, count) {
     const step = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough);
     const found = [];
     for (let place = Math.ceil(low / step - 1e-9); place * step <= high + step * 1e-9; place += 1) {
-        found.push(place * step);
+        // Not the zero below zero.
+        found.push(place * step || 0);
     }
     return found;
 }

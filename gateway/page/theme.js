@@ -3,7 +3,7 @@
 import { byId, setText } from "./dom.js";
 
 const KEY = "kilat-theme";
-const NAMES = { system: "Theme: system", light: "Theme: light", dark: "Theme: dark" };
+const NAMES = { system: "Auto", light: "Light", dark: "Dark" };
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
 function stored() {
@@ -18,6 +18,7 @@ function apply(name) {
     const known = name in NAMES ? name : "system";
     document.documentElement.dataset.theme = known;
     setText(byId("theme"), NAMES[known]);
+    byId("theme").setAttribute("aria-label", `Theme: ${NAMES[known]}`);
 }
 
 // What is seen now.

@@ -6,6 +6,7 @@ use crate::feed::Feed;
 use crate::http::Routes;
 use crate::listeners::Listeners;
 use crate::live::Live;
+use crate::page::Page;
 use crate::panels::Panels;
 use crate::payments::Payments;
 use crate::status::StatusReader;
@@ -91,6 +92,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
         feed: feed.clone(),
         drain: drain.clone(),
+        page: Page::of(&config.gateway.page_dir, &config.telemetry.grafana_url),
     });
     let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));
     servers.spawn(live.run());

@@ -6,6 +6,7 @@
 pub mod gateway;
 
 mod http;
+mod page;
 
 mod live;
 mod panels;

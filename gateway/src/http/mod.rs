@@ -3,6 +3,7 @@
 mod accounts;
 mod events;
 mod live;
+mod page;
 mod panels;
 mod payments;
 mod status;

@@ -1,10 +1,11 @@
 //! The routes: one match from method and path to what answers.
 
-use super::{accounts, events, live, panels, payment_events, payments, status};
+use super::{accounts, events, live, page, panels, payment_events, payments, status};
 use crate::admission::{Admission, Place};
 use crate::feed::Feed;
 use crate::listeners::Listeners;
 use crate::live::Live;
+use crate::page::Page;
 use crate::panels::Panels;
 use crate::payments::Payments;
 use bytes::Bytes;
@@ -42,6 +43,7 @@ pub(crate) struct Routes {
     /// What happens to all payments.
     pub(crate) feed: Feed,
     pub(crate) drain: Drain,
+    pub(crate) page: Page,
 }
 
 impl Handler for Routes {
@@ -83,6 +85,8 @@ impl Routes {
             Route::Live if get => live::listen(context, self),
             Route::Panels if get => panels::list(self).await,
             Route::Panel if get => panels::show(&request, id, self).await,
+            Route::Page if get || request.method() == Method::HEAD => page::show(&request, self).await,
+            Route::Page => Ok(method_not_allowed("GET, HEAD")),
             _ => match (Endpoint::at(route), route.good_answer()) {
                 (Some(endpoint), _) => self.service(context, caller, endpoint, request).await,
                 (None, Some((method, _))) => Ok(method_not_allowed(method.as_str())),

@@ -64,12 +64,19 @@ fn over<T: DeserializeOwned>(
 /// What types alone cannot say: the first key that is wrong, and what it must be.
 fn wrong(config: &Config) -> Option<(String, String)> {
     let relation = || limits::wrong_relation(config).map(|(key, problem)| (key.to_owned(), problem));
-    relation().or_else(|| wrong_url(config)).or_else(|| {
+    relation().or_else(|| wrong_url(config)).or_else(|| wrong_folder(config)).or_else(|| {
         config.risk.amount_max.iter().find_map(|(currency, cap)| {
             let error = domain::Money::parse_payable(cap, *currency).err()?;
             Some((format!("risk.amount_max.{currency}"), error.to_string()))
         })
     })
+}
+
+/// A folder without a page would be told of by the first who asks for it, and not by the start.
+fn wrong_folder(config: &Config) -> Option<(String, String)> {
+    let folder = &config.gateway.page_dir;
+    let is_page = folder.is_empty() || std::path::Path::new(folder).join("index.html").is_file();
+    (!is_page).then(|| ("gateway.page_dir".to_owned(), "must be a folder with an index.html".to_owned()))
 }
 
 fn wrong_url(config: &Config) -> Option<(String, String)> {
@@ -266,6 +273,7 @@ mod tests {
             (("--set", "telemetry.otlp_endpoint=https://h:4318"), "--set telemetry.otlp_endpoint", "must be a URL of the form http://host:port"),
             (("--set", "telemetry.prometheus_url=https://h:9090"), "--set telemetry.prometheus_url", "must be a URL of the form http://host:port"),
             (("--set", "telemetry.grafana_url=h"), "--set telemetry.grafana_url", "is not a URL: relative URL without a base"),
+            (("--set", "gateway.page_dir=/nowhere"), "--set gateway.page_dir", "must be a folder with an index.html"),
             (("--set", "telemetry.sample_ratio=1.01"), "--set telemetry.sample_ratio", "must be a number from 0 to 1, not 1.01"),
             (("--set", "telemetry.sample_ratio=much"), "--set telemetry.sample_ratio", "must be a number from 0 to 1, not \"much\""),
             (("--set", "telemetry.enabled=yes"), "--set telemetry.enabled", "must be true or false, not \"yes\""),
