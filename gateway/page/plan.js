@@ -5,7 +5,7 @@ const WIDE_FROM = 820;
 const BOX_HEIGHT = 136;
 // Where there is width, a box needs less height.
 const LOW_HEIGHT = 92;
-const LOW_FROM = 196;
+const LOW_WIDTH = 300;
 
 const MAIN = ["gateway", "risk", "fx", "reserve", "settle"];
 // Who refuses payments: what they refuse is recorded beside the main way.
@@ -23,8 +23,7 @@ function wide(width) {
     MAIN.forEach((name, place) => {
         boxes[name] = { x: 1 + place * (box + gap), y: 1, width: box, height: BOX_HEIGHT };
     });
-    const isLow = box >= LOW_FROM;
-    const last = { ...boxes.settle, y: BOX_HEIGHT + 33, height: isLow ? LOW_HEIGHT : BOX_HEIGHT, isLow };
+    const last = { x: width - 1 - LOW_WIDTH, y: BOX_HEIGHT + 33, width: LOW_WIDTH, height: LOW_HEIGHT, isLow: true };
     boxes.settle_rejected = last;
     return { isWide: true, boxes, height: last.y + last.height + 1 };
 }
