@@ -6,9 +6,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod generate;
+mod listen;
 mod replay;
 mod seed;
 mod verify;
+mod wait;
 
 mod client;
 mod error;
@@ -39,6 +41,10 @@ enum Action {
     Seed(seed::Arguments),
     /// Send the payments of a CSV and follow each to its end.
     Replay(replay::Arguments),
+    /// Open streams of events and count what they are sent.
+    Listen(listen::Arguments),
+    /// Post payments and wait for their ends with `Prefer: wait`.
+    Wait(wait::Arguments),
     /// Check the ledger's invariants from outside.
     Verify(verify::Arguments),
 }
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Action::Gen(arguments) => generate::run(&arguments),
         Action::Seed(arguments) => block_on(&flags, async |config| seed::run(&arguments, config).await),
         Action::Replay(arguments) => block_on(&flags, async |config| replay::run(&arguments, config).await),
+        Action::Listen(arguments) => block_on(&flags, async |config| listen::run(&arguments, config).await),
+        Action::Wait(arguments) => block_on(&flags, async |config| wait::run(&arguments, config).await),
         Action::Verify(arguments) => block_on(&flags, async |config| verify::run(&arguments, config).await),
     };
     outcome.unwrap_or_else(|error| {

@@ -5,9 +5,10 @@ use super::answer::Answer;
 use super::target::{Target, Targets};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Uri};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 /// A gateway answers within its own limits, which are seconds; one that has not answered by now will not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 const REPLAYED: &str = "idempotency-replayed";
 
 /// A connection to one of the targets; when it breaks, the next request goes to the next of them.
@@ -70,16 +72,35 @@ impl Connection {
 
     /// Asks for a path.
     pub(crate) async fn get(&mut self, path: &Uri) -> Result<Answer, Broken> {
-        self.request(Method::GET, path, Bytes::new()).await
+        self.request(Method::GET, path, None, Bytes::new()).await
+    }
+
+    /// Asks for a path, with a preference as RFC 7240 has it, `wait=10` say.
+    pub(crate) async fn get_preferring(&mut self, path: &Uri, prefer: HeaderValue) -> Result<Answer, Broken> {
+        self.request(Method::GET, path, Some(prefer), Bytes::new()).await
+    }
+
+    /// Asks for a path whose answer goes on; its body is read by whoever asked.
+    pub(crate) async fn listen(&mut self, path: &Uri) -> Result<Response<Incoming>, Broken> {
+        match timeout(ANSWER_TIMEOUT, self.send(Method::GET, path, None, Bytes::new())).await {
+            Ok(response) => response,
+            Err(_) => Err(Broken::TimedOut),
+        }
     }
 
     /// Posts a body as JSON.
     pub(crate) async fn post(&mut self, path: &Uri, body: Bytes) -> Result<Answer, Broken> {
-        self.request(Method::POST, path, body).await
+        self.request(Method::POST, path, None, body).await
     }
 
-    async fn request(&mut self, method: Method, path: &Uri, body: Bytes) -> Result<Answer, Broken> {
-        let answer = match timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await {
+    async fn request(
+        &mut self,
+        method: Method,
+        path: &Uri,
+        prefer: Option<HeaderValue>,
+        body: Bytes,
+    ) -> Result<Answer, Broken> {
+        let answer = match timeout(ANSWER_TIMEOUT, self.exchange(method, path, prefer, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(Broken::TimedOut),
         };
@@ -94,7 +115,27 @@ impl Connection {
         self.current = self.current.wrapping_add(1);
     }
 
-    async fn exchange(&mut self, method: Method, path: &Uri, body: Bytes) -> Result<Answer, Broken> {
+    async fn exchange(
+        &mut self,
+        method: Method,
+        path: &Uri,
+        prefer: Option<HeaderValue>,
+        body: Bytes,
+    ) -> Result<Answer, Broken> {
+        let (head, body) = self.send(method, path, prefer, body).await?.into_parts();
+        let body = body.collect().await.map_err(Broken::Cut)?.to_bytes();
+        let replayed = head.headers.get(REPLAYED).is_some_and(|value| value == "true");
+        Ok(Answer { status: head.status, replayed, retry_after: retry_after(&head.headers), body })
+    }
+
+    /// Sends a request; its answer up to the head.
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &Uri,
+        prefer: Option<HeaderValue>,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Broken> {
         let host = self.targets.get(self.current).host_header();
         let sender = self.connected().await?;
         let mut request = Request::new(Full::new(body));
@@ -102,18 +143,17 @@ impl Connection {
         *request.uri_mut() = path.clone();
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let response = sender.try_send_request(request).await.map_err(|mut error| {
+        if let Some(prefer) = prefer {
+            request.headers_mut().insert(PREFER, prefer);
+        }
+        sender.try_send_request(request).await.map_err(|mut error| {
             // A request that comes back was never written.
             if error.take_message().is_some() {
                 Broken::Closed(error.into_error())
             } else {
                 Broken::Cut(error.into_error())
             }
-        })?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(Broken::Cut)?.to_bytes();
-        let replayed = head.headers.get(REPLAYED).is_some_and(|value| value == "true");
-        Ok(Answer { status: head.status, replayed, retry_after: retry_after(&head.headers), body })
+        })
     }
 
     /// The connection as it stands, or a new one in its place.

@@ -6,7 +6,7 @@
 
 mod board;
 mod follow;
-mod latencies;
+pub(crate) mod latencies;
 mod page;
 mod reconcile;
 mod report;
@@ -155,9 +155,10 @@ async fn connect(targets: &Targets, count: u16) -> Result<Vec<Connection>, Loadt
     Ok(connections)
 }
 
-type Output<'p> = Option<(&'p Path, File)>;
+pub(crate) type Output<'p> = Option<(&'p Path, File)>;
 
-fn create(path: Option<&Path>) -> Result<Output<'_>, LoadtestError> {
+/// Opens the file that figures are written to, if there is to be one.
+pub(crate) fn create(path: Option<&Path>) -> Result<Output<'_>, LoadtestError> {
     let Some(path) = path else { return Ok(None) };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(LoadtestError::file(folder))?;
@@ -165,7 +166,8 @@ fn create(path: Option<&Path>) -> Result<Output<'_>, LoadtestError> {
     Ok(Some((path, File::create(path).map_err(LoadtestError::file(path))?)))
 }
 
-fn write(output: Output<'_>, text: impl FnOnce() -> String) -> Result<(), LoadtestError> {
+/// Writes figures to their file, if there is one.
+pub(crate) fn write(output: Output<'_>, text: impl FnOnce() -> String) -> Result<(), LoadtestError> {
     let Some((path, mut file)) = output else { return Ok(()) };
     writeln!(file, "{}", text()).map_err(LoadtestError::file(path))
 }
