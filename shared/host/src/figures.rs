@@ -113,7 +113,7 @@ mod tests {
             (Duration::from_millis(250), 20, 20..=20),
             (Duration::from_millis(100), 50, 25..=27),
             // Someone who means harm, for two seconds.
-            (Duration::from_micros(500), 4_000, 10..=13),
+            (Duration::from_millis(1), 2_000, 10..=13),
             (Duration::ZERO, 4_000, 1..=2),
         ];
         for (every, count, expected) in rows {
