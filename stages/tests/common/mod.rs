@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod events;
+pub mod listener;
 pub mod processes;
 pub mod tree;
 

@@ -112,3 +112,103 @@ pub fn event(id: Option<&str>, data: &str) -> String {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     format!("{id}data: {data}\n\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::RequestContext;
+    use super::super::server::{Handler, bind, serve};
+    use super::*;
+    use crate::config::HttpConfig;
+    use crate::telemetry::{Metrics, RequestMetrics, Traces};
+    use http_body_util::BodyExt;
+    use hyper::Request;
+    use hyper::body::Incoming;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use wire::Role;
+
+    /// Why a stream ends.
+    #[derive(Debug, Clone, Copy)]
+    enum End {
+        Said,
+        Drain,
+        Age,
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_with_what_it_tells_with_the_drain_or_after_an_hour() {
+        // Why it ends; how many comments came before, and after how many seconds that was.
+        for (end, heartbeats, seconds) in [(End::Said, 1, 20), (End::Drain, 1, 20), (End::Age, 239, 3_600)] {
+            let (drain, started) = (Drain::default(), Instant::now());
+            let connection = Connection::of("192.0.2.1:80".parse().unwrap());
+            let (answer, sender) = event_stream(&connection, &drain);
+            sender.send(event(Some("1"), "{}").into()).unwrap();
+            let ends = async {
+                // While nothing is told; time is paused.
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                match end {
+                    End::Said => drop(sender),
+                    End::Drain => drain.begin(),
+                    End::Age => sender.closed().await,
+                }
+            };
+            let reads = async {
+                let mut body = answer.into_body();
+                let mut texts = Vec::new();
+                while let Some(frame) = body.frame().await {
+                    texts.push(String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap());
+                }
+                (texts, started.elapsed())
+            };
+            let ((texts, took), ()) = tokio::join!(reads, ends);
+            let (first, rest) = texts.split_at(2);
+            assert_eq!(first, ["retry: 1000\n\n", "id: 1\ndata: {}\n\n"], "{end:?}");
+            assert!(rest.iter().all(|text| text == ": \n\n"), "{end:?}: {rest:?}");
+            assert_eq!((rest.len(), took.as_secs()), (heartbeats, seconds), "{end:?}");
+        }
+    }
+
+    /// Tells everyone more than can be taken by one who does not read.
+    struct Talking(Drain);
+
+    impl Handler for Talking {
+        async fn handle(&self, context: &RequestContext, _: Request<Incoming>) -> Answer {
+            let (answer, sender) = event_stream(&context.connection, &self.0);
+            tokio::spawn(async move {
+                while sender.send(event(None, &"x".repeat(8 << 10)).into()).is_ok() {
+                    tokio::task::yield_now().await;
+                }
+                sender.closed().await;
+            });
+            answer
+        }
+    }
+
+    /// There is one connection at a time, so the next one is served when the one before was cut.
+    #[tokio::test]
+    async fn who_does_not_read_is_cut_off_and_leaves_his_place() {
+        let listener = bind("127.0.0.1".parse().unwrap(), 0, "port").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = Drain::default();
+        let serving = tokio::spawn(serve(
+            listener,
+            Arc::new(Talking(drain.clone())),
+            HttpConfig { connections_max: 1, ..HttpConfig::default() },
+            RequestMetrics::new(&Metrics::new(Role::Gateway, true).unwrap()),
+            Traces::inert(),
+            drain.clone(),
+        ));
+        let mut stalled = Vec::new();
+        for _ in 0..3 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            stalled.push(stream);
+        }
+        drain.begin();
+        serving.await.unwrap();
+    }
+}
