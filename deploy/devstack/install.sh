@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a fresh checkout needs and this machine lacks; says nothing when nothing is missing.
 # nats-server goes to .kilat/bin, Postgres and Prometheus to the system. Rust and a C compiler are the user's choice: they are asked for.
-# With the word `checks` also what only `make test` needs: cargo-deny, to .kilat/bin.
+# With the word `checks` also what only `make test` needs: cargo-deny, to .kilat/bin; and for the test of the page a browser, to the system,
+# with npm's packages that drive it, to .kilat/browser. Where those cannot be had, that test says so and the others run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -170,12 +171,52 @@ install_prometheus() {
     has_prometheus || fail "the package has no promtool; $manual"
 }
 
+find_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+
+browser_sources=gateway/tests/browser
+has_browser_packages() {
+    cmp -s "$browser_sources/package-lock.json" .kilat/browser/package-lock.json && [ -d .kilat/browser/node_modules/playwright-core ]
+}
+
+# Whatever is missing here is told, and nothing else waits for it.
+install_browser() {
+    local without="the page is not tested in a browser"
+    local missing=()
+    find_browser >/dev/null || missing+=(chromium)
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        if ! command -v apt-get >/dev/null || ! may_install; then
+            say "${missing[*]} cannot be installed from here: $without"
+            return 0
+        fi
+        say "installing ${missing[*]}"
+        refresh_packages
+        if ! apt_install "${missing[@]}"; then
+            say "apt-get could not install ${missing[*]}: $without"
+            return 0
+        fi
+    fi
+    if has_browser_packages; then return 0; fi
+    say "fetching npm's packages into .kilat/browser"
+    mkdir -p .kilat/browser
+    cp "$browser_sources/package.json" "$browser_sources/.npmrc" .kilat/browser/
+    cp "$browser_sources/package-lock.json" .kilat/browser/
+    if ! npm --prefix .kilat/browser ci --no-fund --no-audit --loglevel=error >&2; then
+        rm -f .kilat/browser/package-lock.json
+        say "npm could not fetch them: $without"
+    fi
+}
+
 check_tools
 remove_policy || say "$policy keeps packages from starting their servers: remove it"
 has_nats || install_nats
 has_postgres || install_postgres
 has_prometheus || install_prometheus
-case "${1:-}" in checks) has_deny || install_deny ;; esac
+if [ "${1:-}" = checks ]; then
+    has_deny || install_deny
+    install_browser
+fi
 if [ "$(id -u)" -eq 0 ]; then
     id postgres >/dev/null 2>&1 || fail "Postgres does not run as root: add a user for it, \`useradd --system postgres\`, or work as an ordinary user"
 fi
