@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::events::Events;
+use common::listener::Listener;
 use common::{System, payment, until};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -20,18 +20,23 @@ const WHOLE: [(&str, &str); 5] = [
     ("finished", "CAPTURED"),
 ];
 
-async fn listen(system: &System) -> Events {
-    let mut events = Events::open(system.config.gateway.ports[0], "/events").await.unwrap();
+async fn open(system: &System) -> Listener {
+    Listener::open(system.config.gateway.ports[0], "/events", &[]).await.unwrap()
+}
+
+/// One who has heard what has ended before.
+async fn listen(system: &System) -> Listener {
+    let mut events = open(system).await;
     events.until_comment("from here on").await;
     events
 }
 
 /// Events until these payments have all ended, by payment.
-async fn until_ended(events: &mut Events, ids: &[&str]) -> BTreeMap<String, Vec<Value>> {
+async fn until_ended(events: &mut Listener, ids: &[&str]) -> BTreeMap<String, Vec<Value>> {
     let mut told: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut open: BTreeSet<&str> = ids.iter().copied().collect();
     while !open.is_empty() {
-        let (_, event) = events.next().await.expect("the stream goes on");
+        let event = events.next().await.expect("the stream goes on").data;
         let id = event["id"].as_str().unwrap().to_owned();
         if event["status"] != "PENDING" {
             open.remove(id.as_str());
@@ -80,15 +85,15 @@ async fn every_hop_of_every_payment_is_told_to_all_who_listen() {
     }
 
     // Who comes later hears of the newest ends.
-    let mut third = Events::open(system.config.gateway.ports[0], "/events").await.unwrap();
+    let mut third = open(&system).await;
     let ends = third.until_comment("from here on").await;
-    let ends: BTreeSet<&str> = ends.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    let ends: BTreeSet<&str> = ends.iter().map(|event| event.data["id"].as_str().unwrap()).collect();
     assert_eq!(ends, ids.into_iter().collect());
 
     // The last to leave takes everything with it; whoever comes then finds what has ended before.
     drop((first, second, third));
     until("the readers are gone", || async { readers(&system).await == 0 }).await;
-    let mut fourth = Events::open(system.config.gateway.ports[0], "/events").await.unwrap();
+    let mut fourth = open(&system).await;
     assert_eq!(fourth.until_comment("from here on").await.len(), ids.len());
     system.stop().await;
     assert_eq!(fourth.next().await, None, "the drain ends it");
@@ -130,8 +135,8 @@ async fn a_burst_is_sampled_and_whoever_is_told_of_is_told_of_to_the_end() {
         let (mut told, mut times) = (BTreeMap::<String, Vec<Value>>::new(), Vec::<Instant>::new());
         // Nothing for so long, which is more than a round of looking up: all is told.
         while let Ok(next) = tokio::time::timeout(Duration::from_secs(5), events.next()).await {
-            let (at, event) = next.expect("the stream goes on");
-            times.push(at);
+            let event = next.expect("the stream goes on").data;
+            times.push(Instant::now());
             told.entry(event["id"].as_str().unwrap().to_owned()).or_default().push(event);
         }
         (told, times)

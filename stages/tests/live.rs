@@ -5,15 +5,10 @@
 
 mod common;
 
+use common::listener::Listener;
 use common::processes::{self, Process};
 use common::{PATIENCE, System, payment};
 use futures::StreamExt;
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use wire::live::LiveStage;
 use wire::{LiveReport, Role, Subject};
 
@@ -23,41 +18,19 @@ const SETTINGS: [&str; 2] = ["telemetry.observe_every_ms=50", "telemetry.audit_a
 const EVENTS_UNTIL_MISSED: usize = 4;
 
 /// Someone who looks.
-struct Listener {
-    body: Incoming,
-    text: String,
-    connection: JoinHandle<hyper::Result<()>>,
-}
+struct Onlooker(Listener);
 
-impl Listener {
-    async fn of(system: &System) -> Listener {
-        let stream = TcpStream::connect(("127.0.0.1", system.config.gateway.ports[0])).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let request = Request::get("/live").header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(
-            (response.status(), &response.headers()["content-type"]),
-            (200.try_into().unwrap(), &"text/event-stream".parse().unwrap())
-        );
-        Listener { body: response.into_body(), text: String::new(), connection }
+impl Onlooker {
+    async fn of(system: &System) -> Onlooker {
+        let listener = Listener::open(system.config.gateway.ports[0], "/live", &[]).await.unwrap();
+        assert_eq!(listener.status(), 200);
+        assert_eq!(listener.headers()["content-type"], "text/event-stream");
+        Onlooker(listener)
     }
 
-    /// The next event; nothing once the stream has ended.
+    /// The next report; nothing once the stream has ended.
     async fn next(&mut self) -> Option<LiveReport> {
-        loop {
-            while let Some((event, rest)) = self.text.split_once("\n\n") {
-                let report = event.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap());
-                self.text = rest.to_owned();
-                if report.is_some() {
-                    return report;
-                }
-            }
-            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("events go on")?;
-            let data = frame.unwrap().into_data().unwrap();
-            self.text.push_str(std::str::from_utf8(&data).unwrap());
-        }
+        self.0.next().await.map(|event| serde_json::from_value(event.data).unwrap())
     }
 
     /// The first event that is as awaited, and how many were not.
@@ -69,12 +42,6 @@ impl Listener {
             }
         }
         panic!("never seen: {what}");
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.connection.abort();
     }
 }
 
@@ -101,7 +68,7 @@ async fn traffic_is_seen_and_a_stage_that_is_killed_is_missed_at_once() {
     processes::ready(&system, Role::Fx).await;
     system.open(&[("S", "USD", "1000"), ("D", "USD", "0")]).await;
 
-    let mut listener = Listener::of(&system).await;
+    let mut listener = Onlooker::of(&system).await;
     let (report, _) = listener.until("every role is up", all_are_up).await;
     assert!(report.roles.iter().all(|row| row.instances == 1), "{report:?}");
     assert!(report.stages.iter().all(|stage| stage.is_up), "{report:?}");
@@ -148,7 +115,7 @@ async fn nobody_is_asked_while_nobody_looks_and_the_broker_may_come_back() {
     let mut asked = outside.subscribe(Subject::figures_wanted().into_string()).await.unwrap();
     outside.flush().await.unwrap();
 
-    let mut listeners = [Listener::of(&system).await, Listener::of(&system).await];
+    let mut listeners = [Onlooker::of(&system).await, Onlooker::of(&system).await];
     for listener in &mut listeners {
         listener.until("every role is up", all_are_up).await;
     }
@@ -168,7 +135,7 @@ async fn nobody_is_asked_while_nobody_looks_and_the_broker_may_come_back() {
     drop(listeners);
     // A round notices that nobody is there, and none comes after it: silence has no event to wait for.
     while tokio::time::timeout(QUIET, asked.next()).await.is_ok() {}
-    let mut listener = Listener::of(&system).await;
+    let mut listener = Onlooker::of(&system).await;
     listener.until("every role is up for whoever comes later", all_are_up).await;
     asked.next().await.expect("and roles are asked again");
 }
@@ -180,7 +147,7 @@ const QUIET: std::time::Duration = std::time::Duration::from_secs(3);
 async fn a_gateway_that_records_nothing_says_so_and_turns_away_who_finds_no_place() {
     let settings = [SETTINGS[0], SETTINGS[1], "telemetry.enabled=false", "gateway.event_streams_max=1"];
     let system = System::start(&settings).await;
-    let mut listener = Listener::of(&system).await;
+    let mut listener = Onlooker::of(&system).await;
     let (report, _) = listener.until("every role is up", all_are_up).await;
     let numbers = [report.accepted_per_s, report.settled_per_s, report.accept_p99_s, report.settle_p99_s];
     assert_eq!((numbers, report.in_flight, report.money.is_audited), ([None; 4], None, false));

@@ -54,7 +54,12 @@ impl Client {
         }
         let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.into_body().collect().await.ok()?.to_bytes();
+        // Events go on: `Listener` reads them.
+        let goes_on = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let bytes = match goes_on {
+            true => Bytes::new(),
+            false => response.into_body().collect().await.ok()?.to_bytes(),
+        };
         connection.abort();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let body = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.clone()));

@@ -1,12 +1,13 @@
 //! One who listens to server-sent events.
 
+use super::PATIENCE;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinSet;
 
 /// An event, and the id that is repeated to go on after it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +20,8 @@ pub struct Event {
 pub struct Listener {
     response: Response<Incoming>,
     text: String,
-    _connection: AbortOnDropHandle<Result<(), hyper::Error>>,
+    /// It ends with this.
+    _connection: JoinSet<Result<(), hyper::Error>>,
 }
 
 impl Listener {
@@ -28,13 +30,14 @@ impl Listener {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let mut connections = JoinSet::new();
+        connections.spawn(connection);
         let mut request = Request::get(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.ok()?;
-        Some(Listener { response, text: String::new(), _connection: connection })
+        Some(Listener { response, text: String::new(), _connection: connections })
     }
 
     pub fn status(&self) -> u16 {
@@ -45,18 +48,26 @@ impl Listener {
         self.response.headers()
     }
 
+    /// The next block of lines: an event, or a comment; nothing at the end, in good order or not.
+    pub async fn block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                return Some(block);
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.response.body_mut().frame());
+            let frame = frame.await.expect("it goes on, or ends")?.ok()?;
+            self.text += std::str::from_utf8(frame.data_ref()?).unwrap();
+        }
+    }
+
     /// The next event; nothing at the end, in good order or not.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            while let Some((block, rest)) = self.text.split_once("\n\n") {
-                let event = parse(block);
-                self.text = rest.to_owned();
-                if event.is_some() {
-                    return event;
-                }
+            if let Some(event) = parse(&self.block().await?) {
+                return Some(event);
             }
-            let frame = self.response.body_mut().frame().await?.ok()?;
-            self.text += std::str::from_utf8(frame.data_ref()?).unwrap();
         }
     }
 
@@ -67,6 +78,18 @@ impl Listener {
             events.push(event);
         }
         events
+    }
+
+    /// Waits for a comment that begins so; the events before it.
+    pub async fn until_comment(&mut self, beginning: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let block = self.block().await.expect("the comment comes");
+            if block.starts_with(&format!(": {beginning}")) {
+                return events;
+            }
+            events.extend(parse(&block));
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this one")]
 
 pub mod client;
-pub mod events;
 pub mod listener;
 pub mod processes;
 pub mod tree;
