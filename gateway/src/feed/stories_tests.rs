@@ -148,9 +148,15 @@ struct Model {
     ledger: BTreeMap<String, usize>,
     /// What each payment was told to have behind it, and whether it was told to have ended.
     told: BTreeMap<String, (Vec<&'static str>, bool)>,
+    seed: u64,
 }
 
 impl Model {
+    fn of_seed(seed: u64) -> Model {
+        let random = StdRng::seed_from_u64(seed);
+        Model { random, ledger: BTreeMap::new(), told: BTreeMap::new(), seed }
+    }
+
     /// Payments begin and go on; some of it is seen, some twice, and some from the beginning again.
     fn go_on(&mut self, round: usize, arrivals: usize, share_seen: f64) -> Vec<Sighting> {
         for number in 0..self.random.random_range(0..=arrivals) {
@@ -182,20 +188,21 @@ impl Model {
     }
 
     fn check(&mut self, events: &[Event], is_silent: bool) {
+        let seed = self.seed;
         for event in events {
             let (stages, has_ended) = self.told.entry(event.id.clone()).or_default();
-            assert!(!*has_ended, "{event:?} after its end");
-            assert!(!stages.contains(&event.stage), "{event:?} twice");
+            assert!(!*has_ended, "seed {seed}: {event:?} after its end");
+            assert!(!stages.contains(&event.stage), "seed {seed}: {event:?} twice");
             *has_ended = event.status != "PENDING";
             stages.push(event.stage);
         }
         for event in events {
             let (stages, has_ended) = &self.told[&event.id];
             let order: Vec<Hop> = stages.iter().filter_map(|stage| Hop::named(stage)).collect();
-            assert!(order.is_sorted(), "{stages:?}");
+            assert!(order.is_sorted(), "seed {seed}: {stages:?}");
             let reached = self.ledger[&event.id];
-            assert!(is_silent || reached < 5 || *has_ended, "{event:?} although it has ended");
-            assert!(reached == 5 || !*has_ended, "{event:?} although it has not ended");
+            assert!(is_silent || reached < 5 || *has_ended, "seed {seed}: {event:?} although it has ended");
+            assert!(reached == 5 || !*has_ended, "seed {seed}: {event:?} although it has not ended");
         }
     }
 }
@@ -204,10 +211,9 @@ impl Model {
 fn a_feed_agrees_with_the_truth_in_any_order_of_things() {
     for _ in 0..20 {
         let seed: u64 = rand::random();
-        println!("seed {seed}");
-        let mut random = StdRng::seed_from_u64(seed);
-        let (arrivals, share_seen) = (random.random_range(0..=30), random.random_range(0.2..=1.0));
-        let mut model = Model { random, ledger: BTreeMap::new(), told: BTreeMap::new() };
+        let mut model = Model::of_seed(seed);
+        let (arrivals, share_seen) =
+            (model.random.random_range(0..=30), model.random.random_range(0.2..=1.0));
         let mut stories = Stories::new();
         for round in 0..260 {
             // At last all come to their ends, and nothing of it is seen.
@@ -216,15 +222,15 @@ fn a_feed_agrees_with_the_truth_in_any_order_of_things() {
             stories.see(if round < 100 { seen } else { Vec::new() });
             let is_silent = !is_over && model.random.random_bool(0.2);
             let asked = stories.to_look_up();
-            assert!(asked.len() <= FOLLOWED_MAX);
+            assert!(asked.len() <= FOLLOWED_MAX, "seed {seed}");
             let look = if is_silent { Look::Silent } else { model.look(&asked) };
             let room = model.random.random_range(if is_over { 5 } else { 0 }..=EVENTS_PER_ROUND);
             let events = stories.tell(&look, room, at(10));
-            assert!(events.len() <= room);
+            assert!(events.len() <= room, "seed {seed}");
             model.check(&events, is_silent);
         }
         for (id, (stages, has_ended)) in &model.told {
-            assert!(has_ended, "{id} was told of up to {stages:?}");
+            assert!(has_ended, "seed {seed}: {id} was told of up to {stages:?}");
         }
     }
 }
@@ -232,8 +238,7 @@ fn a_feed_agrees_with_the_truth_in_any_order_of_things() {
 /// Two payments a second or so, all seen: every hop of every payment is told.
 #[test]
 fn at_a_low_rate_everything_is_told() {
-    let mut model =
-        Model { random: StdRng::seed_from_u64(1), ledger: BTreeMap::new(), told: BTreeMap::new() };
+    let mut model = Model::of_seed(1);
     let mut stories = Stories::new();
     for round in 0..120 {
         stories.see(model.go_on(round, usize::from(round < 100 && round % 2 == 0), 1.0));
