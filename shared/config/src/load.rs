@@ -231,7 +231,7 @@ mod tests {
         let ports = "must be a list such as [8080, 8081], not \"8080,8081\"";
         let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack, telemetry";
         #[rustfmt::skip]
-        let rows: [((&str, &str), &str, &str); 39] = [
+        let rows: [((&str, &str), &str, &str); 40] = [
             // Unknown keys.
             (("KILAT_FX__SPREAD", "40"), "KILAT_FX__SPREAD", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
             (("KILAT_FX_SPREAD_BPS", "40"), "KILAT_FX_SPREAD_BPS", "there is no such setting; did you mean KILAT_FX__SPREAD_BPS?"),
