@@ -3,10 +3,13 @@
 use wire::live::{LiveMoney, LiveStage};
 use wire::{LiveReport, Role};
 
+/// Currencies that a narrow terminal has room for.
+const CODES_MAX: usize = 4;
+
 /// What is not known.
 const UNKNOWN: &str = "-";
 
-/// What a terminal is told; each letter stands for a colour, none of them is printed otherwise.
+/// A word of what is good, or bad, or neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     Plain,
@@ -116,14 +119,8 @@ fn word_on(money: &LiveMoney) -> &'static str {
 fn money(money: &LiveMoney) -> (bool, String) {
     match word_on(money) {
         "conserved" => {
-            let currencies = money.currencies.len();
-            (
-                true,
-                format!(
-                    "money conserved in {currencies} currencies, audited {} ago",
-                    seconds(money.audit_lag_s)
-                ),
-            )
+            let lag = seconds(money.audit_lag_s);
+            (true, format!("money conserved ({}), audited {lag} ago", currencies(money)))
         }
         "not-audited" => (false, "money NOT AUDITED: no janitor answers, or it is behind".to_owned()),
         _ => {
@@ -132,6 +129,16 @@ fn money(money: &LiveMoney) -> (bool, String) {
             let violations = count(money.violations);
             (false, format!("money BROKEN: {violations} violations{}", off.collect::<String>()))
         }
+    }
+}
+
+/// Their codes, or how many they are where a line has no room for them.
+fn currencies(money: &LiveMoney) -> String {
+    let codes: Vec<&str> = money.currencies.iter().map(|each| each.currency.as_str()).collect();
+    match codes.len() {
+        0 => "no entries yet".to_owned(),
+        1..=CODES_MAX => codes.join(" "),
+        more => format!("{more} currencies"),
     }
 }
 
