@@ -3,7 +3,8 @@
 //! Modules follow a part of JavaScript's syntax alone, so that no tool is needed: an import is a line
 //! `import { a, b } from "./x.js";`, and what is exported has `export` before `function`, `async function`, `class`
 //! or `const`, at the start of a line. Everything else is an error that names file and line. Each module becomes a
-//! function that is called once, after those that it imports, so its other names are its own.
+//! function that is called once, after those that it imports, so its other names are its own. What a browser does
+//! not need, indents and lines of comments, stays behind; so that no text loses any, a template ends on its line.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -63,7 +64,8 @@ pub(crate) fn inline(sources: &Sources) -> Result<Inlined, PageError> {
     let mut styles = String::new();
     for (number, line) in (1..).zip(index.lines()) {
         if let Some(name) = named(line, STYLE) {
-            styles.push_str(source(sources, name, (INDEX, number))?);
+            let style = source(sources, name, (INDEX, number))?;
+            style.lines().for_each(|line| push_line(&mut styles, line));
             used.push(name.to_owned());
             continue;
         }
@@ -142,6 +144,9 @@ impl Bundle<'_> {
         if self.open.iter().any(|open| open == name) {
             return Err(PageError::at(from.0, from.1, format!("{name} imports this file in its turn")));
         }
+        if let Some(other) = self.exports.keys().find(|other| identifier(other) == identifier(name)) {
+            return Err(PageError::at(from.0, from.1, format!("{name} and {other} are too much alike")));
+        }
         let text = source(self.sources, name, from)?;
         self.open.push(name.to_owned());
         let (mut body, mut exports, mut names) = (String::new(), Vec::new(), Vec::new());
@@ -164,13 +169,11 @@ impl Bundle<'_> {
                 }
                 Line::Export { name, rest } => {
                     exports.push(name.to_owned());
-                    body.push_str(rest);
-                    body.push('\n');
+                    push_line(&mut body, rest);
                     vec![name]
                 }
                 Line::Other { declared } => {
-                    body.push_str(line);
-                    body.push('\n');
+                    push_line(&mut body, line);
                     declared.into_iter().collect()
                 }
             };
@@ -190,6 +193,15 @@ impl Bundle<'_> {
         self.exports.insert(name.to_owned(), exports);
         self.open.pop();
         Ok(())
+    }
+}
+
+/// Adds a line, if there is something in it for a browser.
+fn push_line(body: &mut String, line: &str) {
+    let line = line.trim();
+    if !line.is_empty() && !line.starts_with("//") {
+        body.push_str(line);
+        body.push('\n');
     }
 }
 
@@ -222,6 +234,9 @@ impl<'l> Line<'l> {
             let name = declared(rest).filter(|_| !rest.starts_with("let "));
             let name = name.ok_or("an export must be a function, a class or a const with a plain name")?;
             return Ok(Line::Export { name, rest });
+        }
+        if line.matches('`').count() % 2 != 0 {
+            return Err("a template must end on the line where it begins".to_owned());
         }
         if line.contains("import(") || line.contains("import.meta") {
             return Err("modules are imported at their top, and know no address of their own".to_owned());

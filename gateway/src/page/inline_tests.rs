@@ -16,9 +16,9 @@ fn modules_stand_in_the_order_of_their_imports_each_once() {
     let page = with_main(&[
         ("main.js", "import { b } from \"./b.js\";\nimport { a } from \"./a.js\";\na(b);\n"),
         ("b.js", "import { a } from \"./a.js\";\nexport const b = a(1);\nlet own = 2;\n"),
-        ("a.js", "export function a(x) {\n    return x;\n}\n"),
+        ("a.js", "// What it does.\n\nexport function a(x) {\n    return x;\n}\n"),
     ]);
-    let expected = "<script type=\"module\">const a$js = (() => {\nfunction a(x) {\n    return x;\n}\nreturn { a };\n})();\n\
+    let expected = "<script type=\"module\">const a$js = (() => {\nfunction a(x) {\nreturn x;\n}\nreturn { a };\n})();\n\
          const b$js = (() => {\nconst { a } = a$js;\nconst b = a(1);\nlet own = 2;\nreturn { b };\n})();\n\
          const main$js = (() => {\nconst { b } = b$js;\nconst { a } = a$js;\na(b);\nreturn {  };\n})();\n</script>\n";
     assert_eq!(page.unwrap().html, expected);
@@ -27,10 +27,12 @@ fn modules_stand_in_the_order_of_their_imports_each_once() {
 #[test]
 fn styles_stand_together_and_hashes_are_those_of_the_content() {
     let index = "<head>\n<link rel=\"stylesheet\" href=\"a.css\">\n<link rel=\"stylesheet\" href=\"b.css\">\n</head>\n";
-    let page = inline(&sources(&[("index.html", index), ("a.css", "p{"), ("b.css", "}")])).unwrap();
-    assert_eq!(page.html, "<head>\n<style>p{}</style>\n</head>\n");
-    // printf 'p{}' | openssl dgst -sha256 -binary | base64
-    assert_eq!(page.styles, ["'sha256-gG2yISYereRMiG2lMXrbiUgi0Ubw9p7QCeWcroOvy9Y='"]);
+    let page =
+        inline(&sources(&[("index.html", index), ("a.css", "p {\n"), ("b.css", "    color: red;\n\n}")]))
+            .unwrap();
+    assert_eq!(page.html, "<head>\n<style>p {\ncolor: red;\n}\n</style>\n</head>\n");
+    // printf 'p {\ncolor: red;\n}\n' | openssl dgst -sha256 -binary | base64
+    assert_eq!(page.styles, ["'sha256-W7US5rEGoMixQILPWAts1YmOVmcKPhkYIWHCflwdnU0='"]);
     assert_eq!(page.scripts, Vec::<String>::new());
 }
 
@@ -60,6 +62,7 @@ fn whatever_else_is_an_error_with_its_place() {
         ("export const { b } = {};", format!("main.js:1: {export}")),
         ("export { b };", format!("main.js:1: {export}")),
         ("const b = await import(\"./a.js\");", format!("main.js:1: {top}")),
+        ("const b = `x", "main.js:1: a template must end on the line where it begins".into()),
         ("const b = \"</script>\";", "index.html:1: what it names would end the element `script`".into()),
         ("const b = 1;", "a.js:1: nothing names this file: take it out, or import it".into()),
     ] {

@@ -80,7 +80,8 @@ impl Checkout {
 }
 
 /// Kinds of files that people here write.
-const ENDINGS: [&str; 9] = ["rs", "sql", "sh", "toml", "md", "json", "yaml", "yml", "txt"];
+const ENDINGS: [&str; 13] =
+    ["rs", "sql", "sh", "toml", "md", "json", "yaml", "yml", "txt", "html", "css", "js", "mjs"];
 
 fn list(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

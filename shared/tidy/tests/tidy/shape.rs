@@ -3,13 +3,14 @@
 use crate::checkout::{Checkout, Finding};
 use crate::rust_text::RustText;
 
+/// The kinds of files that are read from top to bottom.
+const SOURCES: [&str; 8] = [".rs", ".sql", ".sh", "Makefile", ".html", ".css", ".js", ".mjs"];
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Source files have at most 400 lines.
 pub(crate) fn file_length(checkout: &Checkout) -> Vec<Finding> {
-    let is_source =
-        |path: &str| [".rs", ".sql", ".sh", "Makefile"].iter().any(|ending| path.ends_with(ending));
+    let is_source = |path: &str| SOURCES.iter().any(|ending| path.ends_with(ending));
     let files = checkout.files.iter().filter(|file| is_source(&file.path));
     let long =
         files.map(|file| (file, file.text.lines().count())).filter(|(_, count)| *count > FILE_LINES_MAX);
@@ -93,6 +94,7 @@ fn long_files_and_functions_are_found() {
         ("function length", &[("a/src/a.rs", &format!("let f = |x: fn(u8)| {{\n{}}};\n", body(80)))], &[]),
         ("file length", &[("a/src/a.rs", &"//\n".repeat(400))], &[]),
         ("file length", &[("a/x.sql", &"--\n".repeat(401))], &["a/x.sql:401"]),
+        ("file length", &[("a/x.js", &"//\n".repeat(401))], &["a/x.js:401"]),
         ("file length", &[("README.md", &"x\n".repeat(999))], &[]),
     ]);
 }
