@@ -8,14 +8,18 @@ export const COURSE_LENGTH = 60;
 // Keeps the last minute; `null` is a gap.
 export class Course {
     constructor() {
-        this.values = [];
+        Object.assign(this, { values: [], at: performance.now() });
     }
 
     push(value) {
-        this.values.push(Number.isFinite(value) ? value : null);
-        if (this.values.length > COURSE_LENGTH) {
-            this.values.shift();
+        // Seconds that nobody told of are a gap as long as they were.
+        const missed = Math.round((performance.now() - this.at) / 1_000) - 1;
+        this.at = performance.now();
+        if (this.values.length > 0 && missed > 0) {
+            this.values.push(...new Array(Math.min(missed, COURSE_LENGTH)).fill(null));
         }
+        this.values.push(Number.isFinite(value) ? value : null);
+        this.values.splice(0, this.values.length - COURSE_LENGTH);
     }
 }
 
