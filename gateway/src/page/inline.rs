@@ -1,10 +1,11 @@
 //! Puts the page's sources into one document: what a `link` or a `script` of `index.html` names stands in it.
 //!
 //! Modules follow a part of JavaScript's syntax alone, so that no tool is needed: an import is a line
-//! `import { a, b } from "./x.js";`, and what is exported has `export` before `function`, `async function`, `class`
-//! or `const`, at the start of a line. Everything else is an error that names file and line. Each module becomes a
-//! function that is called once, after those that it imports, so its other names are its own. What a browser does
-//! not need, indents and lines of comments, stays behind; so that no text loses any, a template ends on its line.
+//! `import { a, b } from "./x.js";`, and what is exported has `export` before `function`, `async function`,
+//! `class` or `const`, at the start of a line. Everything else is an error that names file and line. Each module
+//! becomes a function that is called once, after those that it imports, so its other names are its own. What a
+//! browser does not need, indents and lines of comments, stays behind; so that no text loses any, a template ends
+//! on its line.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -235,7 +236,7 @@ impl<'l> Line<'l> {
             let name = name.ok_or("an export must be a function, a class or a const with a plain name")?;
             return Ok(Line::Export { name, rest });
         }
-        if line.matches('`').count() % 2 != 0 {
+        if !line.matches('`').count().is_multiple_of(2) {
             return Err("a template must end on the line where it begins".to_owned());
         }
         if line.contains("import(") || line.contains("import.meta") {
