@@ -61,39 +61,9 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         traces.clone(),
     );
     tokio::spawn(supervise(accepting, drain.clone()));
-    let admission = Arc::new(Admission::new(&config.gateway, metrics));
-    let listeners = Listeners::new(config, admission.metrics());
-    let status = StatusReader {
-        ledger: ledgers.reads.clone(),
-        streams: broker.clone(),
-        shards: config.pipeline.shards,
-    };
     let live = Live::new(broker.clone(), drain.clone());
     let feed = Feed::new(broker.clone(), ledgers.reads.clone(), config.pipeline.shards, drain.clone());
-    let routes = Arc::new(Routes {
-        health: host.health([("intake", flag(is_declared.clone()))]),
-        admission: admission.clone(),
-        payments: Payments {
-            watches: Watches::new(status.clone()),
-            listeners: listeners.clone(),
-            drain: drain.clone(),
-            admission,
-            acceptor,
-            status,
-            fresh_id: runtime::ids::fresh,
-        },
-        panels: Panels::new(&config.telemetry),
-        live: live.clone(),
-        listeners,
-        broker: broker.clone(),
-        traces: traces.clone(),
-        store: ledgers.reads.clone(),
-        body_limit: BodyLimit::of(&config.http),
-        reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
-        feed: feed.clone(),
-        drain: drain.clone(),
-        page: Page::of(&config.gateway.page_dir, &config.telemetry.grafana_url),
-    });
+    let routes = Arc::new(routes(&host, &ledgers.reads, acceptor, &live, &feed, is_declared.clone()));
     let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));
     servers.spawn(live.run());
     for listener in host.listen().await? {
@@ -117,6 +87,46 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     feed.close().await;
     host.close().await;
     Ok(())
+}
+
+/// What the ports answer with.
+fn routes(
+    host: &Host,
+    reads: &Store,
+    acceptor: Acceptor,
+    live: &Live,
+    feed: &Feed,
+    is_declared: Arc<AtomicBool>,
+) -> Routes {
+    let Host { config, broker, metrics, traces, drain, .. } = host;
+    let admission = Arc::new(Admission::new(&config.gateway, metrics));
+    let listeners = Listeners::new(config, admission.metrics());
+    let status =
+        StatusReader { ledger: reads.clone(), streams: broker.clone(), shards: config.pipeline.shards };
+    Routes {
+        health: host.health([("intake", flag(is_declared))]),
+        admission: admission.clone(),
+        payments: Payments {
+            watches: Watches::new(status.clone()),
+            listeners: listeners.clone(),
+            drain: drain.clone(),
+            admission,
+            acceptor,
+            status,
+            fresh_id: runtime::ids::fresh,
+        },
+        panels: Panels::new(&config.telemetry),
+        live: live.clone(),
+        listeners,
+        broker: broker.clone(),
+        traces: traces.clone(),
+        store: reads.clone(),
+        body_limit: BodyLimit::of(&config.http),
+        reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
+        feed: feed.clone(),
+        drain: drain.clone(),
+        page: Page::of(&config.gateway.page_dir, &config.telemetry.grafana_url),
+    }
 }
 
 /// A gateway whose acceptance has panicked must end, to be started again, rather than turn everyone away for
