@@ -1,6 +1,6 @@
 //! `loadtest listen`: opens streams of events, reads most of them, and says what came.
 
-use crate::client::{Connection, TargetFlags, Targets};
+use crate::client::{Connection, Target, TargetFlags, Targets};
 use crate::error::LoadtestError;
 use crate::output::{grouped, say};
 use crate::replay::{create, write};
@@ -10,9 +10,12 @@ use hyper::body::Incoming;
 use hyper::{StatusCode, Uri};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -24,6 +27,9 @@ const DATA: &[u8] = b"data: ";
 /// How long a stream that was not read is read at the end, to see whether it was cut off: what was sent before
 /// comes at once, and its end after it.
 const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// What a stream that is not read takes before the gateway notices, in bytes, as far as the system lets.
+const STALLED_BUFFER: u32 = 4_096;
 
 /// How many streams to open, and for how long.
 #[derive(Debug, Clone, clap::Args)]
@@ -97,9 +103,12 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     let ends_at = Instant::now() + Duration::from_secs(arguments.duration);
     let mut streams = JoinSet::new();
     for number in 0..arguments.streams {
-        let is_read = number >= arguments.stalled;
-        let connection = Connection::new(&targets, number as usize);
-        streams.spawn(listen(connection, arguments.path.clone(), is_read, ends_at));
+        let path = arguments.path.clone();
+        if number < arguments.stalled {
+            streams.spawn(stall(targets.get(number as usize).clone(), path, ends_at));
+        } else {
+            streams.spawn(listen(Connection::new(&targets, number as usize), path, ends_at));
+        }
     }
     let report = Report::of(streams.join_all().await);
     say(report.text());
@@ -107,19 +116,32 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn listen(mut connection: Connection, path: Uri, is_read: bool, ends_at: Instant) -> Outcome {
+async fn listen(mut connection: Connection, path: Uri, ends_at: Instant) -> Outcome {
     let Ok(answer) = connection.listen(&path).await else { return Outcome::Failed };
     match answer.status() {
-        StatusCode::OK => {}
-        StatusCode::SERVICE_UNAVAILABLE => return Outcome::Refused,
-        _ => return Outcome::Failed,
+        StatusCode::OK => Outcome::Read(read(&mut answer.into_body(), ends_at).await),
+        StatusCode::SERVICE_UNAVAILABLE => Outcome::Refused,
+        _ => Outcome::Failed,
     }
-    let mut body = answer.into_body();
-    if is_read {
-        return Outcome::Read(read(&mut body, ends_at).await);
-    }
+}
+
+/// Asks and reads nothing until the end. By hand, and with a small buffer, as a client that reads ahead of whoever
+/// asked it takes all that is sent for a long time.
+async fn stall(target: Target, path: Uri, ends_at: Instant) -> Outcome {
+    let asked = async {
+        let address = tokio::net::lookup_host(target.authority()).await?.next().ok_or(ErrorKind::NotFound)?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_recv_buffer_size(STALLED_BUFFER)?;
+        let mut stream = socket.connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", target.authority());
+        stream.write_all(request.as_bytes()).await?;
+        std::io::Result::Ok(stream)
+    };
+    let Ok(Ok(mut stream)) = timeout_at(ends_at, asked).await else { return Outcome::Failed };
     sleep_until(ends_at).await;
-    let last_look = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+    // Broken or at its end; a stream that stands goes on.
+    let mut nowhere = tokio::io::sink();
+    let last_look = tokio::io::copy(&mut stream, &mut nowhere);
     Outcome::Stalled(timeout(LAST_LOOK, last_look).await.is_ok())
 }
 
@@ -208,7 +230,7 @@ mod tests {
             let gateway = Gateway::start(vec![script]).await;
             let connection = Connection::new(&gateway.targets, 0);
             let ends_at = Instant::now() + Duration::from_secs(20);
-            let outcome = listen(connection, Uri::from_static("/events"), true, ends_at).await;
+            let outcome = listen(connection, Uri::from_static("/events"), ends_at).await;
             let report = Report::of(vec![outcome]);
             let found = (
                 report.opened,

@@ -8,7 +8,7 @@ mod target;
 pub(crate) use answer::Judgement;
 pub(crate) use connection::Connection;
 pub(crate) use insist::{Ending, insist};
-pub(crate) use target::{TargetFlags, Targets};
+pub(crate) use target::{Target, TargetFlags, Targets};
 
 #[cfg(test)]
 pub(crate) mod testing;
