@@ -83,12 +83,6 @@ impl<B: Streams, L: BorderLedger> Watches<B, L> {
         tokio::spawn(follower.follow());
         Watch(receiver)
     }
-
-    /// How many payments are watched.
-    #[cfg(test)]
-    pub(crate) fn followed(&self) -> usize {
-        self.0.followed().len()
-    }
 }
 
 impl<B, L> Shared<B, L> {
@@ -194,6 +188,14 @@ async fn hint(hints: &mut Option<Subscription>) -> bool {
     match hints {
         Some(hints) => hints.next().await.is_some(),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+impl<B, L> Watches<B, L> {
+    /// How many payments are watched.
+    pub(crate) fn followed(&self) -> usize {
+        self.0.followed().len()
     }
 }
 

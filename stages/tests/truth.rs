@@ -238,8 +238,9 @@ async fn a_get_an_event_and_a_wait_never_contradict_the_ledger() {
     tokio::time::timeout(PATIENCE, all).await.expect("everyone is told the end");
     let numbers =
         [&said.gets, &said.waits, &said.events, &said.outages].map(|number| number.load(Ordering::SeqCst));
-    println!("{watched} of {count} payments; gets, waits, events, outages: {numbers:?}");
-    assert!(numbers[2] >= 2 * watched && watched > 20, "of each at least the first and the last are told");
+    let [gets, waits, events, _] = numbers;
+    // The first and the last are told of each at least.
+    assert!(watched > 20 && gets.min(waits) >= watched && events >= 2 * watched, "{watched}: {numbers:?}");
     until("all payments end", || async { ended(&system).await == count }).await;
     system.assert_ledger_is_clean().await;
     system.stop().await;
