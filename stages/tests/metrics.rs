@@ -99,7 +99,7 @@ async fn ask_everything(system: &System) {
         let method = if method == Method::Other { "PROPFIND" } else { method.as_str() };
         let json = [("content-type", "application/json")];
         Client::new(port)
-            .send(method, &path, &json, b"{}".to_vec())
+            .status(method, &path, &json, b"{}".to_vec())
             .await
             .expect("every request is answered");
     };

@@ -1,11 +1,12 @@
 //! A plain HTTP/1.1 client: one connection a request.
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{HeaderMap, Request};
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -44,6 +45,36 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Option<Answer> {
+        let (response, connection) = self.begin(method, path, headers, body).await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.into_body().collect().await.ok()?.to_bytes();
+        connection.abort();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let body = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.clone()));
+        Some(Answer { status, headers, text, body })
+    }
+
+    /// The status alone, and the connection ends: some answers go on without an end.
+    pub async fn status(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Option<u16> {
+        let (response, connection) = self.begin(method, path, headers, body).await?;
+        connection.abort();
+        Some(response.status().as_u16())
+    }
+
+    /// The head of the answer, whose body comes as long as the connection's task runs.
+    pub async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Option<(Response<Incoming>, JoinHandle<hyper::Result<()>>)> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -53,17 +84,7 @@ impl Client {
             request = request.header(*name, *value);
         }
         let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        // Events go on: `Listener` reads them.
-        let goes_on = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
-        let bytes = match goes_on {
-            true => Bytes::new(),
-            false => response.into_body().collect().await.ok()?.to_bytes(),
-        };
-        connection.abort();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let body = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.clone()));
-        Some(Answer { status, headers, text, body })
+        Some((response, connection))
     }
 
     pub async fn get(&self, path: &str) -> Option<Answer> {
