@@ -159,7 +159,7 @@ fn browser(tools: &Tools, stack: &Stack, screenshots: Option<&Path>) -> Command 
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     if let Some(folder) = screenshots {
-        command.env("PAGE_SCREENSHOTS", folder);
+        command.env("PAGE_SCREENSHOTS", folder).env("PAGE_IS_SAMPLED", "yes");
     }
     command
 }

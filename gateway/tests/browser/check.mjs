@@ -1,5 +1,5 @@
 // What a browser sees of the page. Environment: PAGE_URL, PAGE_MODULES (the folder of the packages), PAGE_CHROMIUM,
-// and PAGE_SCREENSHOTS for pictures of both views. Lines `act ...` on the output ask whoever started this to do
+// PAGE_SCREENSHOTS for pictures of both views, and PAGE_IS_SAMPLED=yes where more payments pass than are told of. Lines `act ...` on the output ask whoever started this to do
 // something to the stack, and wait for `done`.
 
 import { PAGE, Troubles, axeSource, check, launch, step } from "./browser.mjs";
@@ -88,7 +88,7 @@ try {
     page = await open(browser);
     await page.goto(PAGE);
     await live.figuresAreLive(page);
-    const id = await live.payByKeyboard(page);
+    const id = await live.payByKeyboard(page, process.env.PAGE_IS_SAMPLED === "yes");
     await live.conversion(page);
     await live.refused(page);
     await live.oneASecond(page);
