@@ -76,7 +76,7 @@ const figures = [
         title: "In flight",
         value: (event) => event.in_flight,
         unit: "count",
-        hint: () => "requests without an answer",
+        hint: () => "payments on their way",
     }),
     new Figure({
         title: "Dead letters",
