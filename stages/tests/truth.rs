@@ -30,7 +30,7 @@ const BETWEEN_CRASHES: usize = 100;
 
 /// How often broker and stages crash, each.
 fn crashes() -> usize {
-    if std::env::var_os("KILAT_DEEP").is_some() { 20 } else { 3 }
+    if std::env::var_os("KILAT_DEEP").is_some() { 20 } else { 2 }
 }
 
 /// One payment, and what was said of it.
