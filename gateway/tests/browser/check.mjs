@@ -1,6 +1,6 @@
 // What a browser sees of the page. Environment: PAGE_URL, PAGE_MODULES (the folder of the packages), PAGE_CHROMIUM,
-// PAGE_SCREENSHOTS for pictures of both views, and PAGE_IS_SAMPLED=yes where more payments pass than are told of. Lines `act ...` on the output ask whoever started this to do
-// something to the stack, and wait for `done`.
+// PAGE_SCREENSHOTS for pictures of both views, and PAGE_IS_SAMPLED=yes where more payments pass than are told of.
+// Lines `act ...` on the output ask whoever started this to do something to the stack, and wait for `done`.
 
 import { PAGE, Troubles, axeSource, check, launch, step } from "./browser.mjs";
 import * as dashboards from "./dashboards.mjs";
