@@ -6,8 +6,8 @@ use crate::view::PaymentView;
 use domain::PaymentId;
 use hyper::HeaderMap;
 use hyper::header::{CACHE_CONTROL, CONNECTION, ETAG, HeaderValue};
-use runtime::http::{Answer, RequestContext, about, bare, not_found, problem, text};
-use std::time::Duration;
+use runtime::http::{Answer, RequestContext, about, bare, not_found, problem, text, waited};
+use std::time::{Duration, Instant};
 use wire::{Caller, Code, Problem};
 
 /// It is the client's own, and may be another one the next time.
@@ -30,8 +30,15 @@ pub(super) async fn show(
     let is_news = |view: &PaymentView| {
         known.as_ref().is_some_and(|known| !body(view).is_ok_and(|body| known.has(&EntityTag::of(&body))))
     };
+    let asked_at = Instant::now();
     match routes.payments.status_when(caller, id, longest, is_news).await {
-        Ok(Some(view)) => answer(context, &view, longest, known.as_ref()),
+        Ok(Some(view)) => {
+            let mut answer = answer(context, &view, longest, known.as_ref())?;
+            if !longest.is_zero() {
+                waited(&mut answer, asked_at.elapsed());
+            }
+            Ok(answer)
+        }
         Ok(None) => Ok(problem(missing())),
         Err(refused) if !longest.is_zero() && refused.code == Code::Overloaded => {
             // One that would have waited has a connection for that alone.
@@ -54,7 +61,7 @@ fn body(view: &PaymentView) -> Result<Vec<u8>, Problem> {
 fn answer(
     context: &RequestContext,
     view: &PaymentView,
-    waited: Duration,
+    longest: Duration,
     known: Option<&IfNoneMatch>,
 ) -> Result<Answer, Problem> {
     let body = body(view)?;
@@ -66,8 +73,8 @@ fn answer(
     let headers = answer.headers_mut();
     headers.extend(tag.header().map(|tag| (ETAG, tag)));
     headers.insert(CACHE_CONTROL, PRIVATE);
-    if !waited.is_zero() {
-        headers.extend(applied(waited).map(|applied| (PREFERENCE_APPLIED, applied)));
+    if !longest.is_zero() {
+        headers.extend(applied(longest).map(|applied| (PREFERENCE_APPLIED, applied)));
     }
     about(&mut answer, context, view.id(), None);
     Ok(answer)

@@ -9,6 +9,7 @@ use http_body_util::{Either, Full};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use std::time::Duration;
 use wire::{Code, Problem};
 
 /// An answer: whole, or events for as long as there are any.
@@ -67,6 +68,15 @@ pub fn about(answer: &mut Answer, context: &RequestContext, payment: &str, outco
     if context.span.is_some() {
         answer.extensions_mut().insert(About { payment: payment.to_owned(), outcome });
     }
+}
+
+/// How long a client that had asked to wait was kept waiting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waited(pub(super) Duration);
+
+/// Says how long a client was kept waiting as it had asked: that is no time of ours, and no metric counts it.
+pub fn waited(answer: &mut Answer, time: Duration) {
+    answer.extensions_mut().insert(Waited(time));
 }
 
 /// Puts the request's id into the answer's header and, if the answer is a problem, into its body.

@@ -14,7 +14,7 @@ mod server;
 mod service_routes;
 
 pub use admin::{Admin, Check, Health, NoService};
-pub use answer::{Answer, about, bare, json, method_not_allowed, not_found, problem, text};
+pub use answer::{Answer, about, bare, json, method_not_allowed, not_found, problem, text, waited};
 pub use body::{BodyLimit, read_json};
 pub use client::{Heard, HttpClient, NoAnswer, public_url};
 pub use context::{Connection, RequestContext};

@@ -1,6 +1,6 @@
 //! One request from its head to its answer, or until whoever asked is gone.
 
-use super::answer::{About, Answer, complete, problem};
+use super::answer::{About, Answer, Waited, complete, problem};
 use super::context::{Connection, RequestContext};
 use super::server::{Handler, Port};
 use crate::process::panic_message;
@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::{Request, Version};
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wire::{Code, Method, Problem};
 
 /// Nobody is told this status, which others use for the same: a client that left before its answer.
@@ -64,15 +64,16 @@ impl OpenRequest<'_> {
         self.is_answered = true;
         let problem = complete(answer, &self.context.request_id);
         let about = answer.extensions_mut().remove::<About>();
+        let waited = answer.extensions_mut().remove::<Waited>().map_or(Duration::ZERO, |waited| waited.0);
         let status = answer.status().as_u16();
         if let Some(span) = &mut self.span {
             describe(span, status, about.as_ref(), problem.as_ref());
         }
-        self.ended(status, problem.as_ref().map(Failing::With));
+        let took = self.started.elapsed().saturating_sub(waited);
+        self.ended(status, took, problem.as_ref().map(Failing::With));
     }
 
-    fn ended(&self, status: u16, failing: Option<Failing<'_>>) {
-        let took = self.started.elapsed();
+    fn ended(&self, status: u16, took: Duration, failing: Option<Failing<'_>>) {
         self.metrics.answered(self.asked, status, took);
         if let Some(failing) = failing {
             let (request_id, trace) = (&self.context.request_id, self.context.span.or(self.context.parent));
@@ -90,7 +91,7 @@ impl Drop for OpenRequest<'_> {
             span.answered(CLIENT_GONE);
             span.failed("client_gone");
         }
-        self.ended(CLIENT_GONE, Some(Failing::ClientGone(CLIENT_GONE)));
+        self.ended(CLIENT_GONE, self.started.elapsed(), Some(Failing::ClientGone(CLIENT_GONE)));
     }
 }
 
@@ -129,7 +130,7 @@ fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::answer::text;
+    use super::super::answer::{text, waited};
     use super::super::server::{bind, serve};
     use super::*;
     use crate::config::HttpConfig;
@@ -152,6 +153,11 @@ mod tests {
             match context.route {
                 wire::Route::Payments => std::future::pending().await,
                 wire::Route::Accounts => panic!("of {}", context.route),
+                wire::Route::Account => {
+                    let mut answer = text(200, "text/plain", "waited");
+                    waited(&mut answer, Duration::MAX);
+                    answer
+                }
                 _ => text(200, "text/plain", "hello"),
             }
         }
@@ -189,6 +195,7 @@ mod tests {
             ("POST", "/payments", host, 499, Some("client_gone")),
             ("POST", "/accounts", host, 500, Some("internal")),
             ("GET", "/payments/P", host, 200, Some("")),
+            ("GET", "/accounts/A", host, 200, Some("")),
             ("GET", "/nowhere", host, 200, None),
             ("DELETE", "/payments/P", host, 200, None),
             ("GET", "/healthz", host, 200, None),
@@ -216,6 +223,9 @@ mod tests {
             assert!(spans.iter().all(|span| span.attribute("http.response.status_code") == code.to_string()));
             assert!(spans.iter().all(|span| span.is_error == (code >= 499)), "{method} {path}");
         }
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let sum = "payment_request_duration_seconds_sum{route=\"/accounts/{id}\",service=\"gateway\"} 0\n";
+        assert!(text.contains(sum), "a wait that was asked for is no time of ours:\n{text}");
         drain.begin();
         serving.await.unwrap();
     }
