@@ -54,10 +54,11 @@ fn stages_of(events: &[Value]) -> Vec<(&str, &str)> {
 async fn readers(system: &System) -> usize {
     let (jetstream, mut count) = (system.jetstream().await, 0);
     for stream in Stream::all(system.config.pipeline.shards) {
-        let handle = jetstream.get_stream(stream.name()).await.unwrap();
+        // One that vanished with its server has none.
+        let Ok(handle) = jetstream.get_stream(stream.name()).await else { continue };
         let names: Vec<_> = handle.consumer_names().collect().await;
         let stage = stream.consumer().map(|stage| stage.to_string());
-        count += names.into_iter().filter(|name| Some(name.as_ref().unwrap()) != stage.as_ref()).count();
+        count += names.into_iter().flatten().filter(|name| Some(name) != stage.as_ref()).count();
     }
     count
 }
