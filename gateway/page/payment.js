@@ -39,7 +39,7 @@ function facts(payment) {
         ...about("From", payment.source_account),
         ...about("To", payment.destination_account),
         ...about("Sent", payment.amount && `${money(payment.amount)} ${payment.currency}`),
-        ...about("Arrives", arrives && `${money(arrives)} ${currency}`),
+        ...about(payment.status === "FAILED" ? "Would have arrived" : "Arrives", arrives && `${money(arrives)} ${currency}`),
         ...about(rateTitle, payment.rate),
         ...about("Before the fee", payment.gross && `${money(payment.gross)} ${currency}`),
         ...about("Fee", fee),
