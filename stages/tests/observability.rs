@@ -7,11 +7,11 @@
 mod common;
 
 use common::client::Client;
+use common::prometheus::prometheus;
 use common::{System, payment};
 use devstack::testing::TestPrometheus;
 use serde_json::{Value, json};
 use signals::panel::Source;
-use signals::prometheus::{Scrape, configuration};
 use signals::{dashboards, metric, rules};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,18 +22,6 @@ use wire::Role;
 const WINDOW: &str = "10s";
 
 const QUICK: [&str; 2] = ["telemetry.observe_every_ms=200", "telemetry.audit_after_ms=1000"];
-
-/// A Prometheus that scrapes every role of the system each second, and evaluates the committed rules.
-async fn prometheus(system: &System) -> TestPrometheus {
-    let scrapes = Role::ALL.map(|role| {
-        let port = system.config.listeners(role).1[0];
-        Scrape::new(role.as_str(), &format!("127.0.0.1:{port}"))
-    });
-    let rules = devstack::find_root().unwrap().join("observability/rules");
-    let files = ["recording.yml", "alerts.yml"].map(|file| rules.join(file).display().to_string());
-    let text = configuration(&scrapes, &files.each_ref().map(String::as_str));
-    TestPrometheus::start(&text.replace(": 5s", ": 1s").replace(": 4s", ": 1s")).await
-}
 
 /// Payments of every ending and requests of every kind, until `is_over`.
 struct Load {

@@ -7,9 +7,9 @@
 mod common;
 
 use common::processes::{self, Process, settings};
+use common::prometheus::prometheus;
 use common::{Part, System, payment};
 use devstack::testing::TestPrometheus;
-use signals::prometheus::{Scrape, configuration};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -53,16 +53,6 @@ fn tools() -> Result<Tools, &'static str> {
         return Err("its packages are missing");
     }
     Ok(Tools { root, modules, chromium: chromium.ok_or("chromium is missing")? })
-}
-
-/// A Prometheus that scrapes every role each second.
-async fn prometheus(system: &System) -> TestPrometheus {
-    let scrapes = Role::ALL.map(|role| {
-        let port = system.config.listeners(role).1[0];
-        Scrape::new(role.as_str(), &format!("127.0.0.1:{port}"))
-    });
-    let text = configuration(&scrapes, &[]);
-    TestPrometheus::start(&text.replace(": 5s", ": 1s").replace(": 4s", ": 1s")).await
 }
 
 /// What the browser may stop and start.

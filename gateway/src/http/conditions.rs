@@ -27,6 +27,11 @@ impl EntityTag {
         EntityTag(format!("\"{}\"", digits.collect::<String>()))
     }
 
+    /// One that is known, in its quotes.
+    pub(super) fn written(tag: &str) -> EntityTag {
+        EntityTag(tag.to_owned())
+    }
+
     /// As the header has it.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         HeaderValue::try_from(&self.0).ok()

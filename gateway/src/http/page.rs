@@ -1,12 +1,13 @@
 //! `GET /`: the page.
 
+use super::conditions::{EntityTag, IfNoneMatch};
 use super::routes::Routes;
 use crate::page::Document;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use runtime::http::{Answer, text};
 use runtime::process::chain;
@@ -27,7 +28,8 @@ pub(super) async fn show(request: &Request<Incoming>, routes: &Routes) -> Result
         tracing::warn!(reason = chain(&broken), "the page of gateway.page_dir is broken");
         Problem::new(Code::Internal, format!("the page cannot be shown: {}", chain(&broken)))
     })?;
-    let is_known = knows(request.headers(), &document.tag);
+    let tag = EntityTag::written(&document.tag);
+    let is_known = IfNoneMatch::of(request.headers()).is_some_and(|known| known.has(&tag));
     let body = if is_known { bytes::Bytes::new() } else { document.html.clone() };
     let mut answer = text(if is_known { 304 } else { 200 }, "text/html; charset=utf-8", body);
     describe(answer.headers_mut(), &document);
@@ -45,36 +47,4 @@ fn describe(headers: &mut HeaderMap, document: &Document) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);
     headers.insert(CROSS_ORIGIN_OPENER_POLICY, SAME_ORIGIN);
-}
-
-/// Whether one of the tags that the client has is this one.
-fn knows(headers: &HeaderMap, tag: &str) -> bool {
-    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
-    tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tag_is_found_among_those_that_the_client_has() {
-        for (values, expected) in [
-            (&[][..], false),
-            (&["\"a\""], true),
-            (&["W/\"a\""], true),
-            (&["\"b\", \"a\""], true),
-            (&["\"b\"", "\"a\""], true),
-            (&["*"], true),
-            (&["a"], false),
-            (&["\"b\""], false),
-        ] {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(IF_NONE_MATCH, HeaderValue::from_static(value));
-            }
-            assert_eq!(knows(&headers, "\"a\""), expected, "{values:?}");
-        }
-    }
 }

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod listener;
 pub mod processes;
+pub mod prometheus;
 pub mod tree;
 
 use async_nats::jetstream;
