@@ -14,6 +14,9 @@ use futures::{FutureExt, StreamExt};
 use std::time::Duration;
 use wire::Stream;
 
+/// How the names of its consumers begin, for whoever lists them.
+const NAME: &str = "follower-";
+
 /// The server removes a consumer that nobody has asked for so long; ours are asked several times a second, or
 /// removed by whoever ends.
 const INACTIVE: Duration = Duration::from_secs(5);
@@ -171,6 +174,7 @@ impl Broker {
     ) -> Result<Consumer<pull::Config>, BrokerError> {
         self.require_connection()?;
         let config = pull::Config {
+            name: Some(format!("{NAME}{}", crate::ids::fresh())),
             deliver_policy,
             headers_only,
             ack_policy: AckPolicy::None,
