@@ -21,11 +21,12 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
     ) -> Result<Option<PaymentView>, Problem> {
         let key = caller.payment(id);
         let is_enough = |view: &PaymentView| view.is_final() || is_asked_for(view);
+        // A crowd that there is no room for costs the ledger nothing: the place comes before the read.
+        let place = (!longest.is_zero()).then(|| self.listeners.enter_to_wait()).transpose()?;
         let present = self.present(&key).await?;
-        if longest.is_zero() || present.as_ref().is_none_or(is_enough) {
+        if place.is_none() || present.as_ref().is_none_or(is_enough) {
             return Ok(present);
         }
-        let place = self.listeners.enter_to_wait()?;
         let waiting = tokio::time::timeout(longest, self.wait(&key, is_enough));
         let awaited = tokio::select! {
             biased;

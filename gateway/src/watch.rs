@@ -20,6 +20,10 @@ use wire::{Problem, Subject};
 /// A status is read so often when nothing hints that it may be another one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// When it is looked at again after hints were asked for: the broker may have heard of it a moment after the end
+/// was told.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// The longest pause after reads that fail.
 const PAUSE_MAX: Duration = Duration::from_secs(8);
 
@@ -129,12 +133,14 @@ impl<B: Streams, L: BorderLedger> Follower<B, L> {
         let (mut hints, mut pause) = (None, LOOK_EVERY);
         loop {
             // Before the read: what happens after it is hinted at.
+            let had_hints = hints.is_some();
             hints = self.subscribed(hints).await;
             match self.read().await {
                 Ok(view) if view.as_ref().is_some_and(|view| view.is_final()) => return self.show(view),
                 Ok(view) => {
                     self.show(view);
-                    pause = LOOK_EVERY;
+                    let is_new = hints.is_some() && !had_hints;
+                    pause = if is_new { LOOK_AGAIN } else { LOOK_EVERY };
                 }
                 Err(problem) => {
                     tracing::debug!(%problem, "the status of a watched payment is not known");
