@@ -56,7 +56,7 @@ const figures = [
         value: (event) => event.settled_per_s,
         unit: "per_second",
         hint: (event) =>
-            `${inUnit(event.accepted_per_s, "per_second")} accepted, ${inUnit(event.failed_per_s, "per_second")} failed`,
+            `${inUnit(event.accepted_per_s, "per_second")} in, ${inUnit(event.failed_per_s, "per_second")} failed`,
     }),
     new Figure({
         title: "Accept p99",
