@@ -115,7 +115,7 @@ fn routes(
             status,
             fresh_id: runtime::ids::fresh,
         },
-        panels: Panels::new(&config.telemetry),
+        panels: Arc::new(Panels::new(&config.telemetry)),
         live: live.clone(),
         listeners,
         broker: broker.clone(),

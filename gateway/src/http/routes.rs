@@ -29,7 +29,7 @@ pub(crate) struct Routes {
     pub(crate) health: Health,
     pub(crate) admission: Arc<Admission>,
     pub(crate) payments: Payments<Broker, Store>,
-    pub(crate) panels: Panels,
+    pub(crate) panels: Arc<Panels>,
     pub(crate) live: Live,
     /// Places of those who stay.
     pub(crate) listeners: Listeners,

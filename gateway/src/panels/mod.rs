@@ -17,7 +17,7 @@ use runtime::http::HttpClient;
 use signals::dashboards;
 use signals::panel::{Dashboard, Panel, Query};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as Turn, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -85,26 +85,37 @@ impl Panels {
     }
 
     /// What a panel shows, in JSON.
-    pub(crate) async fn show(&self, id: &str, range: Range) -> Result<Bytes, Problem> {
-        let prometheus = self.prometheus()?;
-        let mut panels = self.dashboards.iter().flat_map(Dashboard::panels);
-        let no_such = || Problem::new(Code::NotFound, "there is no such panel: /panels lists them");
-        let panel = panels.find(|panel| panel.id == id).ok_or_else(no_such)?;
-        let key = (panel.id, range);
+    pub(crate) async fn show(self: &Arc<Self>, id: &str, range: Range) -> Result<Bytes, Problem> {
+        self.prometheus()?;
+        let key = (self.panel(id)?.id, range);
         if let Some(answer) = self.fresh(&key) {
             return answer;
         }
+        // Who asked may leave before the answer; what Prometheus was asked is kept for whoever asks next.
+        let panels = Arc::clone(self);
+        let asking = tokio::spawn(async move { panels.answer(key).await });
+        asking.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the panel met a bug of ours")))
+    }
+
+    /// What is found out anew, by one for all who ask for the same.
+    async fn answer(&self, key: Key) -> Result<Bytes, Problem> {
+        let (prometheus, panel) = (self.prometheus()?, self.panel(key.0)?);
         let full = |_| Problem::new(Code::Overloaded, "more requests wait for panels than the gateway lets");
         let _place = self.waiting.try_acquire().map_err(full)?;
-        let turn = self.turns.get(&key).ok_or_else(no_such)?;
+        let turn = self.turns.get(&key).ok_or_else(no_such_panel)?;
         let _turn = timeout(PATIENCE, turn.lock()).await.map_err(|_| silent("others wait for it too"))?;
         if let Some(answer) = self.fresh(&key) {
             return answer;
         }
-        let asked = timeout(PATIENCE, self.ask(prometheus, panel, range)).await;
+        let asked = timeout(PATIENCE, self.ask(prometheus, panel, key.1)).await;
         let answer = asked.unwrap_or_else(|_| Err(silent("it took too long")));
         self.keep(key, answer.clone());
         answer
+    }
+
+    fn panel(&self, id: &str) -> Result<&Panel, Problem> {
+        let mut panels = self.dashboards.iter().flat_map(Dashboard::panels);
+        panels.find(|panel| panel.id == id).ok_or_else(no_such_panel)
     }
 
     fn prometheus(&self) -> Result<&HttpClient, Problem> {
@@ -150,6 +161,10 @@ impl Panels {
         let body = body.ok_or_else(|| wrong(&format!("status {}", heard.status)))?;
         series(query, span, &body).map_err(|error| wrong(&error.to_string()))
     }
+}
+
+fn no_such_panel() -> Problem {
+    Problem::new(Code::NotFound, "there is no such panel: /panels lists them")
 }
 
 fn silent(cause: &str) -> Problem {

@@ -65,10 +65,10 @@ async fn server(manner: Manner) -> (String, Arc<Seen>) {
     (url, seen)
 }
 
-fn panels(prometheus: &str, grafana: &str) -> Panels {
+fn panels(prometheus: &str, grafana: &str) -> Arc<Panels> {
     let mut config = runtime::config::Config::on(runtime::config::StackConfig::shifted(0)).telemetry;
     (config.prometheus_url, config.grafana_url) = (prometheus.to_owned(), grafana.to_owned());
-    Panels::new(&config)
+    Arc::new(Panels::new(&config))
 }
 
 /// Panels that ask one question.
@@ -149,6 +149,21 @@ async fn prometheus_works_on_few_questions_at_once_and_few_wait() {
     let _places = panels.waiting.try_acquire_many(u32::try_from(WAITING_MAX).unwrap()).unwrap();
     assert_eq!(panels.show("end-to-end", Range::Day).await.unwrap_err().code, Code::Overloaded);
     assert!(panels.show(ids[0], Range::DEFAULT).await.is_ok(), "what is fresh waits for nobody");
+}
+
+#[tokio::test]
+async fn who_leaves_early_makes_prometheus_hear_nothing_twice() {
+    let (url, seen) = server(Manner::Says(200, UP.to_owned())).await;
+    let (panels, id) = (panels(&url, ""), simple_panels()[0]);
+    {
+        let mut asking = std::pin::pin!(panels.show(id, Range::DEFAULT));
+        assert!(futures::poll!(&mut asking).is_pending());
+    }
+    while panels.fresh(&(id, Range::DEFAULT)).is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(panels.show(id, Range::DEFAULT).await.is_ok());
+    assert_eq!(seen.asked.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -86,6 +86,11 @@ impl AuditMetrics {
         *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), behind));
     }
 
+    /// No look can be taken at all: whatever is posted meanwhile passes unseen, so the lag is no small one.
+    pub fn stands_still(&self, off_by: Duration) {
+        self.behind(off_by + Duration::from_secs(u64::from(signals::rules::AUDIT_BEHIND_SECONDS) + 1));
+    }
+
     /// Entries were looked at.
     pub fn audited(&self, entries: u64) {
         self.entries.add(entries, &[]);

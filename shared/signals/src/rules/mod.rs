@@ -7,6 +7,7 @@ pub(crate) mod money;
 mod promises;
 mod servers;
 
+pub use money::AUDIT_BEHIND_SECONDS;
 pub use promises::{ACCEPTANCE, Promise, SETTLEMENT};
 pub(crate) use servers::disk_left;
 

@@ -5,7 +5,7 @@ use crate::metric;
 use crate::query::Series;
 
 /// An audit that is further behind does not speak for the money of now.
-pub(crate) const AUDIT_BEHIND_SECONDS: u32 = 300;
+pub const AUDIT_BEHIND_SECONDS: u32 = 300;
 
 /// These are gauges; none of them is asked over a window.
 const WINDOW: &str = "1m";

@@ -111,7 +111,10 @@ impl Audit {
             tracing::warn!(error = chain(&error), "the newest entries are not summarized: looks are dearer");
         }
         let AuditLook { behind, window } = self.ledger.audit(self.step, self.age, ENTRIES_MAX).await?;
-        self.metrics.behind(behind);
+        match window {
+            AuditWindow::Ahead => self.metrics.stands_still(behind),
+            _ => self.metrics.behind(behind),
+        }
         let is_too_large = window == AuditWindow::TooMany && self.step == STEP_MIN;
         if self.stands_still.begins(is_too_large || window == AuditWindow::Ahead) {
             match is_too_large {

@@ -1,6 +1,6 @@
 //! A second of `/live`: as a picture that is drawn in place, and as one line.
 
-use wire::live::{LiveMoney, LiveStage};
+use wire::live::{LiveCurrency, LiveMoney, LiveStage};
 use wire::{LiveReport, Role};
 
 /// Currencies that a narrow terminal has room for.
@@ -108,10 +108,16 @@ fn stage(stage: &LiveStage) -> Vec<Part> {
 
 /// In one word.
 fn word_on(money: &LiveMoney) -> &'static str {
-    match (money.is_audited, money.violations, money.currencies.iter().all(|each| each.is_conserved)) {
-        (false, _, _) => "not-audited",
-        (true, Some(0), true) => "conserved",
-        (true, _, _) => "BROKEN",
+    // Only what a janitor says now counts: imbalances of one that is gone are what was known last.
+    let is_heard = money.violations.is_some();
+    let is_off =
+        |each: &LiveCurrency| is_heard && each.imbalance_minor != 0 || money.is_audited && !each.is_conserved;
+    let is_broken = money.violations > Some(0) || money.currencies.iter().any(is_off);
+    match (is_broken, money.is_audited) {
+        (true, _) => "BROKEN",
+        (false, false) => "not-audited",
+        (false, true) if money.currencies.is_empty() => "none",
+        (false, true) => "conserved",
     }
 }
 
@@ -122,6 +128,7 @@ fn money(money: &LiveMoney) -> (bool, String) {
             let lag = seconds(money.audit_lag_s);
             (true, format!("money conserved ({}), audited {lag} ago", currencies(money)))
         }
+        "none" => (false, "no money yet".to_owned()),
         "not-audited" => (false, "money NOT AUDITED: no janitor answers, or it is behind".to_owned()),
         _ => {
             let broken = money.currencies.iter().filter(|each| each.imbalance_minor != 0);
@@ -207,6 +214,8 @@ mod tests {
             (r#""is_audited":true => "is_audited":false"#, "money=not-audited"),
             (r#""violations":0 => "violations":2"#, "money=BROKEN"),
             (r#""is_conserved":true => "is_conserved":false"#, "money=BROKEN"),
+            (r#""imbalance_minor":0 => "imbalance_minor":-3"#, "money=BROKEN"),
+            (r#"{"currency":"USD","imbalance_minor":0,"is_conserved":true} => "#, "money=none"),
             (r#""accept_p99_s":0.004 => "accept_p99_s":null"#, "accept_p99=-"),
             (r#""broker":true => "broker":false"#, "broker=away"),
             (
