@@ -2,7 +2,7 @@
 
 import { element, setAttribute, setText, shape } from "./dom.js";
 import { clock, inUnit } from "./format.js";
-import { roundUp, ticks, timeLabel, timeTicks } from "./scale.js";
+import { roundUp, ticks, timeLabel, timeTicks, valueNow } from "./scale.js";
 import { pathOf } from "./spark.js";
 
 const HEIGHT = 190;
@@ -99,12 +99,10 @@ function drawnSeries(columns, isStacked, place, y) {
     });
 }
 
-function latest(values) {
-    return values.findLast((value) => value !== null) ?? null;
-}
-
-function keyOf(series, columns, unit) {
-    const values = columns.map((column) => element("td", { class: "is-number" }, inUnit(latest(column), unit)));
+function keyOf(answer, unit) {
+    const { series } = answer;
+    const current = series.map(({ points }) => valueNow(points, answer));
+    const values = current.map((value) => element("td", { class: "is-number" }, inUnit(value, unit)));
     const rows = series.map(({ legend }, number) =>
         element(
             "tr",
@@ -116,7 +114,7 @@ function keyOf(series, columns, unit) {
     const when = element("th", { scope: "col", class: "is-number" }, "now");
     const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Series"), when));
     const table = element("table", { class: "key" }, head, element("tbody", {}, rows));
-    return { node: element("div", { class: "key-frame", tabindex: series.length > 5 ? 0 : null, role: "group", "aria-label": "Values" }, table), values, when };
+    return { node: element("div", { class: "key-frame", tabindex: series.length > 5 ? 0 : null, role: "group", "aria-label": "Values" }, table), values, current, when };
 }
 
 // Shows the values at the pointer, or where the arrow keys have moved to.
@@ -129,7 +127,7 @@ function readout(svg, frame, { moments, columns }, key, unit, x) {
         setAttribute(line, "display", chosen === null ? "none" : null);
         setText(key.when, chosen === null ? "now" : clock(new Date(moments[chosen] * 1_000)));
         key.values.forEach((cell, number) => {
-            const value = chosen === null ? latest(columns[number]) : columns[number][chosen];
+            const value = chosen === null ? key.current[number] : columns[number][chosen];
             setText(cell, inUnit(value, unit));
         });
         if (chosen !== null) {
@@ -180,7 +178,7 @@ export function chart(panel, answer, width, again) {
         ...drawnSeries(data.columns, isStacked, (place) => x(data.moments[place]), y),
         ...thresholds(frame, panel.thresholds, highest, panel.unit, y),
     );
-    const key = keyOf(answer.series, data.columns, panel.unit);
+    const key = keyOf(answer, panel.unit);
     const reader = readout(svg, frame, data, key, panel.unit, x);
     if (again?.chosen() !== null && again !== undefined) {
         reader.choose(again.chosen());

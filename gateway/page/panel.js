@@ -4,6 +4,7 @@ import { chart } from "./chart.js";
 import { element, mark, setAttribute, setText, shape } from "./dom.js";
 import { UNKNOWN, clock, inUnit } from "./format.js";
 import { heatmap } from "./heatmap.js";
+import { valueNow } from "./scale.js";
 import { Sparkline } from "./spark.js";
 
 const EXPORTERS = { node_exporter: "node-exporter", postgres_exporter: "postgres-exporter" };
@@ -15,13 +16,9 @@ function judge(value, thresholds) {
     return reached.at(-1)?.colour ?? "well";
 }
 
-function lastValue(series) {
-    return series?.points.findLast(([, value]) => value !== null)?.[1] ?? null;
-}
-
 function numberOf(panel, answer, width) {
     const series = answer.series[0];
-    const value = lastValue(series);
+    const value = series === undefined ? null : valueNow(series.points, answer);
     const judged = judge(value, panel.thresholds);
     const spark = new Sparkline(width, 44);
     const values = (series?.points ?? []).map(([, value]) => value);
@@ -31,17 +28,22 @@ function numberOf(panel, answer, width) {
     const sign = panel.thresholds.length > 0 && value !== null ? mark(states[judged]) : null;
     const words = JUDGED[judged] ? element("span", { class: "note" }, JUDGED[judged]) : null;
     return {
-        nodes: [element("p", { class: "number", "data-state": judged }, sign, inUnit(value, panel.unit), words), svg],
+        nodes: [element("p", { class: "number", "data-state": value === null ? "unknown" : judged }, sign, inUnit(value, panel.unit), words), svg],
         svg,
     };
 }
 
 function tableOf(panel, answer) {
-    const names = [...new Set(answer.series.flatMap(({ labels }) => Object.keys(labels)))].sort();
+    // A row without a value of now is of something that is gone.
+    const present = answer.series.map(({ labels, points }) => ({ labels, value: valueNow(points, answer) })).filter(({ value }) => value !== null);
+    if (present.length === 0) {
+        return { nodes: [element("p", { class: "panel-empty" }, "No data of now.")] };
+    }
+    const names = [...new Set(present.flatMap(({ labels }) => Object.keys(labels)))].sort();
     const head = [...names, "value"].map((name) => element("th", { scope: "col" }, name.replaceAll("_", " ")));
-    const rows = answer.series.map((series) => {
-        const cells = names.map((name) => element("td", {}, series.labels[name] ?? UNKNOWN));
-        return element("tr", {}, cells, element("td", { class: "is-number" }, inUnit(lastValue(series), panel.unit)));
+    const rows = present.map(({ labels, value }) => {
+        const cells = names.map((name) => element("td", {}, labels[name] ?? UNKNOWN));
+        return element("tr", {}, cells, element("td", { class: "is-number" }, inUnit(value, panel.unit)));
     });
     const table = element("table", {}, element("thead", {}, element("tr", {}, head)), element("tbody", {}, rows));
     return { nodes: [element("div", { class: "table-frame", tabindex: 0, role: "group", "aria-label": panel.title }, table)] };

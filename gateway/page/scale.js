@@ -1,4 +1,14 @@
-// Axes: round numbers at round distances.
+// Axes: round numbers at round distances. And which of the values over time is the one of now.
+
+// A value of now may be so old: one scrape may be missed.
+const NOW_SECONDS_MIN = 20;
+
+// The value of now, from the last two steps of the answer; what is older says nothing of now.
+export function valueNow(points, { to, step }) {
+    // Instants are whole milliseconds: the edge itself is too old.
+    const since = to - Math.max(2 * step, NOW_SECONDS_MIN) + 0.01;
+    return points.findLast(([at, value]) => at > since && value !== null)?.[1] ?? null;
+}
 
 // About `count` round values from `low` to `high`.
 export function ticks(low, high, count) {
