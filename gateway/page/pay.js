@@ -118,24 +118,58 @@ function previewSoon() {
     previewTimer = setTimeout(preview, PREVIEW_AFTER_MS);
 }
 
-// Sends what the form says; gives whether it was taken.
-async function pay() {
-    const currency = accounts.get(field("source"))?.currency ?? (await balance(field("source"))).currency;
+// A payment that was sent and not answered: it may have been taken. The same payment sent again has the same id,
+// and the gateway takes an id once.
+let unanswered = null;
+
+function samePayment(one, other) {
+    const names = ["source_account", "destination_account", "amount", "currency"];
+    return names.every((name) => one[name] === other[name]);
+}
+
+// What the form says, under the id of the last time where that was not answered.
+function requestOf(currency) {
     const request = {
         id: freshId(),
         source_account: field("source"),
         destination_account: field("destination"),
         amount: field("amount"),
-        currency: currency ?? "USD",
+        currency,
     };
+    return unanswered !== null && samePayment(unanswered, request) ? unanswered : request;
+}
+
+// Whether what came of a request leaves open if it was taken. Whoever is told to come later was not looked at.
+function isOpen(request, status) {
+    return status === 0 || status >= 500 || ([408, 429].includes(status) && request === unanswered);
+}
+
+function remember(request, mayBeTaken) {
+    if (mayBeTaken) {
+        unanswered = request;
+    } else if (unanswered !== null && (unanswered === request || !samePayment(unanswered, request))) {
+        // One like it that was on its way at the same time says nothing of the other.
+        unanswered = null;
+    }
+}
+
+// Sends what the form says; gives whether it was taken.
+async function pay() {
+    // Nor does it become another payment when the balance cannot be asked for just then.
+    const known = unanswered?.source_account === field("source") ? unanswered.currency : accounts.get(field("source"))?.currency;
+    const request = requestOf(known ?? (await balance(field("source"))).currency ?? "USD");
     try {
         const accepted = await post("/payments", request);
+        remember(request, false);
         explain(null);
         showPayment(accepted.id, { ...accepted, timeline: [] });
         setText(byId("pay-told"), `Payment ${accepted.id} is accepted.`);
         return true;
     } catch (problem) {
-        explain(problem);
+        const mayBeTaken = isOpen(request, problem.status);
+        remember(request, mayBeTaken);
+        const detail = mayBeTaken ? `${problem.detail}. Sending it again is safe: it is paid once.` : problem.detail;
+        explain({ code: problem.code, detail });
         return false;
     }
 }
