@@ -19,12 +19,13 @@ function rank(event) {
 }
 
 function told(event) {
-    if (isPaused) {
+    const known = payments.get(event.id);
+    // What is shown goes on to its end; only new rows are held back.
+    if (isPaused && known === undefined) {
         missed += 1;
         drawSoon();
         return;
     }
-    const known = payments.get(event.id);
     if (known && event.stage !== "dead" && rank(known.event) >= rank(event)) {
         return;
     }
