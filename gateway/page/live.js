@@ -62,7 +62,7 @@ const figures = [
         title: "Accept p99",
         value: (event) => event.accept_p99_s,
         unit: "seconds",
-        hint: noTraffic("until the 202"),
+        hint: noTraffic("whatever the answer"),
         alarm: (value) => value >= 0.5,
     }),
     new Figure({
@@ -100,7 +100,9 @@ export function moneyOf(event) {
         if (money.violations > 0) {
             words.unshift(`the audit has found ${money.violations} violation${money.violations === 1 ? "" : "s"}`);
         }
-        return { state: "bad", headline: "Not conserved", why: words.join(", ") };
+        // Without a janitor the imbalances are those of its last audit.
+        const since = money.violations === null ? "last known: " : "";
+        return { state: "bad", headline: "Not conserved", why: `${since}${words.join(", ")}` };
     }
     if (!money.is_audited) {
         const isLate = Number.isFinite(money.audit_lag_s);

@@ -133,6 +133,8 @@ class Picture {
         const svg = byId("pipeline");
         setAttribute(svg, "viewBox", `0 0 ${width} ${plan.height}`);
         setAttribute(svg, "height", plan.height);
+        // A motion that nobody cancels runs on behind a picture that is gone.
+        this.flows?.forEach((flow) => flow.show(0));
         this.flows = routes(plan).map((route) => new Flow(route));
         this.boxes = STAGES.map((name) => new StageBox(name, this.courses.get(name), plan.boxes[name]));
         byId("pipeline-drawing").replaceChildren(
@@ -196,7 +198,9 @@ function showRoles(event) {
 
 // In words, and announced only when it changes.
 function showStopped(event) {
-    const notes = (event?.stages ?? []).flatMap((stage) => {
+    const isAway = event !== null && !event.broker;
+    // Without the broker no stage is heard of: that says nothing of the stages.
+    const notes = isAway ? ["the broker is away"] : (event?.stages ?? []).flatMap((stage) => {
         const state = stateOf(stage);
         const name = stage.stage.replace("_", " ");
         const what = { down: `${name} has stopped`, halted: `${name} is halted: too many payments would be buried` };
