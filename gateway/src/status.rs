@@ -51,6 +51,13 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
         }
     }
 
+    /// How a payment has ended; nothing while it has not.
+    pub(crate) async fn ended(&self, key: &PaymentKey) -> Result<Option<PaymentView>, Problem> {
+        let row = self.ledger.status(key).await.map_err(|error| silent("the ledger", chain(&error)))?;
+        let view = row.record.as_ref().map(PaymentView::of_record);
+        Ok(view.filter(PaymentView::is_final))
+    }
+
     /// A payment that is on its way: as far as the furthest derived message says.
     async fn pending(&self, key: &PaymentKey, accepted: &Stored) -> Result<PaymentView, Problem> {
         let Ok(PaymentAccepted { payment, .. }) = envelope::decode(&accepted.payload) else {

@@ -9,6 +9,9 @@ use std::time::Duration;
 use store::BorderLedger;
 use wire::{Caller, Problem};
 
+/// Between two attempts to read what a waiter is to be told.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 impl<B: Streams, L: BorderLedger> Payments<B, L> {
     /// A payment's status once it has ended or is what was asked for, or as it is after so long; nothing when
     /// there is none of this id. Whoever waits has a place among those who do, and none among the others.
@@ -60,9 +63,13 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
             }
             // The follower may be behind what another request has been told already; and when the payment is
             // not to be read now, there is still time.
-            match self.present(key).await {
-                Ok(Some(view)) if is_enough(&view) => return Some(view),
-                Ok(_) | Err(_) => {}
+            loop {
+                match self.present(key).await {
+                    Ok(Some(view)) if is_enough(&view) => return Some(view),
+                    Ok(_) => break,
+                    // No further hint may come: it is asked again, until its client's time is over.
+                    Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+                }
             }
         }
     }

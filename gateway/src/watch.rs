@@ -174,7 +174,15 @@ impl<B: Streams, L: BorderLedger> Follower<B, L> {
     async fn read(&self) -> Result<Seen, Problem> {
         // It is never closed.
         let _place = self.shared.reads.acquire().await.ok();
-        Ok(self.shared.status.read(&self.key).await?.map(Arc::new))
+        let status = &self.shared.status;
+        let view = status.read(&self.key).await?;
+        // Between the ledger's answer and the broker's the payment may have ended, and others may know of it.
+        if view.as_ref().is_some_and(|view| !view.is_final())
+            && let Some(ended) = status.ended(&self.key).await?
+        {
+            return Ok(Some(Arc::new(ended)));
+        }
+        Ok(view.map(Arc::new))
     }
 
     /// A payment that was there is not gone because a read says so: what was seen stays.

@@ -32,6 +32,8 @@ pub(super) async fn listen(
         return Ok(not_found());
     };
     let key = caller.payment(id);
+    // A crowd that there is no room for costs the ledger nothing: the place comes before the read.
+    let place = routes.listeners.enter()?;
     let Some(view) = routes.payments.present(&key).await? else {
         return Ok(problem(missing()));
     };
@@ -39,7 +41,6 @@ pub(super) async fn listen(
     if told.is_over() {
         return Ok(bare(NO_MORE));
     }
-    let place = routes.listeners.enter()?;
     let (mut answer, sender) = event_stream(&context.connection, &routes.drain);
     about(&mut answer, context, view.id(), None);
     let sent = told.tell(&view, &sender);

@@ -78,9 +78,6 @@ impl Routes {
             Route::Accounts if post => accounts::open(context, caller, request, self).await,
             Route::Account if get => accounts::show(caller, id, self).await,
             Route::Deposits if post => accounts::deposit(context, caller, request, self).await,
-            Route::PaymentEvents if get => {
-                payment_events::listen(context, caller, id, request.headers(), self).await
-            }
             Route::Events if get => events::all(context, self),
             Route::Live if get => live::listen(context, self),
             Route::Panels if get => panels::list(self).await,
