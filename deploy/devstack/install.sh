@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 RUST_MIN=1.95
 NATS_MIN=2.15
 DENY_MIN=0.20
+NODE_MIN=20
 POSTGRES_MIN=15
 
 say() { printf 'deps: %s\n' "$*" >&2; }
@@ -175,13 +176,29 @@ find_browser() { command -v chromium || command -v chromium-browser || command -
 
 browser_sources=gateway/tests/browser
 has_browser_packages() {
-    cmp -s "$browser_sources/package-lock.json" .kilat/browser/package-lock.json && [ -d .kilat/browser/node_modules/playwright-core ]
+    cmp -s "$browser_sources/package-lock.json" .kilat/browser/package-lock.json &&
+        [ -d .kilat/browser/node_modules/playwright-core ] && [ -d .kilat/browser/node_modules/axe-core ]
+}
+
+fetch_browser_packages() {
+    local new=.kilat/browser.new
+    rm -rf "$new" || return 1
+    mkdir -p "$new" || return 1
+    cp "$browser_sources"/{package.json,package-lock.json,.npmrc} "$new" || return 1
+    npm --prefix "$new" ci --no-fund --no-audit --loglevel=error >&2 || return 1
+    # Renamed when complete: half of it would pass for the whole.
+    rm -rf .kilat/browser && mv "$new" .kilat/browser
 }
 
 # Whatever is missing here is told, and nothing else waits for it.
 install_browser() {
     local without="the page is not tested in a browser"
     local missing=()
+    # An old one is somebody's choice, and the packages of the same system are no newer.
+    if command -v node >/dev/null && ! says_at_least "$NODE_MIN" node; then
+        say "node $NODE_MIN or newer is needed: $without"
+        return 0
+    fi
     find_browser >/dev/null || missing+=(chromium)
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
@@ -197,13 +214,14 @@ install_browser() {
             return 0
         fi
     fi
+    if ! says_at_least "$NODE_MIN" node; then
+        say "node $NODE_MIN or newer is needed: $without"
+        return 0
+    fi
     if has_browser_packages; then return 0; fi
     say "fetching npm's packages into .kilat/browser"
-    mkdir -p .kilat/browser
-    cp "$browser_sources/package.json" "$browser_sources/.npmrc" .kilat/browser/
-    cp "$browser_sources/package-lock.json" .kilat/browser/
-    if ! npm --prefix .kilat/browser ci --no-fund --no-audit --loglevel=error >&2; then
-        rm -f .kilat/browser/package-lock.json
+    if ! fetch_browser_packages; then
+        rm -rf .kilat/browser.new
         say "npm could not fetch them: $without"
     fi
 }

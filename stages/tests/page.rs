@@ -1,5 +1,6 @@
 //! The page as a browser sees it, on a whole system: paying, following, dashboards, and what is shown of a
-//! stage that was killed. Without a browser on this machine there is nothing to see: the test says so and passes.
+//! stage that was killed. Without a browser on this machine there is nothing to see: the test says so and passes,
+//! but with `KILAT_DEEP`, where it fails.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 #![allow(clippy::print_stderr, reason = "what the browser does, and why it cannot, is told")]
@@ -11,6 +12,7 @@ use common::prometheus::prometheus;
 use common::{Part, System, payment};
 use devstack::testing::TestPrometheus;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -36,6 +38,13 @@ const ACCOUNTS: [(&str, &str, &str); 4] = [
     ("ACC_POOR", "USD", "0"),
 ];
 
+/// What drives the browser: its sources in the checkout, and npm's packages that they use.
+const SOURCES: &str = "gateway/tests/browser";
+const PACKAGES: [&str; 2] = ["playwright-core", "axe-core"];
+
+/// As `install.sh` has it.
+const NODE_MIN: u32 = 20;
+
 /// What the browser runs on.
 struct Tools {
     root: PathBuf,
@@ -43,13 +52,27 @@ struct Tools {
     chromium: PathBuf,
 }
 
+/// Whether it is what the packages ask for.
+fn is_node_new(node: &Path) -> bool {
+    let Ok(output) = std::process::Command::new(node).arg("--version").output() else { return false };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let major = text.trim().trim_start_matches('v').split('.').next();
+    major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= NODE_MIN)
+}
+
 fn tools() -> Result<Tools, &'static str> {
     let root = devstack::find_root().map_err(|_| "the checkout is not found")?;
     let modules = root.join(".kilat/browser");
-    devstack::find_program("node").ok_or("node is missing")?;
+    let node = devstack::find_program("node").ok_or("node is missing")?;
+    if !is_node_new(&node) {
+        return Err("node 20 or newer is needed");
+    }
     let chromium = ["chromium", "chromium-browser", "google-chrome"].iter();
     let chromium = chromium.filter_map(|name| devstack::find_program(name)).next();
-    if !modules.join("node_modules/playwright-core").is_dir() {
+    let lock = |folder: &Path| std::fs::read(folder.join("package-lock.json")).ok();
+    let is_same = lock(&modules).is_some_and(|there| lock(&root.join(SOURCES)) == Some(there));
+    let are_there = PACKAGES.iter().all(|name| modules.join("node_modules").join(name).is_dir());
+    if !is_same || !are_there {
         return Err("its packages are missing");
     }
     Ok(Tools { root, modules, chromium: chromium.ok_or("chromium is missing")? })
@@ -140,7 +163,7 @@ fn load(stack: &Stack, per_second: u64, is_over: Arc<AtomicBool>) -> tokio::task
 fn browser(tools: &Tools, stack: &Stack, screenshots: Option<&Path>) -> Command {
     let mut command = Command::new("node");
     command
-        .arg(tools.root.join("gateway/tests/browser/check.mjs"))
+        .arg(tools.root.join(SOURCES).join("check.mjs"))
         .env("PAGE_URL", format!("http://127.0.0.1:{}/", stack.system.config.gateway.ports[0]))
         .env("PAGE_MODULES", &tools.modules)
         .env("PAGE_CHROMIUM", &tools.chromium)
@@ -173,15 +196,18 @@ async fn run(mut command: Command, stack: &mut Stack) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_sees_money_move_and_stages_stop() {
+    let is_deep = std::env::var_os("KILAT_DEEP").is_some();
     let tools = match tools() {
         Ok(tools) => tools,
         Err(reason) => {
-            eprintln!("page: NOT CHECKED, {reason}: run `deploy/devstack/install.sh checks`");
+            let told = format!("page: NOT CHECKED, {reason}: run `deploy/devstack/install.sh checks`\n");
+            // Past the harness, which keeps what a test that passes prints to itself.
+            std::io::stderr().write_all(told.as_bytes()).unwrap();
+            assert!(!is_deep, "{}", told.trim_end());
             return;
         }
     };
     let mut stack = Stack::start().await;
-    let is_deep = std::env::var_os("KILAT_DEEP").is_some();
     let screenshots = is_deep.then(|| tools.root.join(".kilat/screenshots"));
     if let Some(folder) = &screenshots {
         std::fs::create_dir_all(folder).unwrap();
