@@ -10,6 +10,8 @@ import { listen } from "./stream.js";
 // Where events are not to be had, the payment is asked for instead: so often, and so many times.
 const ASK_EVERY_MS = 1_000;
 const ASKS_MAX = 60;
+// A payment that cannot be opened is asked for again, so seldom in the end.
+const RETRY_MS_MAX = 15_000;
 
 const WORDS = { good: "Captured", bad: "Failed", busy: "On its way" };
 const NEXT = { accepted: "screened", screened: "quoted", quoted: "reserved", reserved: "finished" };
@@ -26,6 +28,9 @@ let shown = null;
 // Whether its events are listened to, and what has a look whether they still should be.
 let isFollowed = false;
 let look = () => {};
+// Whether it is asked for, until it is opened (`open`) or has ended (`end`), and what has a look whether it still should be.
+let asking = null;
+let lookToAsk = () => {};
 
 function about(name, value) {
     return value === undefined || value === null ? [] : [element("div", {}, element("dt", {}, name), element("dd", {}, value))];
@@ -98,6 +103,19 @@ function waterfall(payment) {
     return rows;
 }
 
+function statusOf({ payment, problem, isGivenUp }, state) {
+    if (payment.stage === "dead") {
+        return "Waits for a person";
+    }
+    if (problem) {
+        return problem.detail;
+    }
+    if (isGivenUp) {
+        return "Not followed any more";
+    }
+    return payment.status ? WORDS[state] : "Asking";
+}
+
 function draw() {
     const { payment, problem } = shown;
     const state = problem ? "bad" : stateOfPayment(payment);
@@ -105,7 +123,7 @@ function draw() {
     byId("payment-known").hidden = false;
     setText(byId("payment-id"), payment.id);
     byId("payment-id").setAttribute("href", `#payment=${encodeURIComponent(payment.id)}`);
-    const status = payment.stage === "dead" ? "Waits for a person" : problem ? problem.detail : payment.status ? WORDS[state] : "Asking";
+    const status = statusOf(shown, state);
     const badge = byId("payment-status");
     if (badge.dataset.text !== status) {
         badge.dataset.text = status;
@@ -164,15 +182,51 @@ async function ask(id) {
     }
 }
 
-async function askUntilEnd(id, asksLeft) {
-    if (shown?.payment.id !== id || view() !== "live") {
-        return;
+function backOff(asks, problem) {
+    const asked = (problem?.retryAfter ?? 0) * 1_000;
+    const wait = Math.min(RETRY_MS_MAX, Math.max(ASK_EVERY_MS * 2 ** asks, asked));
+    // Not all pages at once, after the gateway has come back.
+    return wait * (0.75 + Math.random() / 2);
+}
+
+// Asks until the payment is opened or has ended; gives what stops it. Begins anew when the view is shown again.
+function askWhileSeen() {
+    const { id } = shown.payment;
+    const isOpening = asking === "open";
+    let [timer, isStopped] = [undefined, false];
+    async function once(asks) {
+        const isOver = await ask(id);
+        if (isStopped) {
+            return;
+        }
+        const { problem } = shown;
+        if (isOver || (isOpening && problem === null)) {
+            leave();
+            if (!isOver) {
+                isFollowed = true;
+                look();
+            } else if (!isOpening && problem === null) {
+                ended.forEach((watcher) => watcher(shown.payment));
+            }
+        } else if (!isOpening && asks >= ASKS_MAX) {
+            shown.isGivenUp = true;
+            draw();
+        } else {
+            timer = setTimeout(() => once(asks + 1), isOpening ? backOff(asks, problem) : ASK_EVERY_MS);
+        }
     }
-    if (await ask(id)) {
-        ended.forEach((watcher) => watcher(shown.payment));
-    } else if (asksLeft > 0) {
-        setTimeout(() => askUntilEnd(id, asksLeft - 1), ASK_EVERY_MS);
-    }
+    shown.isGivenUp = false;
+    draw();
+    once(0);
+    return () => {
+        isStopped = true;
+        clearTimeout(timer);
+    };
+}
+
+function startAsking(what) {
+    asking = what;
+    lookToAsk();
 }
 
 function follow() {
@@ -185,15 +239,16 @@ function follow() {
             if (isStill() && state === "absent") {
                 // Either there is no such payment, or this gateway tells no events: asking says which.
                 leave();
-                askUntilEnd(id, ASKS_MAX);
+                startAsking("end");
             }
         },
     });
 }
 
 function leave() {
-    isFollowed = false;
+    [isFollowed, asking] = [false, null];
     look();
+    lookToAsk();
 }
 
 // Shows a payment and follows it to its end. `known` is what is known already.
@@ -206,14 +261,11 @@ export function showPayment(id, known = {}) {
 }
 
 // A payment that may have ended long ago is asked for first.
-async function openPayment(id) {
+function openPayment(id) {
     leave();
     shown = { payment: { id, timeline: [] }, problem: null };
     draw();
-    if (!(await ask(id)) && shown?.payment.id === id && !shown.problem) {
-        isFollowed = true;
-        look();
-    }
+    startAsking("open");
 }
 
 function openFromAddress() {
@@ -239,6 +291,7 @@ async function copyLink() {
 
 export function startPayment() {
     look = whileSeen(follow, () => isFollowed && view() === "live");
+    lookToAsk = whileSeen(askWhileSeen, () => asking !== null && view() === "live");
     byId("payment-copy").addEventListener("click", copyLink);
     addEventListener("hashchange", openFromAddress);
     openFromAddress();
