@@ -1,6 +1,6 @@
 //! The page as a browser sees it, on a whole system: paying, following, dashboards, and what is shown of a
-//! stage that was killed. Without a browser on this machine there is nothing to see: the test says so and passes,
-//! but with `KILAT_DEEP`, where it fails.
+//! stage that was killed. Without a browser on this machine there is nothing to see: the test says so and
+//! passes, but with `KILAT_DEEP`, where it fails.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 #![allow(clippy::print_stderr, reason = "what the browser does, and why it cannot, is told")]
