@@ -14,7 +14,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_devstack");
 
 const EVENT: &str = r#"data: {"at":"2026-11-27T11:30:37.000000Z","broker":true,"accepted_per_s":1.5,"settled_per_s":1.5,"failed_per_s":0.0,"accept_p99_s":null,"settle_p99_s":0.02,"in_flight":3,"dead_letters":0,"money":{"is_audited":true,"audit_lag_s":1.0,"violations":0,"currencies":[]},"stages":[],"roles":[{"role":"fx","instances":0,"is_up":false}]}"#;
 const HEAD: &str = "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\nretry: 1000\n\n: \n\n";
-const SHOWN: &str = "11:30:37Z broker=up accepted/s=1.5 settled/s=1.5 failed/s=0.0 accept_p99=- settle_p99=20.0ms in_flight=3 dead=0 money=conserved away=fx";
+const SHOWN: &str = "11:30:37Z broker=up accepted/s=1.5 settled/s=1.5 failed/s=0.0 accept_p99=- settle_p99=20.0ms in_flight=3 dead=0 money=none away=fx";
 
 /// Reads a request whole.
 fn request(stream: &mut TcpStream) -> String {
