@@ -55,7 +55,7 @@ stack trace || true
 port=$(port_of gateway)
 cat <<END
 
-The stack is up: http://127.0.0.1:$port takes payments. For example, one between two funded accounts that is traced for sure, and its trace:
+The stack is up: http://127.0.0.1:$port/ shows it live, and takes payments. For example, one between two funded accounts that is traced for sure, and its trace:
 
   curl -i http://127.0.0.1:$port/payments -H 'Content-Type: application/json' \\
     -H 'traceparent: 00-$(random_digits 16)-$(random_digits 8)-01' \\
