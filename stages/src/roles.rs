@@ -102,7 +102,10 @@ fn start_stages(part: &Part, known: &Known, tasks: &mut JoinSet<()>) {
                 |_| Fx::new(known.rates.clone(), store.clone(), part.host.traces.clone(), &config.fx),
                 tasks,
             ),
-            StageName::Reserve => part.stage(|_| Reserve { ledger: store.apart() }, tasks),
+            StageName::Reserve => part.stage(
+                |_| Reserve { ledger: store.apart(), quote_age_seconds_max: config.fx.quote_age_seconds_max },
+                tasks,
+            ),
             StageName::Settle => part.stage(|shard| Settle { ledger: store.apart(), shard }, tasks),
             StageName::SettleRejected => part.stage(|_| SettleRejected { ledger: store.apart() }, tasks),
         }

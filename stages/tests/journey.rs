@@ -5,7 +5,7 @@
 mod common;
 
 use common::client::Client;
-use common::{System, payment};
+use common::{System, payment, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use wire::{Role, StageName};
@@ -167,4 +167,44 @@ async fn the_streams_alone_tell_a_payments_journey() {
         assert_eq!(message.get("accepted_seq").is_some(), place > 0);
     }
     assert_eq!((&journey[4]["status"], &journey[4]["id"]), (&json!("CAPTURED"), &json!("P")));
+}
+
+/// Reserve comes late. A conversion was quoted too long ago then, and is refused; one that was held before is
+/// kept to its quote, and within one currency nothing grows old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversion_that_waited_too_long_for_its_hold_is_refused() {
+    let mut system = System::prepare(&["fx.quote_age_seconds_max=1"]).await;
+    system.start_roles(&[Role::Risk, Role::Fx, Role::Wallet, Role::Janitor]).await;
+    system.start_gateway().await;
+    system.open(&[("S", "USD", "100"), ("D", "USD", "0"), ("E", "EUR", "0")]).await;
+    let client = system.client();
+    let post_quoted = async |id: &'static str, destination: &'static str| {
+        assert_eq!(client.post("/payments", &payment(id, "S", destination, "USD", "1")).await.status, 202);
+        until("it is quoted", || async {
+            client.get(&format!("/payments/{id}")).await.unwrap().body["stage"] == "quoted"
+        })
+        .await;
+    };
+    post_quoted("held", "E").await;
+    let reserve = system.launch_roles(&[Role::Reserve]);
+    until("it is held", || async {
+        system.sql("SELECT status FROM payments WHERE id = 'held'").await == "RESERVED"
+    })
+    .await;
+    reserve.stop().await;
+    post_quoted("converted", "E").await;
+    post_quoted("plain", "D").await;
+    // A quote grows old with time alone.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    system.start_roles(&[Role::Reserve, Role::Settle]).await;
+    let rows = [
+        ("held", "CAPTURED", Value::Null),
+        ("converted", "FAILED", json!("fx_rate_stale")),
+        ("plain", "CAPTURED", Value::Null),
+    ];
+    for (id, status, reason) in rows {
+        let ended = system.ended(id).await;
+        assert_eq!((&ended["status"], &ended["reason"]), (&json!(status), &reason), "{ended}");
+    }
+    system.assert_ledger_is_clean().await;
 }

@@ -196,6 +196,7 @@ fn hold(payment: Payment, arrives: &str, spread_bps: u32) -> HoldRequest {
         screening: Screening { score: 1, at: now() },
         quote: quote(&payment, arrives, spread_bps),
         facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 1, accepted_at: now() },
+        is_quote_outdated: false,
         trace: None,
     }
 }

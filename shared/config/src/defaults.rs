@@ -40,7 +40,12 @@ impl Config {
             gateway: GatewayConfig::on(&stack),
             admin: AdminConfig::on(&stack),
             risk: RiskConfig::default(),
-            fx: FxConfig { spread_bps: 25, rate_age_seconds_max: 24 * 60 * 60, account_cache_size: 100_000 },
+            fx: FxConfig {
+                spread_bps: 25,
+                rate_age_seconds_max: 24 * 60 * 60,
+                quote_age_seconds_max: 60 * 60,
+                account_cache_size: 100_000,
+            },
             janitor: JanitorConfig::default(),
             // The broker's client tells of every attempt to connect; the broker module tells of the first.
             log: LogConfig { filter: "info,async_nats=warn".to_owned(), format: LogFormat::Text },

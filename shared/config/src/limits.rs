@@ -25,7 +25,7 @@ const DAY_MS: i128 = DAY_SECONDS * 1_000;
 /// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each
 /// item.
 #[rustfmt::skip]
-const LIMITS: [(&str, i128, i128); 59] = [
+const LIMITS: [(&str, i128, i128); 60] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
@@ -87,6 +87,7 @@ const LIMITS: [(&str, i128, i128); 59] = [
     ("risk.window_sum_max_multiple", 1, ANY),
     ("fx.spread_bps", 0, domain::fx::BASIS_POINTS as i128 - 1),
     ("fx.rate_age_seconds_max", 1, 3_650 * DAY_SECONDS),
+    ("fx.quote_age_seconds_max", 1, 3_650 * DAY_SECONDS),
     ("fx.account_cache_size", 1, 10_000_000),
     ("janitor.every_ms", 10, 60_000),
     ("janitor.purge_after_ms", 0, 7 * DAY_MS),

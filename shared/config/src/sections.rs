@@ -236,6 +236,9 @@ pub struct FxConfig {
     pub spread_bps: u32,
     /// The oldest usable rate, in seconds; rates of the committed day file have no age.
     pub rate_age_seconds_max: i64,
+    /// The oldest quote of a conversion that money is still held for, in seconds: one that has waited for
+    /// longer on its way to reserve is refused.
+    pub quote_age_seconds_max: i64,
     /// Destination currencies remembered, in accounts.
     pub account_cache_size: usize,
 }

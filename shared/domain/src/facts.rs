@@ -78,6 +78,13 @@ impl Quote {
         Ok(Quote { destination_amount, conversion: Some(conversion), at })
     }
 
+    /// Whether a conversion was quoted so long ago that the house need not stand by it any more. Within one
+    /// currency a quote promises nothing that could change.
+    pub fn is_outdated(&self, now: Timestamp, age_seconds_max: i64) -> bool {
+        let age_micros = now.micros().saturating_sub(self.at.micros());
+        self.conversion.is_some() && age_micros > age_seconds_max.saturating_mul(1_000_000)
+    }
+
     /// What the amount is worth at the mid-market rate, in what arrives.
     pub fn gross(&self) -> Money {
         let net = self.destination_amount;
@@ -160,4 +167,30 @@ pub enum RecordState {
         /// When it was recorded.
         finished_at: Timestamp,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_conversions_grow_old() {
+        let usd = Currency::parse("USD").unwrap();
+        let found = BookRate { rate: Rate { numerator: 11, denominator: 10 }, as_of: Timestamp::default() };
+        let quoted = Timestamp::from_micros(1_000_000_000);
+        // What arrives, how long after the quote in microseconds, and whether it is outdated then.
+        let rows = [
+            (usd, 0, false),
+            (usd, 60_000_000, false),
+            (usd, 60_000_001, true),
+            // The clock of another machine was ahead.
+            (usd, -1_000_000_000_000, false),
+            (Currency::EUR, 60_000_001, false),
+        ];
+        for (arrives, after, expected) in rows {
+            let quote = Quote::of(Money::new(500, Currency::EUR), arrives, found, 0, quoted).unwrap();
+            let now = Timestamp::from_micros(quoted.micros() + after);
+            assert_eq!(quote.is_outdated(now, 60), expected, "{arrives} after {after} us");
+        }
+    }
 }

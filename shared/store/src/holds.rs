@@ -20,6 +20,8 @@ pub struct HoldRequest {
     pub screening: Screening,
     /// What will arrive.
     pub quote: Quote,
+    /// The quote is too old for a new row: without one, the payment is refused.
+    pub is_quote_outdated: bool,
     /// Its span at reserve, where the payment is traced.
     pub trace: Option<TraceContext>,
 }
@@ -111,8 +113,11 @@ pub(crate) async fn read_records(
 
 /// One payment against the running state of its source account.
 fn judge(request: &HoldRequest, source: Option<&mut AccountState>, now: Timestamp) -> PaymentRecord {
-    let held =
-        source.ok_or(Refusal::AccountNotFound).and_then(|account| account.hold(request.facts.payment.amount));
+    let held = match source {
+        None => Err(Refusal::AccountNotFound),
+        Some(_) if request.is_quote_outdated => Err(Refusal::FxRateStale),
+        Some(account) => account.hold(request.facts.payment.amount),
+    };
     let (screening, quote) = (request.screening.clone(), request.quote.clone());
     let state = match held {
         Ok(()) => RecordState::Reserved(Reserved { screening, quote, at: now }),

@@ -6,6 +6,7 @@ use crate::services::rates::RateService;
 use domain::Money;
 use proptest::prelude::*;
 use runtime::broker::{Call, ServiceHandler};
+use runtime::config::{Config, StackConfig};
 use runtime::ids::RequestId;
 use serde_json::{Value, json};
 use wire::Caller;
@@ -17,7 +18,8 @@ fn books() -> Arc<RateBooks> {
 }
 
 fn stage(rates: Arc<RateBooks>, ledger: ScriptedLedger) -> Fx<ScriptedLedger> {
-    let config = FxConfig { spread_bps: 100, rate_age_seconds_max: 3_600, account_cache_size: 1 };
+    let config =
+        FxConfig { spread_bps: 100, account_cache_size: 1, ..Config::on(StackConfig::shifted(0)).fx };
     Fx::new(rates, ledger, Traces::inert(), &config)
 }
 
@@ -122,7 +124,7 @@ async fn told_and_quoted(minor: i64, rate: &str, spread_bps: u32, destination: &
         told["as_of"].take();
         told
     });
-    let config = FxConfig { spread_bps, rate_age_seconds_max: i64::MAX, account_cache_size: 1 };
+    let config = FxConfig { spread_bps, account_cache_size: 1, ..Config::on(StackConfig::shifted(0)).fx };
     let stage = Fx::new(rates, ledger(), Traces::inert(), &config);
     let verdicts = stage.advance(&[input(&message)], NOW).await.unwrap();
     let quoted = match &verdicts[0] {

@@ -1,7 +1,7 @@
 //! Reserve: consumes quoted payments, forwards those whose money is held.
 //!
-//! Refuses with `account_not_found`, `account_frozen`, `currency_mismatch` or `insufficient_funds`. One
-//! transaction per batch; a payment that has a row is answered from it, whatever the message says, so asking
+//! Refuses with `account_not_found`, `account_frozen`, `currency_mismatch`, `insufficient_funds`, or
+//! `fx_rate_stale` where a conversion has waited too long since it was quoted. One transaction per batch; a payment that has a row is answered from it, whatever the message says, so asking
 //! twice changes nothing. One whose account another transaction has locked waits, and the others do not.
 
 use domain::{StageName, Timestamp};
@@ -14,6 +14,8 @@ use wire::message::{PaymentQuoted, PaymentReserved};
 pub(crate) struct Reserve<L> {
     /// Where the money is held.
     pub(crate) ledger: L,
+    /// The oldest quote of a conversion that money is held for, in seconds.
+    pub(crate) quote_age_seconds_max: i64,
 }
 
 impl<L: StageLedger> Stage for Reserve<L> {
@@ -26,7 +28,7 @@ impl<L: StageLedger> Stage for Reserve<L> {
         batch: &[Input<PaymentQuoted>],
         now: Timestamp,
     ) -> Result<Vec<Verdict<PaymentReserved>>, Fault> {
-        let requests = batch.iter().map(request).collect();
+        let requests = batch.iter().map(|input| self.request(input, now)).collect();
         let answers = self.ledger.reserve(requests, now).await.map_err(|error| fault(&error))?;
         Ok(answers.into_iter().map(verdict).collect())
     }
@@ -39,9 +41,12 @@ fn verdict(answer: Answer) -> Verdict<PaymentReserved> {
     }
 }
 
-fn request(input: &Input<PaymentQuoted>) -> HoldRequest {
-    let PaymentQuoted { facts, screening, quote } = input.message.clone();
-    HoldRequest { facts, screening, quote, trace: input.trace }
+impl<L> Reserve<L> {
+    fn request(&self, input: &Input<PaymentQuoted>, now: Timestamp) -> HoldRequest {
+        let PaymentQuoted { facts, screening, quote } = input.message.clone();
+        let is_quote_outdated = quote.is_outdated(now, self.quote_age_seconds_max);
+        HoldRequest { facts, screening, quote, is_quote_outdated, trace: input.trace }
+    }
 }
 
 #[cfg(test)]

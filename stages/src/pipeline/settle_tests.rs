@@ -37,7 +37,7 @@ async fn ledger(held: &[PaymentReserved]) -> Store {
     }
     let holds = held.iter().cloned().map(|message| {
         let PaymentReserved { facts, screening, quote, .. } = message;
-        HoldRequest { facts, screening, quote, trace: None }
+        HoldRequest { facts, screening, quote, is_quote_outdated: false, trace: None }
     });
     let answers = store.reserve(holds.collect(), at(4_000)).await.unwrap();
     assert!(answers.iter().all(|answer| matches!(answer, Answer::Recorded(_))), "{answers:?}");

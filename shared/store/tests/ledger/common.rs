@@ -186,6 +186,7 @@ pub(crate) fn request(id: &str, source: &str, destination: &str, amount: Money) 
         facts: Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 7, accepted_at: at(1) },
         screening: Screening { score: 12, at: at(2) },
         quote: Quote { destination_amount: amount, conversion: None, at: at(3) },
+        is_quote_outdated: false,
         trace: None,
     }
 }

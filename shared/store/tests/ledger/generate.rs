@@ -169,7 +169,7 @@ impl World {
             let spread_bps = *[0, 1, 25, 300].choose(&mut self.random).unwrap();
             // Too small for its rate: fx refuses it, so it never comes here.
             if let Ok(request) = converted(request, destination.currency, rate, spread_bps) {
-                return request;
+                return HoldRequest { is_quote_outdated: self.random.random_bool(0.1), ..request };
             }
         }
     }

@@ -69,6 +69,7 @@ impl Model {
         let source = self.accounts.get_mut(&(payment.tenant.to_string(), payment.source_account.to_string()));
         let refusal = match &source {
             None => Some(Refusal::AccountNotFound),
+            Some(_) if request.is_quote_outdated => Some(Refusal::FxRateStale),
             Some(account) if account.is_frozen => Some(Refusal::AccountFrozen),
             Some(account) if account.currency != payment.amount.currency => Some(Refusal::CurrencyMismatch),
             Some(account) if account.balance - account.held < payment.amount.minor => {

@@ -19,6 +19,8 @@ enum Delivery {
     Reserve,
     /// Of one that it cannot.
     ReserveTooMuch,
+    /// Of one that it can, quoted too long ago.
+    ReserveOutdated,
     Settle,
     Reject,
 }
@@ -37,7 +39,7 @@ enum Answer {
 #[tokio::test]
 async fn the_row_answers_first() {
     use Answer::{AsFound, Written};
-    use Delivery::{Reject, Reserve, ReserveTooMuch, Settle};
+    use Delivery::{Reject, Reserve, ReserveOutdated, ReserveTooMuch, Settle};
     use Found::{Captured, Failed, NoRow, Reserved};
     let ledger = Ledger::open().await;
     ledger.fund("RICH", usd(1_000_000)).await;
@@ -46,18 +48,22 @@ async fn the_row_answers_first() {
     let rows = [
         (NoRow, Reserve, Written("RESERVED")),
         (NoRow, ReserveTooMuch, Written("FAILED")),
+        (NoRow, ReserveOutdated, Written("FAILED")),
         (NoRow, Settle, Answer::NoRow),
         (NoRow, Reject, Written("FAILED")),
         (Reserved, Reserve, AsFound("RESERVED")),
         (Reserved, ReserveTooMuch, AsFound("RESERVED")),
+        (Reserved, ReserveOutdated, AsFound("RESERVED")),
         (Reserved, Settle, Written("CAPTURED")),
         (Reserved, Reject, AsFound("RESERVED")),
         (Failed, Reserve, AsFound("FAILED")),
         (Failed, ReserveTooMuch, AsFound("FAILED")),
+        (Failed, ReserveOutdated, AsFound("FAILED")),
         (Failed, Settle, AsFound("FAILED")),
         (Failed, Reject, AsFound("FAILED")),
         (Captured, Reserve, AsFound("CAPTURED")),
         (Captured, ReserveTooMuch, AsFound("CAPTURED")),
+        (Captured, ReserveOutdated, AsFound("CAPTURED")),
         (Captured, Settle, AsFound("CAPTURED")),
         (Captured, Reject, AsFound("CAPTURED")),
     ];
@@ -109,6 +115,10 @@ async fn deliver(ledger: &Ledger, id: &str, delivery: Delivery) -> Option<Paymen
         }
         Delivery::ReserveTooMuch => {
             recorded(ledger.store.reserve(vec![message("POOR")], at(30)).await.unwrap()).pop()
+        }
+        Delivery::ReserveOutdated => {
+            let outdated = HoldRequest { is_quote_outdated: true, ..message("RICH") };
+            recorded(ledger.store.reserve(vec![outdated], at(30)).await.unwrap()).pop()
         }
         Delivery::Reject => {
             recorded(ledger.store.record_rejections(vec![refused(&message("RICH"))]).await.unwrap()).pop()
