@@ -159,6 +159,11 @@ impl RateBook {
         self.quotations.remove(&(base, quote));
     }
 
+    /// What is quoted of a pair, in this direction.
+    pub fn quotation(&self, base: Currency, quote: Currency) -> Option<&Quotation> {
+        self.quotations.get(&(base, quote))
+    }
+
     /// What the book has of each source.
     pub fn figures(&self, now: Timestamp) -> Vec<SourceFigures> {
         let of_source = |source| {

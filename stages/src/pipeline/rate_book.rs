@@ -3,9 +3,8 @@
 use domain::fx::{BookRate, RateBook, SourceFigures};
 use domain::{Currency, Refusal, Timestamp};
 use futures::StreamExt;
-use runtime::broker::{Broker, BrokerError, BucketChange};
+use runtime::broker::{Broker, BrokerError, BucketChange, BucketEvent};
 use runtime::drain::Drain;
-use std::collections::HashSet;
 use std::sync::RwLock;
 use std::time::Duration;
 use wire::rates;
@@ -19,6 +18,9 @@ const SEED_AS_OF: &str = "2026-10-30T15:00:00Z";
 /// The pause before a broken watch is begun again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// The content of the bucket comes at once; what has not come whole after this is asked for anew.
+const CONTENT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The rates known now.
 pub(crate) struct RateBooks {
     state: RwLock<State>,
@@ -28,8 +30,45 @@ pub(crate) struct RateBooks {
 #[derive(Default)]
 struct State {
     book: RateBook,
-    /// Seeded keys that the watch has not shown yet; while there are some, a missing rate proves nothing.
-    unseen: Option<HashSet<String>>,
+    /// What a watch that has just begun has told of the bucket so far: it takes the place of the book when it
+    /// is whole. So a pair that was removed while nobody watched is gone then.
+    coming: Option<RateBook>,
+    /// The bucket was read whole at least once; before that a missing rate proves nothing.
+    is_loaded: bool,
+}
+
+impl State {
+    fn tell(&mut self, event: BucketEvent) {
+        match event {
+            BucketEvent::Changed(change) => self.change(&change),
+            BucketEvent::Complete => {
+                self.is_loaded = true;
+                if let Some(whole) = self.coming.take() {
+                    self.book = whole;
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, change: &BucketChange) {
+        let Ok((base, quote)) = rates::pair(&change.key) else {
+            tracing::error!(key = change.key, "an entry of the rate bucket is ignored: its key is no pair");
+            return;
+        };
+        let known = self.book.quotation(base, quote).cloned();
+        let book = self.coming.as_mut().unwrap_or(&mut self.book);
+        match change.value.as_ref().map(|value| rates::decode(value, change.at)).transpose() {
+            Ok(Some(quotation)) => book.insert(base, quote, quotation),
+            Ok(None) => book.remove(base, quote),
+            // A mistyped rate must not replace a good one, nor be taken for none.
+            Err(error) => {
+                tracing::error!(key = change.key, %error, "an entry of the rate bucket is ignored");
+                if let Some(known) = known {
+                    book.insert(base, quote, known);
+                }
+            }
+        }
+    }
 }
 
 impl RateBooks {
@@ -38,9 +77,9 @@ impl RateBooks {
         RateBooks { state: RwLock::default(), age_seconds_max }
     }
 
-    /// Whether the bucket's content has been read.
+    /// Whether the bucket's content has been read, all of it.
     pub(crate) fn is_loaded(&self) -> bool {
-        self.read().unseen.as_ref().is_some_and(HashSet::is_empty)
+        self.read().is_loaded
     }
 
     /// The rate from one currency to another.
@@ -73,28 +112,22 @@ impl RateBooks {
     async fn watch(&self, broker: &Broker) -> Result<(), BrokerError> {
         let seed = seed();
         broker.seed_bucket(rates::BUCKET, rates::BUCKET_DESCRIPTION, &seed).await?;
-        self.write().unseen.get_or_insert_with(|| seed.into_iter().map(|(key, _)| key).collect());
-        let mut changes = std::pin::pin!(broker.watch_bucket(rates::BUCKET).await?);
-        while let Some(change) = changes.next().await {
-            self.apply(&change?);
+        let mut events = std::pin::pin!(broker.watch_bucket(rates::BUCKET).await?);
+        self.write().coming = Some(RateBook::default());
+        let content = async {
+            while self.read().coming.is_some()
+                && let Some(event) = events.next().await
+            {
+                self.write().tell(event?);
+            }
+            Ok(())
+        };
+        let in_time = tokio::time::timeout(CONTENT_PATIENCE, content).await;
+        in_time.map_err(|_| BrokerError::Unavailable("the bucket was not told whole".to_owned()))??;
+        while let Some(event) = events.next().await {
+            self.write().tell(event?);
         }
         Ok(())
-    }
-
-    fn apply(&self, change: &BucketChange) {
-        let mut state = self.write();
-        if let Some(unseen) = state.unseen.as_mut() {
-            unseen.remove(&change.key);
-        }
-        let read = rates::pair(&change.key).and_then(|pair| {
-            Ok((pair, change.value.as_ref().map(|value| rates::decode(value, change.at)).transpose()?))
-        });
-        match read {
-            Ok(((base, quote), Some(quotation))) => state.book.insert(base, quote, quotation),
-            Ok(((base, quote), None)) => state.book.remove(base, quote),
-            // A mistyped rate must not replace a good one, nor be taken for none.
-            Err(error) => tracing::error!(key = change.key, %error, "an entry of the rate bucket is ignored"),
-        }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -123,37 +156,20 @@ impl RateBooks {
     /// A loaded book with these rates, all of one instant.
     pub(crate) fn of(entries: &[(&str, &str)], at: Timestamp, age_seconds_max: i64) -> RateBooks {
         let books = RateBooks::new(age_seconds_max);
-        books.write().unseen = Some(HashSet::new());
         for (key, value) in entries {
-            books.apply(&BucketChange {
-                key: (*key).to_owned(),
-                value: Some((*value).to_owned().into()),
-                at,
-            });
+            books.write().tell(changed(key, Some(value), at));
         }
+        books.write().tell(BucketEvent::Complete);
         books
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_line_of_the_day_file_is_a_rate() {
-        let entries = seed();
-        assert_eq!(entries.len(), SEED.lines().count() - 2);
-        let books = RateBooks::new(1);
-        for (key, value) in entries {
-            books.apply(&BucketChange { key, value: Some(value.into()), at: Timestamp::default() });
-        }
-        let (usd, idr) = (Currency::parse("USD").unwrap(), Currency::parse("IDR").unwrap());
-        let far = Timestamp::parse("2999-01-01T00:00:00Z").unwrap();
-        let rate = books.rate(usd, idr, far).unwrap();
-        assert_eq!(rate.rate.to_major_string(usd, idr), "18148.2008593");
-        books.apply(&BucketChange { key: "EUR.IDR".into(), value: Some("nonsense".into()), at: far });
-        assert_eq!(books.rate(usd, idr, far), Ok(rate));
-        books.apply(&BucketChange { key: "EUR.IDR".into(), value: None, at: far });
-        assert_eq!(books.rate(usd, idr, far), Err(Refusal::FxRateUnavailable));
-    }
+fn changed(key: &str, value: Option<&str>, at: Timestamp) -> BucketEvent {
+    let value = value.map(|value| value.to_owned().into());
+    BucketEvent::Changed(BucketChange { key: key.to_owned(), value, at })
 }
+
+#[cfg(test)]
+#[path = "rate_book_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use super::{Broker, BrokerError};
 use async_nats::jetstream::kv;
 use bytes::Bytes;
 use domain::Timestamp;
-use futures::{Stream as Sequence, StreamExt};
+use futures::stream::{self, Stream as Sequence, StreamExt};
 
 /// A change of one key of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,15 @@ pub struct BucketChange {
     pub value: Option<Bytes>,
     /// When the server stored the change.
     pub at: Timestamp,
+}
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BucketEvent {
+    /// What a key has, or what becomes of it.
+    Changed(BucketChange),
+    /// All that the bucket held when the watch began has been told.
+    Complete,
 }
 
 impl Broker {
@@ -40,19 +49,31 @@ impl Broker {
         Ok(())
     }
 
-    /// The bucket's present content followed by its changes, until the watch breaks.
+    /// The bucket's present content and its end, followed by its changes, until the watch breaks.
     pub async fn watch_bucket(
         &self,
         name: &str,
-    ) -> Result<impl Sequence<Item = Result<BucketChange, BrokerError>> + use<>, BrokerError> {
+    ) -> Result<impl Sequence<Item = Result<BucketEvent, BrokerError>> + use<>, BrokerError> {
         self.require_connection()?;
         let bucket = self.reading.get_key_value(name).await.map_err(BrokerError::unavailable)?;
         let watch = bucket.watch_with_history(">").await.map_err(BrokerError::unavailable)?;
-        Ok(watch.map(|entry| {
-            let entry = entry.map_err(BrokerError::unavailable)?;
-            let value = (entry.operation == kv::Operation::Put).then_some(entry.value);
-            Ok(BucketChange { key: entry.key, value, at: Timestamp::from(entry.created) })
-        }))
+        // No entry says that there is none.
+        let is_empty = bucket.status().await.map_err(BrokerError::unavailable)?.values() == 0;
+        let mut is_complete = is_empty;
+        let told = watch.flat_map(move |entry| {
+            let completes = !is_complete && entry.as_ref().is_ok_and(|entry| entry.seen_current);
+            is_complete |= completes;
+            let change = entry.map_err(BrokerError::unavailable).map(|entry| {
+                let value = (entry.operation == kv::Operation::Put).then_some(entry.value);
+                BucketEvent::Changed(BucketChange {
+                    key: entry.key,
+                    value,
+                    at: Timestamp::from(entry.created),
+                })
+            });
+            stream::iter([Some(change), completes.then_some(Ok(BucketEvent::Complete))].into_iter().flatten())
+        });
+        Ok(stream::iter(is_empty.then_some(Ok(BucketEvent::Complete))).chain(told))
     }
 
     async fn made_bucket(&self, name: &str, description: &str) -> Result<kv::Store, BrokerError> {

@@ -21,7 +21,7 @@ mod services;
 mod streams;
 mod trim;
 
-pub use bucket::BucketChange;
+pub use bucket::{BucketChange, BucketEvent};
 pub use connect::{Broker, Subscription};
 pub use consume::{JetStreamTransport, Receipt};
 pub use error::BrokerError;
