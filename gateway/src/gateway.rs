@@ -15,7 +15,7 @@ use host::{Host, StartError};
 use runtime::config::Config;
 use runtime::drain::Drain;
 use runtime::http::{BodyLimit, Check, serve};
-use runtime::process::chain;
+use runtime::process::{all_ended, chain};
 use runtime::telemetry::{RequestMetrics, observe_process};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +60,11 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         config.gateway.in_flight_max,
         traces.clone(),
     );
-    tokio::spawn(supervise(accepting, drain.clone()));
+    // A gateway whose acceptance has panicked must end rather than turn everyone away for ever.
+    let accepting = tokio::spawn({
+        let drain = drain.clone();
+        async move { all_ended(accepting, &drain).await }
+    });
     let live = Live::new(broker.clone(), drain.clone());
     let feed = Feed::new(broker.clone(), ledgers.reads.clone(), config.pipeline.shards, drain.clone());
     let routes = Arc::new(routes(&host, &ledgers.reads, acceptor, &live, &feed, is_declared.clone()));
@@ -78,12 +82,9 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     }
     tracing::info!(ports = ?config.gateway.ports, "started");
     let declaring = tokio::spawn(declare(host.clone(), is_declared));
-    while let Some(ended) = servers.join_next().await {
-        if let Err(failure) = ended {
-            tracing::error!(%failure, "a part of the border panicked");
-        }
-    }
+    all_ended(servers, drain).await;
     declaring.abort();
+    accepting.abort();
     feed.close().await;
     host.close().await;
     Ok(())
@@ -126,17 +127,6 @@ fn routes(
         feed: feed.clone(),
         drain: drain.clone(),
         page: Page::of(&config.gateway.page_dir, &config.telemetry.grafana_url),
-    }
-}
-
-/// A gateway whose acceptance has panicked must end, to be started again, rather than turn everyone away for
-/// ever.
-async fn supervise(mut accepting: JoinSet<()>, drain: Drain) {
-    while let Some(ended) = accepting.join_next().await {
-        if let Err(failure) = ended {
-            tracing::error!(%failure, "acceptance panicked: the process ends");
-            drain.begin();
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use runtime::clock::Clock;
 use runtime::config::{Config, RiskConfig};
 use runtime::drain::Drain;
 use runtime::http::{Check, NoService};
-use runtime::process::chain;
+use runtime::process::{all_ended, chain};
 use runtime::telemetry::{JanitorMetrics, observe_process, observe_rates};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +43,7 @@ pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), Sta
         start(part, &mut tasks).await?;
     }
     tracing::info!(roles = roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" "), "started");
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(failure) = ended {
-            tracing::error!(%failure, "a part panicked: the process ends, to be started again whole");
-            drain.begin();
-        }
-    }
+    all_ended(tasks, &drain).await;
     futures::future::join_all(hosts.iter().map(Host::close)).await;
     Ok(())
 }

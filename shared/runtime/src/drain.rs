@@ -1,5 +1,6 @@
 //! The signal to stop: finish what is in hand, take nothing new.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +10,11 @@ const EXIT_CUT_OFF: i32 = 1;
 
 /// Told to every task; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Drain(CancellationToken);
+pub struct Drain {
+    begun: CancellationToken,
+    /// Why it began, where that was no signal.
+    failure: Arc<OnceLock<String>>,
+}
 
 impl Drain {
     /// A drain that begins with SIGTERM or SIGINT. The second of them ends the process at once, whatever
@@ -50,17 +55,30 @@ impl Drain {
 
     /// Begins the drain.
     pub fn begin(&self) {
-        self.0.cancel();
+        self.begun.cancel();
+    }
+
+    /// Begins it because a part of the process has failed: the process must end, to be started again whole, and
+    /// its exit code says so. The first reason stays.
+    pub fn fail(&self, reason: String) {
+        // A second failure is a consequence, as far as anyone knows.
+        let _ = self.failure.set(reason);
+        self.begin();
+    }
+
+    /// Why the process has failed, if it has.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
-        self.0.is_cancelled()
+        self.begun.is_cancelled()
     }
 
     /// Waits until it begins.
     pub async fn begun(&self) {
-        self.0.cancelled().await;
+        self.begun.cancelled().await;
     }
 
     /// Sleeps for so long, but not past the beginning of the drain; whether it slept to the end.

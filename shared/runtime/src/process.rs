@@ -1,4 +1,4 @@
-//! What every main does: logs, signals, one thing to run, an exit code that says how it went.
+//! What every main does: logs, signals, parts that run until the drain, an exit code that says how it went.
 
 use crate::config::{EXIT_CONFIG, LogConfig};
 use crate::drain::Drain;
@@ -6,6 +6,8 @@ use crate::telemetry;
 use std::any::Any;
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// Starts the logs and waits for signals, then runs `work` to its end.
 pub async fn run<F, E>(log: &LogConfig, work: impl FnOnce(Drain) -> F) -> ExitCode
@@ -18,7 +20,7 @@ where
         return ExitCode::from(u8::try_from(EXIT_CONFIG).unwrap_or(1));
     }
     let outcome = match Drain::on_signals() {
-        Ok(drain) => work(drain).await.map_err(|error| chain(&error)),
+        Ok(drain) => carried_out(work(drain.clone()).await, &drain),
         Err(error) => Err(chain(&error)),
     };
     match outcome {
@@ -26,6 +28,44 @@ where
         Err(reason) => {
             tracing::error!("{reason}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// The end of the work, as the exit code tells it: work that ended in good order because a part of it panicked
+/// is a failure all the same.
+fn carried_out<E: std::error::Error>(ended: Result<(), E>, drain: &Drain) -> Result<(), String> {
+    ended.map_err(|error| chain(&error))?;
+    drain.failure().map_or(Ok(()), |reason| Err(reason.to_owned()))
+}
+
+/// Parts that do not end after one of them has panicked are waited for so long: nobody has sent a signal, and
+/// nobody will send a second one.
+const AFTER_A_PANIC: Duration = Duration::from_secs(30);
+
+/// Waits until every part of a process has ended. One that panics ends the others too, within a while.
+pub async fn all_ended(mut parts: JoinSet<()>, drain: &Drain) {
+    let deadline = async {
+        drain.begun().await;
+        match drain.failure() {
+            Some(_) => tokio::time::sleep(AFTER_A_PANIC).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut deadline = std::pin::pin!(deadline);
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = parts.join_next() => ended,
+            () = &mut deadline => return tracing::error!(parts = parts.len(), "parts that do not end are cut off"),
+        };
+        match ended {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(failure)) => {
+                tracing::error!(%failure, "a part panicked: the process ends, to be started again whole");
+                drain.fail(format!("a part of the process panicked: {failure}"));
+            }
         }
     }
 }
@@ -59,6 +99,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
 
     #[derive(Debug, thiserror::Error)]
     enum Nested {
@@ -84,5 +126,39 @@ mod tests {
         for (error, text) in rows {
             assert_eq!(chain(&error), text);
         }
+    }
+    /// What the parts of a process do, and how it ends.
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_panics_ends_the_process_as_a_failure() {
+        let until_drained: fn(Drain) -> BoxFuture<'static, ()> =
+            |drain| async move { drain.begun().await }.boxed();
+        let panics: fn(Drain) -> BoxFuture<'static, ()> = |_| async { panic!("a test") }.boxed();
+        let never_ends: fn(Drain) -> BoxFuture<'static, ()> = |_| std::future::pending().boxed();
+        let signal: fn(Drain) -> BoxFuture<'static, ()> = |drain| async move { drain.begin() }.boxed();
+        let panics_while_draining: fn(Drain) -> BoxFuture<'static, ()> = |drain| {
+            async move {
+                drain.begun().await;
+                panic!("a test")
+            }
+            .boxed()
+        };
+        let rows = [
+            ("a signal", vec![until_drained, signal], true),
+            ("a panic", vec![until_drained, panics], false),
+            ("a panic beside a part that hangs", vec![never_ends, panics], false),
+            ("a panic after a signal", vec![signal, panics_while_draining, until_drained], false),
+        ];
+        for (about, parts, is_success) in rows {
+            let (drain, mut tasks) = (Drain::default(), JoinSet::new());
+            for part in parts {
+                tasks.spawn(part(drain.clone()));
+            }
+            all_ended(tasks, &drain).await;
+            assert!(drain.has_begun(), "{about}");
+            let outcome = carried_out(Ok::<(), Nested>(()), &drain);
+            assert_eq!(outcome.is_ok(), is_success, "{about}: {outcome:?}");
+        }
+        let outcome = carried_out(Err(Nested::Last), &Drain::default());
+        assert_eq!(outcome, Err("refused".to_owned()), "work that fails is a failure without any panic");
     }
 }
