@@ -8,8 +8,9 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, connection::State};
 use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use url::Url;
@@ -32,6 +33,8 @@ pub struct Broker {
     pub(super) timeout: Duration,
     addresses: Arc<str>,
     reconnects: watch::Receiver<u64>,
+    /// The streams whose settings this process has seen to, and those of their consumers.
+    pub(super) seen_to: Arc<Mutex<HashSet<wire::Stream>>>,
     pub(super) metrics: Option<PublishMetrics>,
 }
 
@@ -110,6 +113,7 @@ impl Broker {
             timeout,
             addresses: shown,
             reconnects,
+            seen_to: Arc::default(),
             metrics,
         })
     }

@@ -49,7 +49,7 @@ impl JetStreamTransport {
         self.messages = None;
         self.reconnects.mark_unchanged();
         self.broker.declare_all(&self.pipeline).await?;
-        let consumer = self.broker.declare_consumer(self.stream, &self.pipeline).await?;
+        let consumer = self.broker.consumer(self.stream).await?;
         let messages = consumer
             .stream()
             .max_messages_per_batch(self.pipeline.batch_max)

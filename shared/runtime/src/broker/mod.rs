@@ -18,6 +18,7 @@ mod ready;
 mod scan;
 mod seam;
 mod services;
+mod settings;
 mod streams;
 mod trim;
 

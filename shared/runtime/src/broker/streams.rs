@@ -2,20 +2,23 @@
 
 use super::{Broker, BrokerError};
 use crate::config::PipelineConfig;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config, ConsumerError, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType,
+};
 use async_nats::jetstream::{ErrorCode, consumer};
+use std::sync::PoisonError;
 use std::time::Duration;
 use wire::limits::MESSAGE_BYTES_MAX;
-use wire::{Place, Stream};
+use wire::{Place, StageName, Stream};
 
 /// What a dead letter needs beside the largest message that any stream lets through: its reason, and more.
 const DEAD_LETTER_BYTES: i32 = 16 << 10;
 
 impl Broker {
     /// Declares every stream of the pipeline and the consumer of each that has one. What exists stays as it
-    /// is.
+    /// is, but for the first time that this process sees it: then it is given our settings.
     pub async fn declare_all(&self, pipeline: &PipelineConfig) -> Result<(), BrokerError> {
         self.require_connection()?;
         for stream in Stream::all(pipeline.shards) {
@@ -26,14 +29,25 @@ impl Broker {
 
     /// Declares one stream and its consumer.
     pub(super) async fn declare(&self, stream: Stream, pipeline: &PipelineConfig) -> Result<(), BrokerError> {
-        self.declare_stream(stream, pipeline).await?;
-        if stream.consumer().is_some() {
-            self.declare_consumer(stream, pipeline).await?;
+        let seen_to = || self.seen_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = !seen_to().contains(&stream);
+        let config = stream_config(stream, pipeline);
+        self.declare_stream(stream, &config).await?;
+        if is_first {
+            self.adjust_stream(stream, &config).await?;
         }
+        if let Some(stage) = stream.consumer() {
+            let config = consumer_config(stage, pipeline);
+            self.declare_consumer(stream, &config).await?;
+            if is_first {
+                self.adjust_consumer(stream, stage.as_str(), &config.into_consumer_config()).await?;
+            }
+        }
+        seen_to().insert(stream);
         Ok(())
     }
 
-    async fn declare_stream(&self, stream: Stream, pipeline: &PipelineConfig) -> Result<(), BrokerError> {
+    async fn declare_stream(&self, stream: Stream, config: &Config) -> Result<(), BrokerError> {
         match self.reading.get_stream(stream.name()).await {
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
@@ -42,7 +56,7 @@ impl Broker {
                 _ => return Err(BrokerError::unavailable(error)),
             },
         }
-        match self.reading.create_stream(stream_config(stream, pipeline)).await {
+        match self.reading.create_stream(config).await {
             Ok(_) => {
                 tracing::info!(%stream, "declared stream");
                 Ok(())
@@ -59,30 +73,44 @@ impl Broker {
         }
     }
 
-    pub(super) async fn declare_consumer(
+    async fn declare_consumer(&self, stream: Stream, config: &pull::Config) -> Result<(), BrokerError> {
+        if self.consumer_info(stream).await?.is_some() {
+            return Ok(());
+        }
+        self.reading
+            .create_consumer_on_stream(config.clone(), stream.name())
+            .await
+            .map(drop)
+            .map_err(of_consumer)
+    }
+
+    /// The stream's consumer, as the server has it.
+    pub(super) async fn consumer(
         &self,
         stream: Stream,
-        pipeline: &PipelineConfig,
     ) -> Result<consumer::Consumer<pull::Config>, BrokerError> {
-        let name = stream.consumer().map(|stage| stage.as_str().to_owned());
-        let config = pull::Config {
-            durable_name: name,
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: Duration::from_millis(pipeline.ack_wait_ms),
-            max_ack_pending: pipeline.ack_pending_max,
-            // Never given up by count: burial is the harness' decision.
-            max_deliver: -1,
-            ..Default::default()
-        };
-        self.reading.create_consumer_on_stream(config, stream.name()).await.map_err(|error| {
-            match error.kind() {
-                async_nats::jetstream::stream::ConsumerErrorKind::JetStream(answer) => {
-                    BrokerError::of_code(&answer)
-                }
-                _ => BrokerError::unavailable(error),
-            }
-        })
+        let stage = stream.consumer().ok_or(BrokerError::Missing)?;
+        self.reading.get_consumer_from_stream(stage.as_str(), stream.name()).await.map_err(of_consumer)
+    }
+}
+
+fn of_consumer(error: ConsumerError) -> BrokerError {
+    match error.kind() {
+        ConsumerErrorKind::JetStream(answer) => BrokerError::of_code(&answer),
+        _ => BrokerError::unavailable(error),
+    }
+}
+
+fn consumer_config(stage: StageName, pipeline: &PipelineConfig) -> pull::Config {
+    pull::Config {
+        durable_name: Some(stage.as_str().to_owned()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: Duration::from_millis(pipeline.ack_wait_ms),
+        max_ack_pending: pipeline.ack_pending_max,
+        // Never given up by count: burial is the harness' decision.
+        max_deliver: -1,
+        ..Default::default()
     }
 }
 
