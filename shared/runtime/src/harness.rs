@@ -157,7 +157,15 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                 }
             }
         }
-        self.transport.close();
+        self.give_back().await;
+    }
+
+    /// What is not done goes to another process at once, if there is one.
+    async fn give_back(&mut self) {
+        let abandoned: Vec<T::Receipt> = std::mem::take(&mut self.in_hand).into_values().collect();
+        if let Err(error) = self.transport.give_back(&abandoned).await {
+            tracing::debug!(stage = %S::NAME, %error, "deliveries could not be given back");
+        }
     }
 
     async fn reopen(&mut self, pause: &mut Pause) -> bool {

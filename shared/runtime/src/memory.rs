@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use wire::Stream;
 
+/// A delivery that nothing is heard of for so long would come again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
 /// What a test prepares, and what it looks at afterwards.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
@@ -17,6 +20,8 @@ pub(crate) struct Script {
     pub(crate) deliveries: VecDeque<Vec<Delivery<u64>>>,
     /// How the next publishes end; success when there is nothing left.
     pub(crate) publishes: VecDeque<Result<(), BrokerError>>,
+    /// The drain begins with the next publish.
+    pub(crate) drains_at_publish: bool,
     /// How the next burials end; success when there is nothing left.
     pub(crate) burials: VecDeque<BurialError>,
     /// Tokens of open dead letters.
@@ -33,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) buried: Vec<DeadLetter>,
     /// Receipts that were kept, each time.
     pub(crate) kept: Vec<Vec<u64>>,
+    /// Receipts that were given back at the end.
+    pub(crate) given_back: Vec<u64>,
     /// How often room was made, what was fetched ahead was let go, and missing streams were declared.
     pub(crate) made_room: usize,
     pub(crate) closed: usize,
@@ -73,6 +80,10 @@ impl Transport for Memory {
         self.with(|script| script.closed += 1);
     }
 
+    fn ack_wait(&self) -> Duration {
+        ACK_WAIT
+    }
+
     async fn reopen(&mut self) -> Result<(), BrokerError> {
         Ok(())
     }
@@ -83,6 +94,9 @@ impl Transport for Memory {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
+        if self.with(|script| script.drains_at_publish) {
+            self.drain.begin();
+        }
         self.with(|script| match script.publishes.pop_front() {
             Some(Err(error)) => Err(error),
             Some(Ok(())) | None => {
@@ -111,6 +125,11 @@ impl Transport for Memory {
 
     async fn keep(&self, receipts: &[u64]) -> Result<(), BrokerError> {
         self.with(|script| script.kept.push(receipts.to_vec()));
+        Ok(())
+    }
+
+    async fn give_back(&mut self, receipts: &[u64]) -> Result<(), BrokerError> {
+        self.with(|script| script.given_back.extend_from_slice(receipts));
         Ok(())
     }
 }

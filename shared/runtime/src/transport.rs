@@ -46,6 +46,9 @@ pub trait Transport: Send + Sync + 'static {
     /// processed.
     fn close(&mut self);
 
+    /// A delivery that nothing is heard of for so long comes again.
+    fn ack_wait(&self) -> Duration;
+
     /// Declares what is missing and starts to take deliveries again.
     fn reopen(&mut self) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
@@ -68,6 +71,14 @@ pub trait Transport: Send + Sync + 'static {
     fn acknowledge(&self, receipts: &[Self::Receipt])
     -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// Says that deliveries are still being worked on.
+    /// Says that deliveries are still being worked on, and with them those that were fetched ahead: whoever
+    /// takes so long fetches no more until it takes again.
     fn keep(&self, receipts: &[Self::Receipt]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// The end: has these deliveries, and those that were fetched ahead, come again at once, to whoever else is
+    /// there.
+    fn give_back(
+        &mut self,
+        receipts: &[Self::Receipt],
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
 }

@@ -10,6 +10,8 @@ use async_nats::jetstream::consumer::pull;
 use bytes::Bytes;
 use domain::Timestamp;
 use futures::StreamExt;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use wire::Stream;
@@ -28,8 +30,29 @@ pub struct JetStreamTransport {
     broker: Broker,
     stream: Stream,
     pipeline: PipelineConfig,
-    messages: Option<pull::Stream>,
+    fetching: Mutex<Fetching>,
+    /// As the server has it, which another release may have given it.
+    ack_wait: Duration,
     reconnects: watch::Receiver<u64>,
+}
+
+/// What has been fetched and not yet been taken.
+#[derive(Default)]
+struct Fetching {
+    messages: Option<pull::Stream>,
+    /// What the stream had fetched when it was stopped.
+    ahead: VecDeque<Delivery<Receipt>>,
+}
+
+impl Fetching {
+    /// Fetches no more. What is here already is kept at hand, where it can be kept alive.
+    fn stop(&mut self) {
+        let Some(mut messages) = self.messages.take() else { return };
+        while let Some(Some(next)) = ready(&mut messages) {
+            // One that is not here for good comes again.
+            self.ahead.extend(next.ok().and_then(|message| delivery(message).ok()));
+        }
+    }
 }
 
 impl JetStreamTransport {
@@ -42,21 +65,36 @@ impl JetStreamTransport {
             )
         };
         let reconnects = broker.reconnects();
-        JetStreamTransport { broker, stream: S::input(shard), pipeline, messages: None, reconnects }
+        let ack_wait = Duration::from_millis(pipeline.ack_wait_ms);
+        let (stream, fetching) = (S::input(shard), Mutex::default());
+        JetStreamTransport { broker, stream, pipeline, fetching, ack_wait, reconnects }
     }
 
     async fn open(&mut self) -> Result<(), BrokerError> {
-        self.messages = None;
+        self.close();
         self.reconnects.mark_unchanged();
         self.broker.declare_all(&self.pipeline).await?;
         let consumer = self.broker.consumer(self.stream).await?;
+        self.ack_wait = consumer.cached_info().config.ack_wait;
         let messages = consumer
             .stream()
             .max_messages_per_batch(self.pipeline.batch_max)
             .expires(EXPIRES)
             .heartbeat(HEARTBEAT);
-        self.messages = Some(messages.messages().await.map_err(BrokerError::unavailable)?);
+        let messages = messages.messages().await.map_err(BrokerError::unavailable)?;
+        self.fetching_mut().messages = Some(messages);
         Ok(())
+    }
+
+    fn fetching_mut(&mut self) -> &mut Fetching {
+        self.fetching.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops fetching; what is at hand.
+    fn stop_fetching(&self) -> Vec<Receipt> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        fetching.stop();
+        fetching.ahead.iter().map(|delivery| delivery.receipt.clone()).collect()
     }
 
     async fn answer(&self, answers: impl Iterator<Item = (&Receipt, Bytes)>) -> Result<(), BrokerError> {
@@ -103,7 +141,12 @@ impl Transport for JetStreamTransport {
     }
 
     async fn take(&mut self, max: usize) -> Result<Vec<Delivery<Receipt>>, BrokerError> {
-        let Some(messages) = self.messages.as_mut() else {
+        let fetching = self.fetching.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !fetching.ahead.is_empty() {
+            let count = fetching.ahead.len().min(max);
+            return Ok(fetching.ahead.drain(..count).collect());
+        }
+        let Some(messages) = fetching.messages.as_mut() else {
             return Err(BrokerError::Missing);
         };
         let first = tokio::select! {
@@ -125,7 +168,7 @@ impl Transport for JetStreamTransport {
                 Some(Ok(message)) => batch.push(delivery(message)?),
                 // What is in hand is processed; the next call meets the end of the stream again.
                 Some(Err(_)) | None => {
-                    self.messages = None;
+                    fetching.messages = None;
                     break;
                 }
             }
@@ -134,7 +177,11 @@ impl Transport for JetStreamTransport {
     }
 
     fn close(&mut self) {
-        self.messages = None;
+        *self.fetching_mut() = Fetching::default();
+    }
+
+    fn ack_wait(&self) -> Duration {
+        self.ack_wait
     }
 
     async fn reopen(&mut self) -> Result<(), BrokerError> {
@@ -165,6 +212,19 @@ impl Transport for JetStreamTransport {
     }
 
     async fn keep(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
-        self.answer(receipts.iter().map(|receipt| (receipt, Bytes::from_static(b"+WPI")))).await
+        let ahead = self.stop_fetching();
+        let kept = receipts.iter().chain(&ahead);
+        self.answer(kept.map(|receipt| (receipt, Bytes::from_static(b"+WPI")))).await
+    }
+
+    async fn give_back(&mut self, receipts: &[Receipt]) -> Result<(), BrokerError> {
+        let ahead = self.stop_fetching();
+        self.close();
+        let given = receipts.iter().chain(&ahead);
+        self.answer(given.map(|receipt| (receipt, Bytes::from_static(b"-NAK")))).await
     }
 }
+
+#[cfg(test)]
+#[path = "consume_tests.rs"]
+mod tests;

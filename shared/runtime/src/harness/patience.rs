@@ -35,7 +35,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     /// Does `work`, and says every third of the acknowledgement time that the deliveries are in progress. The
     /// time runs on from one piece of work to the next, or many short pauses would keep nothing.
     pub(super) async fn keeping<O>(&self, work: impl Future<Output = O>) -> O {
-        let period = Duration::from_millis((self.pipeline.ack_wait_ms / 3).max(1));
+        let period = (self.transport.ack_wait() / 3).max(Duration::from_millis(1));
         let mut work = std::pin::pin!(work);
         loop {
             let due = *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) + period;

@@ -334,6 +334,24 @@ async fn long_work_keeps_its_deliveries() {
     assert!(outcome.script.kept.len() >= 8, "kept {} times", outcome.script.kept.len());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_drain_finds_undone_is_given_back() {
+    // How the publish ends that the drain begins with; what is acknowledged, and what is given back.
+    let rows: [(Result<(), BrokerError>, &[u64], &[u64]); 2] =
+        [(Ok(()), &[1, 2], &[]), (Err(BrokerError::Full), &[], &[1, 2])];
+    for (publish, acknowledged, given_back) in rows {
+        let about = format!("{publish:?}");
+        let script = Script {
+            publishes: [publish].into(),
+            drains_at_publish: true,
+            ..delivering(&[("A", 1), ("B", 1)])
+        };
+        let outcome = run(script, PASS).await;
+        let found = (&*outcome.script.acknowledged, &*outcome.script.given_back);
+        assert_eq!(found, (acknowledged, given_back), "{about}");
+    }
+}
+
 /// Subjects as the rows name them.
 fn short(subject: &str) -> String {
     subject
