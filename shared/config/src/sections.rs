@@ -111,7 +111,7 @@ pub struct PipelineConfig {
     /// How often a stage trims its input to `keep_messages`, in milliseconds.
     pub trim_every_ms: u64,
     /// A delivery that is neither acknowledged nor reported in progress comes again after this, in
-    /// milliseconds.
+    /// milliseconds: what a process had in hand when it was killed goes to another one.
     pub ack_wait_ms: u64,
     /// Deliveries a consumer may have open, in messages.
     pub ack_pending_max: i64,
