@@ -7,6 +7,7 @@ use super::{Broker, BrokerError};
 use async_nats::jetstream::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::time::Duration;
 use wire::{Place, Stream};
 
 /// The settings of a stream that are ours to say and that may change, as the server calls them. Not the number
@@ -41,7 +42,13 @@ struct Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |value: &Value| if value.is_null() { "none".to_owned() } else { value.to_string() };
+        // The server tells durations in nanoseconds.
+        let is_duration = ["ack_wait", "max_age"].contains(&self.field);
+        let shown = |value: &Value| match value.as_u64() {
+            Some(nanoseconds) if is_duration => format!("{:?}", Duration::from_nanos(nanoseconds)),
+            _ if value.is_null() => "none".to_owned(),
+            _ => value.to_string(),
+        };
         write!(formatter, "{} from {} to {}", self.field, shown(&self.is), shown(&self.wanted))
     }
 }

@@ -2,7 +2,6 @@ use super::*;
 use crate::broker::Outgoing;
 use crate::config::{Config, Flags, PipelineConfig, StackConfig, load};
 use devstack::testing::TestNats;
-use std::time::Duration;
 use wire::StageName;
 
 fn pipeline(change: impl FnOnce(&mut PipelineConfig)) -> PipelineConfig {
@@ -62,7 +61,7 @@ fn only_what_differs_is_different() {
             json!({ "allow_direct": true }),
             Some("allow_direct from none to true"),
         ),
-        (json!({ "max_age": 1_000 }), json!({ "max_age": 0 }), Some("max_age from 1000 to none")),
+        (json!({ "max_age": 1_500_000_000 }), json!({ "max_age": 0 }), Some("max_age from 1.5s to none")),
         (json!({ "discard": "old" }), json!({ "discard": "new" }), Some("discard from \"old\" to \"new\"")),
         // Neither storage nor where it begins to count is among what is changed.
         (json!({ "storage": "file", "first_seq": 7 }), json!({ "storage": "memory", "first_seq": 9 }), None),
