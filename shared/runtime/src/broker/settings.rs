@@ -62,14 +62,14 @@ impl Broker {
         wanted: &impl Serialize,
     ) -> Result<(), BrokerError> {
         let name = stream.name();
-        let existing = self.asked(&format!("STREAM.INFO.{name}"), &json!({})).await?;
-        let Ok(existing) = existing else { return Err(BrokerError::Missing) };
-        let adjusted = Adjusted::of(&existing, wanted, &STREAM_FIELDS, &STREAM_FOR_GOOD)?;
-        adjusted.tell_for_good(&name, remedy(stream));
-        let Some(config) = &adjusted.config else { return Ok(()) };
-        let answer = self.asked(&format!("STREAM.UPDATE.{name}"), config).await?;
-        adjusted.tell(&name, remedy(stream), answer.err());
-        Ok(())
+        let of = Settings {
+            name: &name,
+            remedy: remedy(stream),
+            fields: &STREAM_FIELDS,
+            for_good: &STREAM_FOR_GOOD,
+        };
+        let subjects = (format!("STREAM.INFO.{name}"), format!("STREAM.UPDATE.{name}"));
+        self.adjust(&of, subjects, wanted, Value::clone).await
     }
 
     /// Gives a consumer our settings where it has others, likewise.
@@ -82,14 +82,52 @@ impl Broker {
         const REMEDY: &str = "stop its stage, nats consumer rm, and start it: it is made anew as configured, \
                               and delivers what the stream holds once more";
         let name = format!("{stream}.{consumer}");
-        let existing = self.asked(&format!("CONSUMER.INFO.{name}"), &json!({})).await?;
-        let Ok(existing) = existing else { return Err(BrokerError::Missing) };
-        let adjusted = Adjusted::of(&existing, wanted, &CONSUMER_FIELDS, &CONSUMER_FOR_GOOD)?;
-        adjusted.tell_for_good(&name, REMEDY);
-        let Some(config) = &adjusted.config else { return Ok(()) };
-        let update = json!({ "stream_name": stream.name(), "config": config, "action": "update" });
-        let answer = self.asked(&format!("CONSUMER.CREATE.{name}"), &update).await?;
-        adjusted.tell(&name, REMEDY, answer.err());
+        let of =
+            Settings { name: &name, remedy: REMEDY, fields: &CONSUMER_FIELDS, for_good: &CONSUMER_FOR_GOOD };
+        let subjects = (format!("CONSUMER.INFO.{name}"), format!("CONSUMER.CREATE.{name}"));
+        let update =
+            |config: &Value| json!({ "stream_name": stream.name(), "config": config, "action": "update" });
+        self.adjust(&of, subjects, wanted, update).await
+    }
+
+    /// Changes all that differs at once; where the server refuses that, each setting by itself, so that only
+    /// those that it objects to stay as they are.
+    async fn adjust(
+        &self,
+        of: &Settings<'_>,
+        (info, update): (String, String),
+        wanted: &impl Serialize,
+        request: impl Fn(&Value) -> Value,
+    ) -> Result<(), BrokerError> {
+        let Ok(existing) = self.asked(&info, &json!({})).await? else { return Err(BrokerError::Missing) };
+        let wanted = serde_json::to_value(wanted).map_err(BrokerError::unavailable)?;
+        let config = existing.get("config").cloned().unwrap_or_default();
+        for difference in differences(&config, &wanted, of.for_good) {
+            let (name, remedy) = (of.name, of.remedy);
+            tracing::error!(name, %difference, remedy, "a setting cannot be changed while it exists");
+        }
+        let changes = differences(&config, &wanted, of.fields);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let all = changed(config.clone(), &changes, &wanted);
+        let Err(refusal) = self.asked(&update, &request(&all)).await? else {
+            of.tell(&changes, None);
+            return Ok(());
+        };
+        if changes.len() == 1 {
+            of.tell(&changes, Some(refusal));
+            return Ok(());
+        }
+        let mut config = config;
+        for change in changes.chunks(1) {
+            let one = changed(config.clone(), change, &wanted);
+            let refusal = self.asked(&update, &request(&one)).await?.err();
+            if refusal.is_none() {
+                config = one;
+            }
+            of.tell(change, refusal);
+        }
         Ok(())
     }
 
@@ -104,46 +142,32 @@ impl Broker {
     }
 }
 
-/// What becomes of the settings of one stream or consumer.
-struct Adjusted {
-    /// All of its settings with ours among them; nothing where they are ours already.
-    config: Option<Value>,
-    changed: Vec<Difference>,
-    for_good: Vec<Difference>,
+/// Whose settings they are, and which of them are ours.
+struct Settings<'s> {
+    name: &'s str,
+    /// What to do where the server refuses one.
+    remedy: &'static str,
+    fields: &'s [&'static str],
+    for_good: &'s [&'static str],
 }
 
-impl Adjusted {
-    fn of(
-        info: &Value,
-        wanted: &impl Serialize,
-        fields: &[&'static str],
-        for_good: &[&'static str],
-    ) -> Result<Adjusted, BrokerError> {
-        let wanted = serde_json::to_value(wanted).map_err(BrokerError::unavailable)?;
-        let mut config = info.get("config").cloned().unwrap_or_default();
-        let changed = differences(&config, &wanted, fields);
-        let for_good = differences(&config, &wanted, for_good);
-        for Difference { field, .. } in &changed {
-            config[*field] = wanted.get(*field).cloned().unwrap_or_default();
-        }
-        Ok(Adjusted { config: (!changed.is_empty()).then_some(config), changed, for_good })
-    }
-
-    fn tell_for_good(&self, name: &str, remedy: &str) {
-        for difference in &self.for_good {
-            tracing::error!(name, %difference, remedy, "a setting cannot be changed while it exists");
-        }
-    }
-
-    fn tell(&self, name: &str, remedy: &str, refusal: Option<String>) {
-        let changes = self.changed.iter().map(Difference::to_string).collect::<Vec<_>>().join(", ");
+impl Settings<'_> {
+    fn tell(&self, changes: &[Difference], refusal: Option<String>) {
+        let (name, remedy) = (self.name, self.remedy);
+        let changes = changes.iter().map(Difference::to_string).collect::<Vec<_>>().join(", ");
         match refusal {
             None => tracing::info!(name, changes, "settings changed"),
-            Some(refusal) => {
-                tracing::error!(name, changes, refusal, remedy, "the broker refuses these settings")
-            }
+            Some(refusal) => tracing::error!(name, changes, refusal, remedy, "the broker refuses a setting"),
         }
     }
+}
+
+/// The configuration with these settings as they are wanted.
+fn changed(mut config: Value, changes: &[Difference], wanted: &Value) -> Value {
+    for Difference { field, .. } in changes {
+        config[*field] = wanted.get(*field).cloned().unwrap_or_default();
+    }
+    config
 }
 
 fn differences(is: &Value, wanted: &Value, fields: &[&'static str]) -> Vec<Difference> {

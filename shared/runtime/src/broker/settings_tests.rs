@@ -133,8 +133,12 @@ async fn a_refused_setting_stays_as_it_is() {
     start(&nats).await.declare_all(&pipeline(|_| ())).await.unwrap();
     assert_eq!(shown(&operator, Stream::Finished).await, json!([65_536, -1, null, "file"]));
 
-    let more_than_there_is = pipeline(|pipeline| pipeline.accepted_bytes_max = i64::MAX);
+    // Beside one that it refuses it takes another.
+    let more_than_there_is = pipeline(|pipeline| {
+        (pipeline.accepted_bytes_max, pipeline.accepted_messages_max) = (i64::MAX, 7);
+    });
     start(&nats).await.declare_all(&more_than_there_is).await.unwrap();
+    assert_eq!(shown(&operator, Stream::Accepted).await, json!([7, 1, null, "file"]));
     let bounds = operator.bounds(Stream::Accepted).await.unwrap().unwrap();
     assert_eq!(bounds.bytes_max, u64::try_from(pipeline(|_| ()).accepted_bytes_max).ok());
     operator.publish(&Outgoing::new("pay.accepted.0.P".to_owned(), "{}")).await.unwrap();
