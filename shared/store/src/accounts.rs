@@ -76,21 +76,14 @@ fn decode(row: &PgRow) -> Result<Account, StoreError> {
 impl Store {
     /// Opens a customer's account with a zero balance.
     pub async fn open_account(&self, key: &AccountKey, currency: Currency) -> Result<Opening, StoreError> {
-        let opened = self
-            .within(
-                sqlx::query(
-                    "INSERT INTO accounts (tenant, id, kind, currency) VALUES ($1, $2, 'customer', $3)
+        let query = sqlx::query(
+            "INSERT INTO accounts (tenant, id, kind, currency) VALUES ($1, $2, 'customer', $3)
              ON CONFLICT (tenant, id) DO NOTHING
              RETURNING tenant, id, currency, status, balance, held",
-                )
-                .bind(key.tenant.as_str())
-                .bind(key.id.as_str())
-                .bind(currency.code())
-                .fetch_optional(&self.pool),
-            )
-            .await?;
-        if let Some(row) = opened {
-            return Ok(Opening::Opened(decode(&row)?));
+        );
+        let query = query.bind(key.tenant.as_str()).bind(key.id.as_str()).bind(currency.code());
+        if let Some(row) = self.fetch_all(query).await?.first() {
+            return Ok(Opening::Opened(decode(row)?));
         }
         // The row that was in the way is not visible to the statement that met it; this one sees it.
         let account = self.account(key).await?.ok_or_else(|| corrupt("id"))?;
@@ -99,17 +92,11 @@ impl Store {
 
     /// A customer's account.
     pub async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
-        let row = self
-            .within(
-                sqlx::query(
-                    "SELECT tenant, id, currency, status, balance, held FROM accounts WHERE tenant = $1 AND id = $2 AND kind = 'customer'",
-                )
-                .bind(key.tenant.as_str())
-                .bind(key.id.as_str())
-                .fetch_optional(&self.pool),
-            )
-            .await?;
-        row.as_ref().map(decode).transpose()
+        let query = sqlx::query(
+            "SELECT tenant, id, currency, status, balance, held FROM accounts WHERE tenant = $1 AND id = $2 AND kind = 'customer'",
+        );
+        let rows = self.fetch_all(query.bind(key.tenant.as_str()).bind(key.id.as_str())).await?;
+        rows.first().map(decode).transpose()
     }
 
     /// The currencies of those accounts that exist. One round trip.
@@ -119,19 +106,13 @@ impl Store {
     ) -> Result<HashMap<AccountKey, Currency>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) =
             keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = self
-            .within(
-                sqlx::query(
-                    "SELECT k.place, a.currency
+        let query = sqlx::query(
+            "SELECT k.place, a.currency
              FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
              JOIN accounts a ON a.tenant = k.tenant AND a.id = k.id
              WHERE a.kind = 'customer'",
-                )
-                .bind(tenants)
-                .bind(ids)
-                .fetch_all(&self.pool),
-            )
-            .await?;
+        );
+        let rows = self.fetch_all(query.bind(tenants).bind(ids)).await?;
         let keys: Vec<&AccountKey> = keys.iter().collect();
         let mut found = HashMap::with_capacity(rows.len());
         for row in rows {

@@ -9,7 +9,7 @@ impl Store {
     pub async fn violations(&self, query: &str, shown: usize) -> Result<(u64, Vec<String>), StoreError> {
         let query = query.trim().trim_end_matches(';');
         let sql = format!("SELECT to_jsonb(violation)::text AS row FROM ({query}) AS violation");
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        let rows = self.fetch_all(sqlx::query(AssertSqlSafe(sql))).await?;
         let sample = rows.iter().take(shown).map(|row| row.try_get("row")).collect::<Result<_, _>>()?;
         Ok((rows.len() as u64, sample))
     }

@@ -62,35 +62,21 @@ const OPEN_MAX: i64 = 100_000;
 impl Store {
     /// Writes a dead letter; the same delivery again changes nothing.
     pub async fn bury(&self, letter: &DeadLetter) -> Result<(), StoreError> {
-        self.within(
-            sqlx::query(
-                "INSERT INTO dead_letters (tenant, id, stage, stream, seq, reason, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        let query = sqlx::query(
+            "INSERT INTO dead_letters (tenant, id, stage, stream, seq, reason, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT DO NOTHING",
-            )
-            .bind(&letter.tenant)
-            .bind(&letter.id)
-            .bind(letter.stage)
-            .bind(&letter.stream)
-            .bind(i64::try_from(letter.seq).unwrap_or(i64::MAX))
-            .bind(&letter.reason)
-            .bind(&letter.payload)
-            .execute(&self.pool),
-        )
-        .await?;
+        );
+        let query = query.bind(&letter.tenant).bind(&letter.id).bind(letter.stage).bind(&letter.stream);
+        let query = query.bind(i64::try_from(letter.seq).unwrap_or(i64::MAX));
+        self.fetch_all(query.bind(&letter.reason).bind(&letter.payload)).await?;
         Ok(())
     }
 
     /// The payments with an open dead letter, as tenant and id.
     pub async fn open_dead_letters(&self) -> Result<HashSet<(String, String)>, StoreError> {
-        let rows = self
-            .within(
-                sqlx::query(
-                    "SELECT DISTINCT tenant, id FROM dead_letters WHERE resolved_at IS NULL LIMIT $1",
-                )
-                .bind(OPEN_MAX)
-                .fetch_all(&self.pool),
-            )
-            .await?;
+        let query =
+            sqlx::query("SELECT DISTINCT tenant, id FROM dead_letters WHERE resolved_at IS NULL LIMIT $1");
+        let rows = self.fetch_all(query.bind(OPEN_MAX)).await?;
         rows.iter().map(|row| Ok((row.try_get("tenant")?, row.try_get("id")?))).collect()
     }
 }

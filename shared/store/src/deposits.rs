@@ -10,7 +10,7 @@ use crate::{Store, StoreError};
 use domain::ledger::{LedgerAccount, PostingError, Postings};
 use domain::system_account::SystemKind;
 use domain::{AccountKey, Money, OperationId, Timestamp};
-use sqlx::{Postgres, Transaction};
+use sqlx::postgres::PgConnection;
 use std::sync::LazyLock;
 
 /// Deposits go to the system accounts of the first shard, whichever shard the account's payments travel in.
@@ -78,8 +78,8 @@ impl Store {
                 .collect();
             let attempt = |ours| {
                 let input = Input { piece: piece.clone(), ours, now };
-                self.transact(input, |transaction, input, locks| {
-                    Box::pin(deposit_all(transaction, input, locks))
+                self.transact(input, |connection, input, locks| {
+                    Box::pin(deposit_all(connection, input, locks))
                 })
             };
             self.with_system_accounts(currencies, SHARD, attempt).await
@@ -89,19 +89,19 @@ impl Store {
 }
 
 async fn deposit_all(
-    transaction: &mut Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     Input { piece, ours, now }: &Input,
     locks: &Locks,
 ) -> Result<Attempt<Judged<Vec<DepositOutcome>>>, Broken> {
     let touched =
         piece.iter().flat_map(|deposit| [account_row(deposit), outside_row(deposit, ours)]).collect();
-    let accounts = locks.accounts(transaction, &touched).await?;
+    let accounts = locks.accounts(connection, &touched).await?;
     if let Some(obstacle) = ours.obstacle(&touched, &accounts) {
         return Ok(Attempt::Nothing(obstacle));
     }
     let mut books = books(&accounts);
     let keys = piece.iter().map(|deposit| (&deposit.account.tenant, &deposit.id));
-    let mut known = operations::read(transaction, OperationKind::Deposit, keys).await?;
+    let mut known = operations::read(connection, OperationKind::Deposit, keys).await?;
     let (mut fresh, mut operations) = (Vec::new(), Vec::new());
     let mut outcomes = Vec::with_capacity(piece.len());
     for deposit in piece.iter() {
@@ -139,8 +139,7 @@ async fn deposit_all(
         return Ok(Attempt::Nothing(outcomes));
     }
     let recorded = |query| operations::bind(query, &operations, &fresh);
-    let is_written =
-        DEPOSIT.run(transaction, &operations, *now, recorded).await.map_err(Broken::at_insert)?;
+    let is_written = DEPOSIT.run(connection, &operations, *now, recorded).await.map_err(Broken::at_insert)?;
     Ok(if is_written { Attempt::Commit(outcomes) } else { Attempt::Again })
 }
 

@@ -119,14 +119,14 @@ impl Store {
     /// The server's figures now. One round trip.
     pub async fn figures(&self) -> Result<DatabaseFigures, StoreError> {
         let states: Vec<&str> = SessionState::ALL.map(SessionState::as_str).to_vec();
-        let asked = async {
-            let mut connection = self.pool.acquire().await?;
-            let version = connection.server_version_num().unwrap_or(0);
-            let sql = if version < CHECKPOINTER_VERSION { BEFORE_CHECKPOINTER } else { WITH_CHECKPOINTER };
-            let query = sqlx::query(sql).bind(states).bind(TABLES.to_vec()).bind(DEAD_LETTERS_MAX);
-            query.fetch_one(&mut *connection).await
-        };
-        decode(&self.within(asked).await?)
+        let rows = self
+            .fetch_by(|version| {
+                let sql =
+                    if version < CHECKPOINTER_VERSION { BEFORE_CHECKPOINTER } else { WITH_CHECKPOINTER };
+                sqlx::query(sql).bind(states).bind(TABLES.to_vec()).bind(DEAD_LETTERS_MAX)
+            })
+            .await?;
+        decode(rows.first().ok_or(sqlx::Error::RowNotFound)?)
     }
 }
 

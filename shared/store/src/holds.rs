@@ -7,7 +7,7 @@ use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
 use domain::{Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp, TraceContext};
-use sqlx::{Postgres, Transaction};
+use sqlx::postgres::PgConnection;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -58,8 +58,8 @@ impl Store {
             vec![RowKey::Payment(request.facts.payment.key()), RowKey::Account(source_row(request))]
         };
         let judge = |piece: Piece<HoldRequest>| {
-            self.transact(piece, move |transaction, piece, locks| {
-                Box::pin(reserve(transaction, piece, now, locks))
+            self.transact(piece, move |connection, piece, locks| {
+                Box::pin(reserve(connection, piece, now, locks))
             })
         };
         self.judge_all(requests, rows, || Answer::Locked, judge).await
@@ -71,14 +71,14 @@ fn source_row(request: &HoldRequest) -> AccountRow {
 }
 
 async fn reserve(
-    transaction: &mut Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     requests: &[HoldRequest],
     now: Timestamp,
     locks: &Locks,
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
-    let mut sources = locks.accounts(transaction, &requests.iter().map(source_row).collect()).await?;
+    let mut sources = locks.accounts(connection, &requests.iter().map(source_row).collect()).await?;
     let mut known =
-        read_records(transaction, requests.iter().map(|request| request.facts.payment.key())).await?;
+        read_records(connection, requests.iter().map(|request| request.facts.payment.key())).await?;
     let mut fresh = Vec::new();
     for request in requests {
         let (key, source) = (request.facts.payment.key(), source_row(request));
@@ -96,7 +96,7 @@ async fn reserve(
     }
     let operations: Vec<Operation> = fresh.iter().map(operation).collect();
     let is_written = RESERVE
-        .run(transaction, &operations, now, |query| record::bind(query, &fresh))
+        .run(connection, &operations, now, |query| record::bind(query, &fresh))
         .await
         .map_err(Broken::at_insert)?;
     Ok(if is_written { Attempt::Commit(answers) } else { Attempt::Again })
@@ -105,10 +105,11 @@ async fn reserve(
 /// The rows that are already there. A statement of its own after the locks, so that it sees all that they
 /// waited for.
 pub(crate) async fn read_records(
-    transaction: &mut Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     keys: impl Iterator<Item = PaymentKey>,
 ) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
-    record::decode_all(&record::read(&mut **transaction, &keys.collect::<Vec<_>>()).await?)
+    let query = record::by_keys(&keys.collect::<Vec<_>>());
+    record::decode_all(&query.fetch_all(connection).await?)
 }
 
 /// One payment against the running state of its source account.

@@ -13,8 +13,10 @@
 //!
 //! Lock order: `reserve` and deposits lock accounts by id, then insert by id. `settle` locks payments by id,
 //! then accounts by id; `locks` is the one place that takes them. Transactions run in tasks of their own that
-//! are never cancelled: sqlx 0.9's `begin` is not cancel-safe, and its `commit` does not look at the server's
-//! answer, so each ends on the proof that `RETURNING` gave.
+//! no caller cancels: sqlx 0.9's `begin` is not cancel-safe. What ends one before its time is its deadline,
+//! and then its connection is closed. Nor does sqlx's `commit` look at the server's answer, so each
+//! transaction ends on the proof that `RETURNING` gave. Whether a COMMIT without an answer was carried out
+//! nobody can tell: it is an outage, and whoever asks again is answered by the rows.
 //!
 //! A locked row is not an outage: what waits longer than `lock_timeout` is judged again without the rows that
 //! are locked, and only the payments that need one of them are answered as locked. Where an `INSERT` waits,
@@ -49,6 +51,7 @@ mod deposits;
 mod error;
 mod figures;
 mod holds;
+mod lease;
 mod ledger;
 mod locked_rows;
 mod locks;

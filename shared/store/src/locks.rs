@@ -10,7 +10,8 @@ use crate::transaction::Broken;
 use crate::{StoreError, accounts, record};
 use domain::ledger::{AccountStatus, LedgerAccount, SourceAccount};
 use domain::{AccountId, Currency, Money, PaymentKey, PaymentRecord, Refusal, Tenant};
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -115,7 +116,7 @@ impl Locks {
     /// Locks payments in id order, and reads them.
     pub(crate) async fn payments(
         &self,
-        transaction: &mut Transaction<'static, Postgres>,
+        connection: &mut PgConnection,
         keys: &BTreeSet<PaymentKey>,
     ) -> Result<Rows<PaymentKey, PaymentRecord>, Broken> {
         let statement = match self.waiting {
@@ -127,12 +128,12 @@ impl Locks {
         let rows = sqlx::query(statement)
             .bind(tenants)
             .bind(ids)
-            .fetch_all(&mut **transaction)
+            .fetch_all(&mut *connection)
             .await
             .map_err(Broken::at_lock)?;
         let found = record::decode_all(&rows)?;
         let columns = |key: &PaymentKey| (key.tenant.to_string(), key.id.to_string());
-        let locked = self.skipped(transaction, find_unlocked!("payments"), keys, &found, columns).await?;
+        let locked = self.skipped(connection, find_unlocked!("payments"), keys, &found, columns).await?;
         self.remember(locked.iter().cloned().map(RowKey::Payment));
         Ok(Rows { found, locked })
     }
@@ -140,7 +141,7 @@ impl Locks {
     /// Locks accounts in id order, and reads them.
     pub(crate) async fn accounts(
         &self,
-        transaction: &mut Transaction<'static, Postgres>,
+        connection: &mut PgConnection,
         keys: &BTreeSet<AccountRow>,
     ) -> Result<Rows<AccountRow, AccountState>, Broken> {
         let statement = match self.waiting {
@@ -152,7 +153,7 @@ impl Locks {
         let rows = sqlx::query(statement)
             .bind(tenants)
             .bind(ids)
-            .fetch_all(&mut **transaction)
+            .fetch_all(&mut *connection)
             .await
             .map_err(Broken::at_lock)?;
         let by_place: Vec<&AccountRow> = keys.iter().collect();
@@ -168,7 +169,7 @@ impl Locks {
             found.insert(at_place(row, &by_place)?.clone(), state);
         }
         let columns = |(tenant, account): &AccountRow| (tenant.to_string(), account.as_str().to_owned());
-        let locked = self.skipped(transaction, find_unlocked!("accounts"), keys, &found, columns).await?;
+        let locked = self.skipped(connection, find_unlocked!("accounts"), keys, &found, columns).await?;
         self.remember(locked.iter().cloned().map(RowKey::Account));
         Ok(Rows { found, locked })
     }
@@ -177,7 +178,7 @@ impl Locks {
     /// committed meanwhile.
     async fn skipped<K: Ord + Hash + Clone, R>(
         &self,
-        transaction: &mut Transaction<'static, Postgres>,
+        connection: &mut PgConnection,
         statement: &'static str,
         keys: &BTreeSet<K>,
         found: &HashMap<K, R>,
@@ -188,7 +189,7 @@ impl Locks {
             return Ok(HashSet::new());
         }
         let (tenants, ids): (Vec<String>, Vec<String>) = absent.iter().map(|key| columns(key)).unzip();
-        let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut **transaction).await?;
+        let rows = sqlx::query(statement).bind(tenants).bind(ids).fetch_all(&mut *connection).await?;
         rows.iter().map(|row| Ok(K::clone(at_place(row, &absent)?))).collect()
     }
 

@@ -41,22 +41,16 @@ impl Store {
     pub async fn known(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, Known>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) =
             keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = self
-            .within(
-                sqlx::query(
-                    "SELECT k.place, p.fingerprint, d.payload
+        let query = sqlx::query(
+            "SELECT k.place, p.fingerprint, d.payload
              FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
              LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
              LEFT JOIN LATERAL (
                 SELECT payload FROM dead_letters d
                 WHERE p.id IS NULL AND d.tenant = k.tenant AND d.id = k.id AND d.resolved_at IS NULL LIMIT 1) d ON true
              WHERE p.id IS NOT NULL OR d.payload IS NOT NULL",
-                )
-                .bind(tenants)
-                .bind(ids)
-                .fetch_all(&self.pool),
-            )
-            .await?;
+        );
+        let rows = self.fetch_all(query.bind(tenants).bind(ids)).await?;
         let mut known = HashMap::with_capacity(rows.len());
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
@@ -80,7 +74,7 @@ impl Store {
     /// What the ledger has of one payment. One round trip.
     pub async fn status(&self, key: &PaymentKey) -> Result<StatusRow, StoreError> {
         let statement = sqlx::query(STATUS.as_str()).bind(key.tenant.as_str()).bind(key.id.as_str());
-        let row = self.within(statement.fetch_one(&self.pool)).await?;
+        let row = self.fetch_one(statement).await?;
         let record = row.try_get::<Option<&str>, _>("id")?.map(|_| record::decode(&row)).transpose()?;
         Ok(StatusRow { record, dead: OpenDeadLetter::decode(&row)? })
     }
@@ -90,6 +84,6 @@ impl Store {
         &self,
         keys: &[PaymentKey],
     ) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
-        record::decode_all(&self.within(record::read(&self.pool, keys)).await?)
+        record::decode_all(&self.fetch_all(record::by_keys(keys)).await?)
     }
 }

@@ -71,15 +71,11 @@ impl Store {
     /// up to here has its line in `open_holds`.
     pub async fn holds_watermark(&self) -> Result<Timestamp, StoreError> {
         // Older builds read the instant of the watermark again, so an open hold may have been recorded in it.
-        let row = self
-            .within(
-                sqlx::query(
-                    "SELECT COALESCE((SELECT at FROM watermarks WHERE name = 'open_holds'), 'epoch'::timestamptz)
-                        - interval '1 microsecond' AS at",
-                )
-                .fetch_one(&self.pool),
-            )
-            .await?;
+        let query = sqlx::query(
+            "SELECT COALESCE((SELECT at FROM watermarks WHERE name = 'open_holds'), 'epoch'::timestamptz)
+                - interval '1 microsecond' AS at",
+        );
+        let row = self.fetch_one(query).await?;
         Ok(Timestamp::from(row.try_get::<time::OffsetDateTime, _>("at")?))
     }
 
@@ -98,8 +94,7 @@ impl Store {
             answer!()
         ));
         let statement = statement.bind(after.to_datetime()).bind(milliseconds(age)).bind(i64::from(rows_max));
-        let rows =
-            self.within(statement.bind(milliseconds(age + COMMIT_DELAY)).fetch_all(&self.pool)).await?;
+        let rows = self.fetch_all(statement.bind(milliseconds(age + COMMIT_DELAY))).await?;
         decode_page(&rows)
     }
 
@@ -131,7 +126,7 @@ impl Store {
             .bind(after.to_datetime())
             .bind(milliseconds(age + COMMIT_DELAY))
             .bind(i64::from(rows_max));
-        decode_page(&self.within(statement.fetch_all(&self.pool)).await?)
+        decode_page(&self.fetch_all(statement).await?)
     }
 
     /// The lines of `open_holds` after this payment, by key, at most `rows_max`: what a janitor that starts
@@ -142,15 +137,10 @@ impl Store {
         rows_max: u32,
     ) -> Result<Vec<OpenHold>, StoreError> {
         let (tenant, id) = after.map_or(("", ""), |key| (key.tenant.as_str(), key.id.as_str()));
-        let rows = self
-            .within(
-                sqlx::query("SELECT tenant, id, held_at FROM open_holds WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3")
-                    .bind(tenant)
-                    .bind(id)
-                    .bind(i64::from(rows_max))
-                    .fetch_all(&self.pool),
-            )
-            .await?;
+        let query = sqlx::query(
+            "SELECT tenant, id, held_at FROM open_holds WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3",
+        );
+        let rows = self.fetch_all(query.bind(tenant).bind(id).bind(i64::from(rows_max))).await?;
         rows.iter().map(decode_hold).filter_map(Result::transpose).collect()
     }
 
@@ -159,22 +149,16 @@ impl Store {
     pub async fn still_held(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, bool>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) =
             keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        let rows = self
-            .within(
-                sqlx::query(
-                    "SELECT p.tenant, p.id, d.stage IS NOT NULL AS is_dead
+        let query = sqlx::query(
+            "SELECT p.tenant, p.id, d.stage IS NOT NULL AS is_dead
              FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id)
              JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
              LEFT JOIN LATERAL (
                 SELECT stage FROM dead_letters d
                 WHERE d.tenant = p.tenant AND d.id = p.id AND d.resolved_at IS NULL LIMIT 1) d ON true
              WHERE p.status = 'RESERVED'",
-                )
-                .bind(tenants)
-                .bind(ids)
-                .fetch_all(&self.pool),
-            )
-            .await?;
+        );
+        let rows = self.fetch_all(query.bind(tenants).bind(ids)).await?;
         let mut held = HashMap::with_capacity(rows.len());
         for row in &rows {
             if let Some(key) = decode_key(row)? {
@@ -191,15 +175,10 @@ impl Store {
         keys.sort_unstable();
         let (tenants, ids): (Vec<&str>, Vec<&str>) =
             keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-        self.within(
-            sqlx::query(
-                "DELETE FROM open_holds h USING UNNEST($1::text[], $2::text[]) AS k(tenant, id) WHERE h.tenant = k.tenant AND h.id = k.id",
-            )
-            .bind(tenants)
-            .bind(ids)
-            .execute(&self.pool),
-        )
-        .await?;
+        let query = sqlx::query(
+            "DELETE FROM open_holds h USING UNNEST($1::text[], $2::text[]) AS k(tenant, id) WHERE h.tenant = k.tenant AND h.id = k.id",
+        );
+        self.fetch_all(query.bind(tenants).bind(ids)).await?;
         Ok(())
     }
 }

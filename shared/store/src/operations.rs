@@ -4,7 +4,8 @@ use crate::StoreError;
 use crate::columns::{PgQuery, columns};
 use crate::posting::{LedgerWrite, Operation, OperationKind};
 use domain::{Currency, Money, OperationId, Tenant};
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
 use std::collections::HashMap;
 
 /// What an operation was: a second request under its id is compared with it.
@@ -50,7 +51,7 @@ pub(crate) fn bind<'q>(query: PgQuery<'q>, operations: &[Operation], recorded: &
 /// Those of these operations that are already there. A statement of its own after the locks, so that it sees
 /// all that they waited for.
 pub(crate) async fn read(
-    transaction: &mut Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     kind: OperationKind,
     keys: impl Iterator<Item = (&Tenant, &OperationId)>,
 ) -> Result<HashMap<(Tenant, OperationId), Recorded>, StoreError> {
@@ -64,7 +65,7 @@ pub(crate) async fn read(
     .bind(tenants)
     .bind(ids)
     .bind(kind.as_str())
-    .fetch_all(&mut **transaction)
+    .fetch_all(&mut *connection)
     .await?;
     let corrupt = |what: &str| StoreError::Corrupt(format!("operations.{what}"));
     let mut known = HashMap::with_capacity(rows.len());

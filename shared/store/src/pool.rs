@@ -1,12 +1,13 @@
 //! Connections and migrations.
 
 use crate::StoreError;
+use crate::columns::PgQuery;
+use crate::lease::Lease;
 use crate::locked_rows::LockedRows;
 use crate::renewal::Renewal;
 use crate::system_accounts::KnownSystemAccounts;
 use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use std::future::Future;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -109,15 +110,11 @@ impl Store {
     pub fn connect_lazily(options: &StoreOptions) -> Result<Store, StoreError> {
         let [statement_timeout, lock_timeout] =
             [options.statement_timeout, options.lock_timeout].map(|limit| milliseconds(limit).to_string());
-        let connect: PgConnectOptions = options.url.parse().map_err(StoreError::Unavailable)?;
-        let mut connect = connect.application_name(&options.application_name).options([
+        let mut connect = session(&options.url)?.application_name(&options.application_name).options([
             ("statement_timeout", statement_timeout.as_str()),
             ("lock_timeout", lock_timeout.as_str()),
             // A connection that was left inside a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
-            // A commit is acknowledged to the broker: it is on disk, whatever the server's or the role's
-            // default is.
-            ("synchronous_commit", "on"),
         ]);
         connect = connect.options(options.plans.switched_off().map(|way| (way, "off")));
         let renewal = Renewal::default();
@@ -154,17 +151,21 @@ impl Store {
 
     /// Asks the database for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let asked = async {
-            match sqlx::query("SELECT 1").execute(&self.pool).await {
-                // The pool does not say why it has no connection; the server does, or whatever stands before
-                // it.
-                Err(sqlx::Error::PoolTimedOut) => {
-                    PgConnection::connect_with(&self.pool.connect_options()).await?.ping().await
+        let deadline = Instant::now() + self.patience;
+        let answer = match Lease::take(self).await {
+            Ok(lease) => self.answer(lease, deadline, sqlx::query("SELECT 1")).await.map(drop),
+            // The pool does not say why it has no connection; the server does, or whatever stands before it.
+            Err(sqlx::Error::PoolTimedOut) => {
+                let asked =
+                    async { PgConnection::connect_with(&self.pool.connect_options()).await?.ping().await };
+                match tokio::time::timeout_at(deadline, asked).await {
+                    Ok(answer) => answer.map_err(StoreError::from),
+                    Err(_) => Err(StoreError::Silent(self.patience)),
                 }
-                answer => answer.map(drop),
             }
+            Err(error) => Err(error.into()),
         };
-        self.within(asked).await
+        answer.map_err(|error| error.of(&self.pool.connect_options()))
     }
 
     /// Closes the connections, or leaves them to their end when the database does not answer.
@@ -173,31 +174,83 @@ impl Store {
         let _ = tokio::time::timeout(self.patience, self.pool.close()).await;
     }
 
-    /// Waits for an answer as long as one can come. A server that is stopped, or a network that swallows
-    /// packets, keeps connections open and says nothing: no limit of the server's own ends that.
-    pub(crate) async fn within<T>(
-        &self,
-        asked: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.patience, asked).await {
-            Ok(answer) => answer.inspect_err(|error| self.renewal.notice(error)).map_err(StoreError::from),
-            Err(_) => Err(StoreError::Silent(self.patience)),
-        }
-        .map_err(|error| error.of(&self.pool.connect_options()))
+    /// The rows that a query answers. One round trip.
+    pub(crate) async fn fetch_all(&self, query: PgQuery<'_>) -> Result<Vec<PgRow>, StoreError> {
+        self.fetch_by(|_| query).await
     }
+
+    /// The one row that a query answers. One round trip.
+    pub(crate) async fn fetch_one(&self, query: PgQuery<'_>) -> Result<PgRow, StoreError> {
+        let row = self.fetch_all(query).await?.into_iter().next();
+        row.ok_or_else(|| sqlx::Error::RowNotFound.into())
+    }
+
+    /// The rows that a query answers which depends on the server's version, as a number.
+    pub(crate) async fn fetch_by<'q>(
+        &self,
+        query: impl FnOnce(u32) -> PgQuery<'q>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let deadline = Instant::now() + self.patience;
+        let answer = match Lease::take(self).await {
+            Ok(mut lease) => {
+                let query = query(lease.connection().server_version_num().unwrap_or(0));
+                self.answer(lease, deadline, query).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        answer.map_err(|error| error.of(&self.pool.connect_options()))
+    }
+
+    /// Waits for an answer as long as one can come.
+    async fn answer(
+        &self,
+        mut lease: Lease,
+        deadline: Instant,
+        query: PgQuery<'_>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        match tokio::time::timeout_at(deadline, query.fetch_all(lease.connection())).await {
+            Ok(answer) => Ok(answer.inspect_err(|error| self.renewal.notice(error))?),
+            Err(_) => {
+                lease.give_up();
+                Err(StoreError::Silent(self.patience))
+            }
+        }
+    }
+}
+
+/// What holds for every session, whatever the server, the database, the role or the URL says.
+const SESSION: [(&str, &str); 6] = [
+    // A commit is acknowledged to the broker: it is on disk.
+    ("synchronous_commit", "on"),
+    // The server notices within a minute that the machine of a client has vanished, and lets go of its session
+    // and its locks. Through a Unix socket these say nothing, and are ignored.
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "60000"),
+    // And it looks whether the client is still there while it works: nobody waits for the statement of one
+    // that has given up.
+    ("client_connection_check_interval", "2000"),
+];
+
+/// How a session is opened.
+fn session(url: &str) -> Result<PgConnectOptions, StoreError> {
+    // Of two options of one name the server takes the last, so these go after those of the URL.
+    Ok(url.parse::<PgConnectOptions>().map_err(StoreError::Unavailable)?.options(SESSION))
 }
 
 /// A duration as the server takes it.
 pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
 /// A server that is starting is waited for so long by a migration, and asked so often.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
 const MIGRATION_RETRY: Duration = Duration::from_millis(250);
 
 /// Brings the schema up to date, as its owner. Safe to run from several processes at once.
 pub async fn migrate(owner_url: &str) -> Result<(), StoreError> {
-    let options: PgConnectOptions = owner_url.parse().map_err(StoreError::Unavailable)?;
+    let options = session(owner_url)?;
     let migrated = async {
         await_admission(&options).await?;
         let pool = PgPoolOptions::new()

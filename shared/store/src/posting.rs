@@ -10,7 +10,8 @@ use crate::columns::{PgQuery, columns, last_parameter};
 use crate::locks::{AccountRow, AccountState, Rows};
 use domain::ledger::{Balance, Book, NumberedEntry};
 use domain::{AccountId, Tenant, Timestamp};
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
 use std::collections::{BTreeMap, HashMap};
 
 /// What an entry belongs to, as the check of `entries.operation_kind` lists it.
@@ -92,7 +93,7 @@ impl LedgerWrite {
     /// each.
     pub(crate) async fn run(
         &'static self,
-        transaction: &mut Transaction<'static, Postgres>,
+        connection: &mut PgConnection,
         operations: &[Operation],
         now: Timestamp,
         bind: impl FnOnce(PgQuery<'static>) -> PgQuery<'static>,
@@ -108,7 +109,7 @@ impl LedgerWrite {
             _ => EntryColumns::of(lines())
                 .bind(bind(sqlx::query(self.posting.as_str())).bind(now.to_datetime())),
         };
-        let row = MoveColumns::of(moves.iter()).bind(query).fetch_one(&mut **transaction).await?;
+        let row = MoveColumns::of(moves.iter()).bind(query).fetch_one(&mut *connection).await?;
         let wrote = |column: &str, expected: usize| {
             row.try_get::<i64, _>(column).map(|count| usize::try_from(count) == Ok(expected))
         };

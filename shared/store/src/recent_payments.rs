@@ -23,11 +23,10 @@ pub struct RecentPayment {
 impl Store {
     /// Payments recorded since an instant, for rebuilding velocities.
     pub async fn recent_payments(&self, since: Timestamp) -> Result<Vec<RecentPayment>, StoreError> {
-        let rows = self.within(sqlx::query(
+        let query = sqlx::query(
             "SELECT tenant, id, source_account, currency, amount, accepted_seq, accepted_at FROM payments WHERE recorded_at >= $1 AND accepted_at >= $1",
-        )
-        .bind(since.to_datetime())
-        .fetch_all(&self.pool)).await?;
+        );
+        let rows = self.fetch_all(query.bind(since.to_datetime())).await?;
         let corrupt = |what: &str| StoreError::Corrupt(format!("payments.{what}"));
         let decode = |row: &sqlx::postgres::PgRow| -> Result<RecentPayment, StoreError> {
             let currency = Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))?;

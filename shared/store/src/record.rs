@@ -8,8 +8,8 @@ use domain::{
     AccountId, Currency, Facts, Fingerprint, Metadata, Money, Payment, PaymentId, PaymentKey, PaymentRecord,
     Refusal, StageName, Tenant, Timestamp, TraceContext,
 };
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, Row};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use time::OffsetDateTime;
@@ -129,14 +129,11 @@ pub(crate) static BY_KEY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The rows of these payments, those that exist.
-pub(crate) async fn read(
-    executor: impl PgExecutor<'_>,
-    keys: &[PaymentKey],
-) -> Result<Vec<PgRow>, sqlx::Error> {
+/// Asks for the rows of these payments, those that exist.
+pub(crate) fn by_keys(keys: &[PaymentKey]) -> PgQuery<'static> {
     let (tenants, ids): (Vec<&str>, Vec<&str>) =
         keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
-    sqlx::query(BY_KEY.as_str()).bind(tenants).bind(ids).fetch_all(executor).await
+    sqlx::query(BY_KEY.as_str()).bind(tenants).bind(ids)
 }
 
 /// What rows of a [`selection`] say.
@@ -182,11 +179,13 @@ pub(crate) fn decode(row: &PgRow) -> Result<PaymentRecord, StoreError> {
 
 fn decode_payment(row: &PgRow) -> Result<Payment, StoreError> {
     let metadata = row.try_get::<Option<&str>, _>("metadata")?;
-    let account =
-        |column: &'static str| AccountId::parse(row.get::<String, _>(column)).map_err(|_| corrupt(column));
+    let text = |column: &'static str| row.try_get::<String, _>(column);
+    let account = |column: &'static str| -> Result<AccountId, StoreError> {
+        AccountId::parse(text(column)?).map_err(|_| corrupt(column))
+    };
     Ok(Payment {
-        tenant: Tenant::parse(row.get::<String, _>("tenant")).map_err(|_| corrupt("tenant"))?,
-        id: PaymentId::parse(row.get::<String, _>("id")).map_err(|_| corrupt("id"))?,
+        tenant: Tenant::parse(text("tenant")?).map_err(|_| corrupt("tenant"))?,
+        id: PaymentId::parse(text("id")?).map_err(|_| corrupt("id"))?,
         source_account: account("source_account")?,
         destination_account: account("destination_account")?,
         amount: Money::new(

@@ -5,7 +5,8 @@ use crate::locked_rows::RowKey;
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::PaymentRecord;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
 use std::collections::hash_map::Entry;
 use std::sync::LazyLock;
 
@@ -19,18 +20,17 @@ impl Store {
     pub async fn record_rejections(&self, refused: Vec<PaymentRecord>) -> Result<Vec<Answer>, StoreError> {
         let rows = |record: &PaymentRecord| vec![RowKey::Payment(record.facts.payment.key())];
         let judge = |piece: Piece<PaymentRecord>| {
-            self.transact(piece, |transaction, piece, _| Box::pin(record_rejections(transaction, piece)))
+            self.transact(piece, |connection, piece, _| Box::pin(record_rejections(connection, piece)))
         };
         self.judge_all(refused, rows, || Answer::Locked, judge).await
     }
 }
 
 async fn record_rejections(
-    transaction: &mut Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     refused: &[PaymentRecord],
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
-    let mut known =
-        read_records(transaction, refused.iter().map(|record| record.facts.payment.key())).await?;
+    let mut known = read_records(connection, refused.iter().map(|record| record.facts.payment.key())).await?;
     let mut fresh = Vec::new();
     for record in refused {
         if let Entry::Vacant(place) = known.entry(record.facts.payment.key()) {
@@ -42,7 +42,7 @@ async fn record_rejections(
         return Ok(Attempt::Nothing(answers));
     }
     let statement = record::bind(sqlx::query(RECORD.as_str()), &fresh);
-    let row = statement.fetch_one(&mut **transaction).await.map_err(Broken::at_insert)?;
+    let row = statement.fetch_one(&mut *connection).await.map_err(Broken::at_insert)?;
     let recorded: i64 = row.try_get("recorded")?;
     if usize::try_from(recorded) == Ok(fresh.len()) {
         Ok(Attempt::Commit(answers))

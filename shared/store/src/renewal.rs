@@ -1,12 +1,13 @@
 //! Connections that must not be used again.
 //!
 //! A connection keeps the plan of each statement. When a migration changes what a statement answers, the
-//! server refuses the kept plan in every transaction, for as long as the connection lives.
+//! server refuses the kept plan in every transaction, for as long as the connection lives. And where one
+//! connection has fallen silent, the others that lie idle may be as dead.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Tells which connections of a pool are from before a change of the schema; clones share what they know.
+/// Tells which connections of a pool are too old; clones share what they know.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Renewal(Arc<Mutex<Option<Instant>>>);
 
@@ -16,8 +17,14 @@ impl Renewal {
     pub(crate) fn notice(&self, error: &sqlx::Error) {
         if is_outdated_plan(error) {
             tracing::warn!("the schema has changed: connections are made anew");
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            self.renew_all();
         }
+    }
+
+    /// Has every connection that there is now replaced before its next use. It is idle by then, with all that
+    /// was ever sent on it received, so its good-bye waits for nobody.
+    pub(crate) fn renew_all(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Whether a connection of this age may still be used.
@@ -25,7 +32,7 @@ impl Renewal {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .is_none_or(|changed_at| age < changed_at.elapsed())
+            .is_none_or(|renewed_at| age < renewed_at.elapsed())
     }
 }
 

@@ -206,12 +206,12 @@ impl Store {
             .bind(i64::MAX)
             .bind(i64::try_from(FINDINGS_WRITTEN_MAX).unwrap_or(i64::MAX))
             .bind(i64::try_from(FINDINGS_OPEN_MAX).unwrap_or(i64::MAX));
-        decode_look(&self.within(query.fetch_all(&self.pool)).await?)
+        decode_look(&self.fetch_all(query).await?)
     }
 
     /// Has the index of entries by time know the newest of them, so that looks do not read them again.
     pub async fn summarize_entries(&self) -> Result<(), StoreError> {
-        self.within(sqlx::query("SELECT summarize_entries()").execute(&self.pool)).await?;
+        self.fetch_all(sqlx::query("SELECT summarize_entries()")).await?;
         Ok(())
     }
 
@@ -222,7 +222,7 @@ impl Store {
              FROM (SELECT currency, minor FROM audit_findings WHERE resolved_at IS NULL LIMIT $1) AS open GROUP BY currency",
         );
         let query = query.bind(i64::try_from(FINDINGS_OPEN_MAX).unwrap_or(i64::MAX)).bind(i64::MAX);
-        let rows = self.within(query.fetch_all(&self.pool)).await?;
+        let rows = self.fetch_all(query).await?;
         let open = |row: &PgRow| {
             Ok(OpenFindings {
                 currency: row.try_get("currency")?,
@@ -244,7 +244,7 @@ impl Store {
              SELECT DISTINCT a.currency FROM tenants t
              JOIN accounts a ON a.tenant = t.tenant AND a.id >= 'external:' AND a.id < 'external;'",
         );
-        let rows = self.within(query.fetch_all(&self.pool)).await?;
+        let rows = self.fetch_all(query).await?;
         rows.iter().map(|row| Ok(row.try_get("currency")?)).collect()
     }
 }

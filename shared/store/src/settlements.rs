@@ -12,7 +12,7 @@ use domain::fx::Conversion;
 use domain::ledger::{Book, Entry, PostingError, Postings};
 use domain::system_account::{SystemAccounts, SystemKind};
 use domain::{AccountId, Currency, PaymentKey, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
-use sqlx::{Postgres, Transaction};
+use sqlx::postgres::PgConnection;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
@@ -90,7 +90,7 @@ impl Store {
                 .collect();
             let attempt = |ours| {
                 let input = Input { piece: piece.clone(), ours, now };
-                self.transact(input, |transaction, input, locks| Box::pin(settle(transaction, input, locks)))
+                self.transact(input, |connection, input, locks| Box::pin(settle(connection, input, locks)))
             };
             self.with_system_accounts(currencies, shard, attempt).await
         };
@@ -114,12 +114,12 @@ impl Store {
 }
 
 async fn settle(
-    transaction: &mut Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     Input { piece, ours, now }: &Input,
     locks: &Locks,
 ) -> Result<Attempt<Judged<Vec<Settlement>>>, Broken> {
     let mut payments =
-        locks.payments(transaction, &piece.iter().map(|request| request.payment.clone()).collect()).await?;
+        locks.payments(connection, &piece.iter().map(|request| request.payment.clone()).collect()).await?;
     let planned = payments
         .found
         .iter()
@@ -128,7 +128,7 @@ async fn settle(
     let mut outcome = Outcome::default();
     if !planned.is_empty() {
         let touched = planned.iter().flat_map(|(key, postings)| rows_of(key, postings)).collect();
-        let accounts = locks.accounts(transaction, &touched).await?;
+        let accounts = locks.accounts(connection, &touched).await?;
         if let Some(obstacle) = ours.obstacle(&touched, &accounts) {
             return Ok(Attempt::Nothing(obstacle));
         }
@@ -153,7 +153,7 @@ async fn settle(
             .bind(now.to_datetime())
             .bind(StageName::Settle.as_str())
     };
-    let is_written = SETTLE.run(transaction, &outcome.operations, *now, ended).await?;
+    let is_written = SETTLE.run(connection, &outcome.operations, *now, ended).await?;
     Ok(if is_written { Attempt::Commit(Judged::Answered(answers)) } else { Attempt::Again })
 }
 

@@ -154,10 +154,8 @@ impl Store {
     /// Makes these rows where they are not there, and learns which is the last of each account. One round
     /// trip.
     async fn make(&self, rows: BTreeSet<(Tenant, SystemAccount)>) -> Result<(), StoreError> {
-        let last_rows = self
-            .within(
-                sqlx::query(
-                    "WITH made AS (
+        let query = sqlx::query(
+            "WITH made AS (
                 INSERT INTO accounts (tenant, id, kind, currency)
                 SELECT n.tenant, n.id, 'system', n.currency FROM UNNEST($1::text[], $2::text[], $3::text[]) AS n(tenant, id, currency)
                 ORDER BY n.tenant, n.id
@@ -168,14 +166,14 @@ impl Store {
                 ORDER BY length(a.id) DESC, a.id DESC LIMIT 1) AS last
              FROM UNNEST($1::text[], $4::text[]) WITH ORDINALITY AS n(tenant, prefix, place)
              ORDER BY n.place",
-                )
-                .bind(rows.iter().map(|(tenant, _)| tenant.as_str()).collect::<Vec<_>>())
-                .bind(rows.iter().map(|(_, account)| account.to_string()).collect::<Vec<_>>())
-                .bind(rows.iter().map(|(_, account)| account.currency.code()).collect::<Vec<_>>())
-                .bind(rows.iter().map(|(_, account)| account.later_rows_prefix()).collect::<Vec<_>>())
-                .fetch_all(&self.pool),
-            )
-            .await?;
+        );
+        let accounts = || rows.iter().map(|(_, account)| *account);
+        let query = query
+            .bind(rows.iter().map(|(tenant, _)| tenant.as_str()).collect::<Vec<_>>())
+            .bind(accounts().map(|account| account.to_string()).collect::<Vec<_>>())
+            .bind(accounts().map(|account| account.currency.code()).collect::<Vec<_>>())
+            .bind(accounts().map(SystemAccount::later_rows_prefix).collect::<Vec<_>>());
+        let last_rows = self.fetch_all(query).await?;
         let mut known = self.known_system_accounts();
         for ((tenant, made), row) in rows.into_iter().zip(&last_rows) {
             let last = row.try_get::<Option<&str>, _>("last")?.map(SystemAccount::parse);

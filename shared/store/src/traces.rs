@@ -33,10 +33,8 @@ impl Store {
     ) -> Result<HashMap<usize, Trace>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) =
             keys.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
-        let rows = self
-            .within(
-                sqlx::query(
-                    "SELECT k.place, p.id IS NOT NULL AS recorded,
+        let query = sqlx::query(
+            "SELECT k.place, p.id IS NOT NULL AS recorded,
                 (extract(epoch FROM COALESCE(p.recorded_at, d.at) - clock_timestamp()) * 1000)::bigint + $3 AS wait_ms
              FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
              LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
@@ -44,13 +42,8 @@ impl Store {
                 SELECT min(at) AS at FROM dead_letters d
                 WHERE p.id IS NULL AND d.tenant = k.tenant AND d.id = k.id AND d.resolved_at IS NULL) d ON true
              WHERE p.id IS NOT NULL OR d.at IS NOT NULL",
-                )
-                .bind(tenants)
-                .bind(ids)
-                .bind(milliseconds(age))
-                .fetch_all(&self.pool),
-            )
-            .await?;
+        );
+        let rows = self.fetch_all(query.bind(tenants).bind(ids).bind(milliseconds(age))).await?;
         let mut traces = HashMap::with_capacity(rows.len());
         for row in rows {
             let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);

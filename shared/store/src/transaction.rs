@@ -2,11 +2,13 @@
 //! others have locked.
 
 use crate::error::{is_lock_timeout, lost_a_race};
+use crate::lease::Lease;
 use crate::locked_rows::RowKey;
 use crate::locks::{Locks, Waiting};
 use crate::{Store, StoreError};
 use domain::system_account::OPERATIONS_MAX;
-use sqlx::{Postgres, Transaction};
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use std::future::Future;
 use std::ops::{Deref, Range};
 use std::pin::Pin;
@@ -51,6 +53,11 @@ impl Broken {
     /// The error of a statement that inserts keys which others may insert as well.
     pub(crate) fn at_insert(error: sqlx::Error) -> Broken {
         if is_lock_timeout(&error) { Broken::KeyLocked(error) } else { Broken::Failed(error.into()) }
+    }
+
+    /// Whether the same batch may be judged again at once.
+    fn lost_a_race(&self) -> bool {
+        matches!(self, Broken::Failed(StoreError::Unavailable(error)) if lost_a_race(error))
     }
 }
 
@@ -185,73 +192,92 @@ impl Store {
         Ok(answers)
     }
 
-    /// Runs `body` over `input` in a transaction until it commits.
+    /// Runs `body` over `input` in a transaction until it commits. When the caller goes away the task goes on;
+    /// whoever asks again meets its locks, or its rows.
     pub(crate) async fn transact<I, T, F>(&self, input: I, body: F) -> Result<T, Broken>
     where
         I: Send + Sync + 'static,
         T: Send + 'static,
-        F: for<'t> Fn(&'t mut Transaction<'static, Postgres>, &'t I, &'t Locks) -> Step<'t, T>
-            + Send
-            + Sync
-            + 'static,
+        F: for<'t> Fn(&'t mut PgConnection, &'t I, &'t Locks) -> Step<'t, T> + Send + Sync + 'static,
     {
-        let (pool, memory, renewal) =
-            (self.pool.clone(), Arc::clone(&self.locked_rows), self.renewal.clone());
-        let task = tokio::spawn(async move {
-            let is_pointless =
-                memory.lock().unwrap_or_else(PoisonError::into_inner).is_waiting_pointless(Instant::now());
-            let mut waiting = if is_pointless { Waiting::Skipping } else { Waiting::UntilTimeout };
-            let mut has_waited = false;
-            for attempt in 0..ATTEMPTS_MAX {
-                // A row that was skipped without a wait may be locked by a batch that is as healthy as this
-                // one.
-                let locks = Locks::new(waiting, has_waited.then(|| Arc::clone(&memory)));
-                let mut transaction = pool.begin().await?;
-                match body(&mut transaction, &input, &locks).await {
-                    Ok(Attempt::Commit(outcome)) => {
-                        transaction.commit().await?;
-                        return Ok(outcome);
-                    }
-                    Ok(Attempt::Nothing(outcome)) => {
-                        transaction.rollback().await?;
-                        return Ok(outcome);
-                    }
-                    Ok(Attempt::Again) => transaction.rollback().await?,
-                    Err(Broken::RowLocked(_)) if waiting == Waiting::UntilTimeout => {
-                        transaction.rollback().await?;
-                        memory.lock().unwrap_or_else(PoisonError::into_inner).waited_in_vain(Instant::now());
-                        (waiting, has_waited) = (Waiting::Skipping, true);
-                        continue;
-                    }
-                    Err(Broken::KeyLocked(error)) => {
-                        // Its locks are let go before the halves of the batch ask for them.
-                        transaction.rollback().await?;
-                        return Err(Broken::KeyLocked(error));
-                    }
-                    Err(Broken::Failed(StoreError::Unavailable(error))) if lost_a_race(&error) => {
-                        transaction.rollback().await?
-                    }
-                    Err(Broken::Failed(StoreError::Unavailable(error))) => {
-                        renewal.notice(&error);
-                        return Err(Broken::Failed(StoreError::Unavailable(error)));
-                    }
-                    Err(broken) => return Err(broken),
-                }
-                tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
-            }
-            Err(StoreError::Contention(ATTEMPTS_MAX).into())
-        });
-        // Seven statements at most. When the wait ends the task goes on, never cancelled; whoever tries again
-        // meets its locks.
-        let ended = match tokio::time::timeout(self.patience * 2, task).await {
-            Ok(ended) => {
-                ended.unwrap_or_else(|failure| Err(StoreError::Panicked(failure.to_string()).into()))
-            }
-            Err(_) => Err(StoreError::Silent(self.patience * 2).into()),
+        let store = self.clone();
+        // The task ends by itself, and by then its connection is free or closed.
+        let ended = match tokio::spawn(async move { store.attempt(&input, &body).await }).await {
+            Ok(ended) => ended,
+            Err(failure) => Err(StoreError::Panicked(failure.to_string()).into()),
         };
         ended.map_err(|broken| match broken {
             Broken::Failed(error) => Broken::Failed(error.of(&self.pool.connect_options())),
             locked @ (Broken::RowLocked(_) | Broken::KeyLocked(_)) => locked,
         })
     }
+
+    /// Makes one attempt after the other until one commits. All of them have one deadline, of seven statements
+    /// at most: an attempt that loses against others loses quickly.
+    async fn attempt<I, T, F>(&self, input: &I, body: &F) -> Result<T, Broken>
+    where
+        F: for<'t> Fn(&'t mut PgConnection, &'t I, &'t Locks) -> Step<'t, T>,
+    {
+        let patience = self.patience * 2;
+        let deadline = tokio::time::Instant::now() + patience;
+        let memory = &self.locked_rows;
+        let is_pointless =
+            memory.lock().unwrap_or_else(PoisonError::into_inner).is_waiting_pointless(Instant::now());
+        let mut waiting = if is_pointless { Waiting::Skipping } else { Waiting::UntilTimeout };
+        let mut has_waited = false;
+        for attempt in 0..ATTEMPTS_MAX {
+            // A row that was skipped without a wait may be locked by a batch that is as healthy as this one.
+            let locks = Locks::new(waiting, has_waited.then(|| Arc::clone(memory)));
+            let Ok(lease) = tokio::time::timeout_at(deadline, Lease::take(self)).await else {
+                return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut).into());
+            };
+            let mut lease = lease?;
+            let tried = try_once(lease.connection(), input, &locks, body);
+            let Ok(tried) = tokio::time::timeout_at(deadline, tried).await else {
+                lease.give_up();
+                return Err(StoreError::Silent(patience).into());
+            };
+            drop(lease);
+            match tried {
+                Ok(Attempt::Commit(outcome) | Attempt::Nothing(outcome)) => return Ok(outcome),
+                Ok(Attempt::Again) => {}
+                Err(Broken::RowLocked(_)) if waiting == Waiting::UntilTimeout => {
+                    memory.lock().unwrap_or_else(PoisonError::into_inner).waited_in_vain(Instant::now());
+                    (waiting, has_waited) = (Waiting::Skipping, true);
+                    continue;
+                }
+                Err(broken) if broken.lost_a_race() => {}
+                Err(broken) => {
+                    if let Broken::Failed(StoreError::Unavailable(error)) = &broken {
+                        self.renewal.notice(error);
+                    }
+                    return Err(broken);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
+        }
+        Err(StoreError::Contention(ATTEMPTS_MAX).into())
+    }
+}
+
+/// One transaction, from its BEGIN to its end.
+async fn try_once<I, T, F>(
+    connection: &mut PgConnection,
+    input: &I,
+    locks: &Locks,
+    body: &F,
+) -> Result<Attempt<T>, Broken>
+where
+    F: for<'t> Fn(&'t mut PgConnection, &'t I, &'t Locks) -> Step<'t, T>,
+{
+    let mut transaction = connection.begin().await?;
+    let tried = body(&mut transaction, input, locks).await;
+    match &tried {
+        Ok(Attempt::Commit(_)) => transaction.commit().await?,
+        // The connection may be what failed. If not, it is rolled back on its way to the pool.
+        Err(broken @ Broken::Failed(_)) if !broken.lost_a_race() => drop(transaction),
+        // Its locks are let go before anyone asks for them again.
+        _ => transaction.rollback().await?,
+    }
+    tried
 }

@@ -9,6 +9,7 @@ use domain::{
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 use store::{
@@ -52,6 +53,19 @@ impl Ledger {
         let mut options = options(&as_services(&self.owner_url));
         change(&mut options);
         Store::connect_lazily(&options).unwrap()
+    }
+
+    /// A store whose connections go through a proxy with this address.
+    pub(crate) fn store_through(&self, proxy: SocketAddr, change: impl FnOnce(&mut StoreOptions)) -> Store {
+        self.another_store(|options| {
+            options.url = options.url.replace(&self.address().to_string(), &proxy.to_string());
+            change(options);
+        })
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.owner_url.split(['@', '/']).nth(3).unwrap().parse().unwrap()
     }
 
     /// The URL for the owner of the schema.

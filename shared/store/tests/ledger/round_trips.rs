@@ -11,7 +11,6 @@ use devstack::testing::TestPostgres;
 use domain::Money;
 use domain::fx::Rate;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use store::{HoldRequest, Settlement, Store};
 
 /// The promise of the design.
@@ -44,13 +43,9 @@ impl Scale {
         .await;
         let ledger = Ledger::open_on(&postgres).await;
         ledger.sql("CREATE EXTENSION pg_stat_statements").await;
-        let address: SocketAddr = postgres.url("").split(['@', '/']).nth(3).unwrap().parse().unwrap();
-        let wiretap = Wiretap::start(address).await;
-        let store = ledger.another_store(|options| {
-            // One connection prepares each statement once.
-            options.connections_max = 1;
-            options.url = options.url.replace(&address.to_string(), &wiretap.address.to_string());
-        });
+        let wiretap = Wiretap::start(ledger.address()).await;
+        // One connection prepares each statement once.
+        let store = ledger.store_through(wiretap.address, |options| options.connections_max = 1);
         for number in 0..ACCOUNTS {
             ledger.fund(&format!("US{number}"), usd(1_000_000_000)).await;
             ledger.fund(&format!("EU{number}"), Money::new(1_000_000_000, currency("EUR"))).await;

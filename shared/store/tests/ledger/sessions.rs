@@ -3,6 +3,7 @@
 use crate::common::{
     Ledger, account_key, at, currency, deposit, keys, refused, request, settlements, status, try_sql, usd,
 };
+use devstack::testing::TestPostgres;
 use std::time::Duration;
 use store::{HoldRequest, Settlement, Store, StoreError};
 
@@ -17,6 +18,7 @@ async fn sessions_have_their_bounds() {
         options.statement_timeout = Duration::from_millis(12_345);
         options.lock_timeout = Duration::from_millis(678);
         options.application_name = "settings-test".to_owned();
+        options.url += "?options=-c%20synchronous_commit%3Doff";
     });
     let rows = [
         ("statement_timeout", "12345ms"),
@@ -24,6 +26,11 @@ async fn sessions_have_their_bounds() {
         ("idle_in_transaction_session_timeout", "12345ms"),
         ("application_name", "settings-test"),
         ("synchronous_commit", "on"),
+        ("tcp_keepalives_idle", "30"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "60000"),
+        ("client_connection_check_interval", "2s"),
         ("enable_seqscan", "off"),
         ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
@@ -42,6 +49,21 @@ async fn sessions_have_their_bounds() {
     assert_eq!((count, shown), (9, vec![r#"{"value": "kilat_app"}"#.to_owned(); 2]));
 }
 
+/// What a migration has written stays written, whatever the URL says.
+#[tokio::test]
+async fn a_migration_has_the_same_sessions() {
+    let postgres = TestPostgres::shared().await;
+    let url = postgres.fresh_database().await;
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let watch = "CREATE TABLE seen (value text);
+        CREATE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); END $$;
+        CREATE EVENT TRIGGER see ON ddl_command_end EXECUTE FUNCTION see()";
+    postgres.query(database, watch).await;
+    store::migrate(&format!("{url}?options=-c%20synchronous_commit%3Doff")).await.unwrap();
+    assert_eq!(postgres.query(database, "SELECT DISTINCT value FROM seen").await, "on");
+}
+
 /// Counted, not timed: a plan that scans a table is right on an empty one, is kept, and is ruin on a full
 /// one.
 #[tokio::test]
@@ -51,6 +73,8 @@ async fn no_batch_scans_a_table() {
     const SCANS: &str = "SELECT relname, seq_scan FROM pg_stat_user_tables
         WHERE relname IN ('accounts', 'payments', 'operations', 'entries', 'dead_letters', 'open_holds') ORDER BY relname";
     let ledger = Ledger::open().await;
+    // The migration has scanned them, too.
+    all_reported(&ledger).await;
     let before = ledger.sql(SCANS).await;
     let store = ledger.another_store(|options| options.connections_max = 1);
     for id in ["A", "B"] {

@@ -60,15 +60,7 @@ async fn pass_on(
     mut server: OwnedWriteHalf,
     counts: Arc<Counts>,
 ) -> std::io::Result<()> {
-    /// The code of the protocol's version 3; before it a client may ask for encryption.
-    const STARTUP: [u8; 4] = 196_608_u32.to_be_bytes();
-    loop {
-        let packet = read_packet(&mut client, None).await?;
-        server.write_all(&packet).await?;
-        if packet[4..8] == STARTUP {
-            break;
-        }
-    }
+    pass_startup(&mut client, &mut server).await?;
     let mut is_statement_open = false;
     loop {
         let kind = client.read_u8().await?;
@@ -89,8 +81,24 @@ async fn pass_on(
     }
 }
 
+/// Passes on what a client says before its session begins.
+pub(crate) async fn pass_startup(
+    client: &mut OwnedReadHalf,
+    server: &mut OwnedWriteHalf,
+) -> std::io::Result<()> {
+    /// The code of the protocol's version 3; before it a client may ask for encryption.
+    const STARTUP: [u8; 4] = 196_608_u32.to_be_bytes();
+    loop {
+        let packet = read_packet(client, None).await?;
+        server.write_all(&packet).await?;
+        if packet[4..8] == STARTUP {
+            return Ok(());
+        }
+    }
+}
+
 /// A whole packet: its kind where it has one, its length, and its body.
-async fn read_packet(client: &mut OwnedReadHalf, kind: Option<u8>) -> std::io::Result<Vec<u8>> {
+pub(crate) async fn read_packet(client: &mut OwnedReadHalf, kind: Option<u8>) -> std::io::Result<Vec<u8>> {
     let length = client.read_u32().await?;
     let mut packet: Vec<u8> = kind.into_iter().chain(length.to_be_bytes()).collect();
     let body = packet.len();
