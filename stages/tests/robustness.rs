@@ -148,10 +148,8 @@ async fn a_newer_version_waits_and_is_not_buried() {
     assert_eq!((shown.status, &shown.body["status"]), (200, &json!("PENDING")));
 }
 
-/// A migration that this release cannot read: some payments are buried, then burials are halted and payments
-/// wait, and once the column is as it was they go on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_cannot_be_read_buries_few_and_stops_none_for_good() {
+/// A ledger with 60 payments held, and no settle yet.
+async fn sixty_held() -> System {
     let mut system = System::prepare(&[]).await;
     system.start_roles(&[Role::Risk, Role::Fx, Role::Reserve, Role::Wallet, Role::Janitor]).await;
     system.start_gateway().await;
@@ -161,7 +159,35 @@ async fn a_migration_that_cannot_be_read_buries_few_and_stops_none_for_good() {
         system.sql("SELECT count(*) FROM payments WHERE status = 'RESERVED'").await == "60"
     })
     .await;
+    system
+}
+
+/// A migration that this release cannot read is nothing that payments have brought: settle asks again and
+/// again, nothing is buried, and once the column is as it was all of them go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_cannot_be_read_buries_nothing_and_is_waited_out() {
+    const ROLLED_BACK: &str = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+    let system = sixty_held().await;
     system.sql("ALTER TABLE payments ALTER COLUMN risk_score TYPE integer").await;
+    let rolled_back = || async { system.sql(ROLLED_BACK).await.parse::<u64>().unwrap() };
+    let before = rolled_back().await;
+    let settle = system.launch_roles(&[Role::Settle]);
+    until("settle has met it many times", || async { rolled_back().await >= before + 30 }).await;
+    assert_eq!(system.sql("SELECT count(*) FROM dead_letters").await, "0");
+    assert_eq!(system.sql("SELECT count(*) FROM payments WHERE status <> 'RESERVED'").await, "0");
+    system.sql("ALTER TABLE payments ALTER COLUMN risk_score TYPE smallint").await;
+    captured(&system, 60).await;
+    assert_eq!(system.sql("SELECT count(*) FROM dead_letters").await, "0");
+    system.assert_ledger_is_clean().await;
+    settle.stop().await;
+}
+
+/// Rows that this release does not understand, far more than single payments: some are buried, then burials
+/// are halted and payments wait, and once the rows are as they were they go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_not_understood_bury_few_and_stop_none_for_good() {
+    let mut system = sixty_held().await;
+    system.sql("UPDATE payments SET metadata = 'no JSON'").await;
     system.start_roles(&[Role::Settle]).await;
     let metrics = common::client::Client::new(system.config.admin.settle);
     until("burials are halted", || async {
@@ -171,7 +197,7 @@ async fn a_migration_that_cannot_be_read_buries_few_and_stops_none_for_good() {
     .await;
     let buried: usize = system.sql("SELECT count(*) FROM dead_letters").await.parse().unwrap();
     assert_eq!(buried, 20, "so many are those of single payments");
-    system.sql("ALTER TABLE payments ALTER COLUMN risk_score TYPE smallint").await;
+    system.sql("UPDATE payments SET metadata = NULL").await;
     captured(&system, 60 - buried).await;
     // Burials go on, too, once the fault is over; each dead letter waits for someone.
     assert_eq!(system.sql("SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL").await, "20");

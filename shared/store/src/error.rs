@@ -91,6 +91,16 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     has_code(error, &["55P03"])
 }
 
+/// A value is missing where there must be one. We write each that this build knows to be needed, so the schema
+/// asks for what it does not know, whatever the payment.
+const NOT_NULL_VIOLATION: &str = "23502";
+
+/// Whether a column is of a type that this build does not expect, as after a migration that it does not know:
+/// every row would be refused for it. sqlx has no other word for it than the text.
+fn is_of_another_type(source: &(dyn std::error::Error + Send + Sync)) -> bool {
+    source.to_string().starts_with("mismatched types")
+}
+
 fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     error
         .as_database_error()
@@ -105,11 +115,10 @@ impl From<sqlx::Error> for StoreError {
             // schema or our rights.
             sqlx::Error::Database(database) => {
                 database.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+                    && !has_code(&error, &[NOT_NULL_VIOLATION])
             }
-            sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::Encode(_)
-            | sqlx::Error::ColumnNotFound(_) => true,
+            sqlx::Error::ColumnDecode { source, .. } => !is_of_another_type(source.as_ref()),
+            sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,
             _ => false,
         };
         if about_the_data { StoreError::Unexpected(error) } else { StoreError::Unavailable(error) }
