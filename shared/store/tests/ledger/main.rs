@@ -8,6 +8,7 @@
 
 mod append_only;
 mod audit;
+mod commits;
 mod common;
 mod concurrency;
 mod dead_letters;
@@ -23,9 +24,11 @@ mod model;
 mod model_check;
 mod open_holds;
 mod outages;
+mod races;
 mod reads;
 mod reemit;
 mod round_trips;
 mod sessions;
 mod silence;
 mod wiretap;
+mod writes;
