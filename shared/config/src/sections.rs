@@ -297,9 +297,9 @@ pub struct TelemetryConfig {
     /// How often the janitor looks at the broker and the database, in milliseconds.
     pub observe_every_ms: u64,
     /// How old an entry is when it is audited, in milliseconds: longer than any transaction lives and than the
-    /// clocks of processes differ, or the audit passes it by. A transaction lasts `postgres.acquire_timeout_ms`
-    /// and `postgres.statement_timeout_ms` together at most: below that, entries that are posted slowly are
-    /// seen by `loadtest verify` alone.
+    /// clocks of processes differ, or the audit passes it by. A transaction lasts twice
+    /// `postgres.acquire_timeout_ms` and `postgres.statement_timeout_ms` together at most: below that, entries
+    /// that are posted slowly are seen by `loadtest verify` alone.
     pub audit_after_ms: u64,
 }
 

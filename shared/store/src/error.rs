@@ -5,7 +5,8 @@ use sqlx::postgres::PgConnectOptions;
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away, refuses us, or was too slow: nothing is wrong with the request. Try again.
+    /// The database is away, refuses us, was too slow, or has a schema that this build does not know: nothing
+    /// is wrong with the request. Try again.
     #[error("the database is unavailable{}", sqlstate(.0))]
     Unavailable(#[source] sqlx::Error),
     /// The database neither answers nor refuses. What was asked may still be carried out.

@@ -198,9 +198,12 @@ async fn rights_and_schema_are_an_outage() {
             "ALTER TABLE payments ALTER risk_score TYPE smallint",
         ),
         (
-            "another type of the key",
-            "ALTER TABLE payments ALTER id TYPE bytea USING id::bytea",
-            "ALTER TABLE payments ALTER id TYPE text COLLATE \"C\" USING convert_from(id, 'UTF8')",
+            "another type of a name",
+            "ALTER TABLE payments ALTER source_account TYPE bytea USING source_account::bytea,
+                ALTER destination_account TYPE bytea USING destination_account::bytea",
+            "ALTER TABLE payments
+                ALTER source_account TYPE text COLLATE \"C\" USING convert_from(source_account, 'UTF8'),
+                ALTER destination_account TYPE text COLLATE \"C\" USING convert_from(destination_account, 'UTF8')",
         ),
         (
             "a type of what is locked",
