@@ -40,11 +40,10 @@ impl Lease {
         &mut self.connection
     }
 
-    /// The server has not answered in time: the connection is closed at once. Others to the same server are
-    /// as old as the silence, so each is made anew before its next use, or each would cost another wait.
+    /// The server has not answered in time: the connection is closed at once.
     pub(crate) fn give_up(mut self) {
         self.is_silent = true;
-        self.renewal.renew_all();
+        self.renewal.notice_silence();
     }
 }
 
@@ -58,7 +57,7 @@ impl Drop for Lease {
                 let (patience, renewal) = (self.patience, self.renewal.clone());
                 runtime.spawn(async move {
                     if tokio::time::timeout(patience, returned).await.is_err() {
-                        renewal.renew_all();
+                        renewal.notice_silence();
                     }
                 });
             }

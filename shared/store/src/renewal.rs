@@ -21,9 +21,16 @@ impl Renewal {
         }
     }
 
-    /// Has every connection that there is now replaced before its next use. It is idle by then, with all that
-    /// was ever sent on it received, so its good-bye waits for nobody.
-    pub(crate) fn renew_all(&self) {
+    /// One connection has had no answer in time: has every other that there is now replaced before its next
+    /// use, or each would cost another wait.
+    pub(crate) fn notice_silence(&self) {
+        tracing::warn!("the database has fallen silent: connections are made anew");
+        self.renew_all();
+    }
+
+    /// Whoever meets one of them closes it. It is idle by then, with all that was ever sent on it received, so
+    /// its good-bye waits for nobody.
+    fn renew_all(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
