@@ -27,6 +27,9 @@ use wire::Role;
 /// Between two attempts to declare the streams.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How long the end of acceptance is waited for once every port has closed.
+const ACCEPTANCE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The ledger as each kind of request sees it. What one kind does to its connections is nothing to the other.
 struct Ledgers {
     look_ups: Store,
@@ -61,7 +64,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
         traces.clone(),
     );
     // A gateway whose acceptance has panicked must end rather than turn everyone away for ever.
-    let accepting = tokio::spawn({
+    let mut accepting = tokio::spawn({
         let drain = drain.clone();
         async move { all_ended(accepting, &drain).await }
     });
@@ -84,7 +87,11 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let declaring = tokio::spawn(declare(host.clone(), is_declared));
     all_ended(servers, drain).await;
     declaring.abort();
-    accepting.abort();
+    // Nobody asks it for anything any more, but for connections that were cut off.
+    drop(routes);
+    if tokio::time::timeout(ACCEPTANCE_PATIENCE, &mut accepting).await.is_err() {
+        accepting.abort();
+    }
     feed.close().await;
     host.close().await;
     Ok(())

@@ -5,6 +5,7 @@
 mod common;
 
 use common::client::Client;
+use common::processes::ready;
 use common::{System, payment, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -185,8 +186,9 @@ async fn a_conversion_that_waited_too_long_for_its_hold_is_refused() {
         })
         .await;
     };
-    post_quoted("held", "E").await;
     let reserve = system.launch_roles(&[Role::Reserve]);
+    ready(&system, Role::Reserve).await;
+    assert_eq!(client.post("/payments", &payment("held", "S", "E", "USD", "1")).await.status, 202);
     until("it is held", || async {
         system.sql("SELECT status FROM payments WHERE id = 'held'").await == "RESERVED"
     })

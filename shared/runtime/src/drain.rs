@@ -12,8 +12,9 @@ const EXIT_CUT_OFF: i32 = 1;
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     begun: CancellationToken,
-    /// Why it began, where that was no signal.
+    /// Why the process has failed, if it has.
     failure: Arc<OnceLock<String>>,
+    failed: CancellationToken,
 }
 
 impl Drain {
@@ -63,7 +64,13 @@ impl Drain {
     pub fn fail(&self, reason: String) {
         // A second failure is a consequence, as far as anyone knows.
         let _ = self.failure.set(reason);
+        self.failed.cancel();
         self.begin();
+    }
+
+    /// Waits until the process has failed.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     /// Why the process has failed, if it has.

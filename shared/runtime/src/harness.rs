@@ -32,6 +32,7 @@ use spans::BatchSpans;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
+use std::task::Poll;
 use tokio::time::Instant;
 use wire::{Message, Subject};
 
@@ -135,12 +136,15 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                 continue;
             }
             let (drain, release_at) = (self.drain.clone(), self.brake.release_at());
-            let taken = tokio::select! {
+            let (taken, has_waited) = tokio::select! {
                 biased;
                 () = drain.begun() => break,
-                taken = self.transport.take(self.pipeline.batch_max) => taken,
-                () = at(release_at) => Ok(Vec::new()),
+                taken = noting_a_wait(self.transport.take(self.pipeline.batch_max)) => taken,
+                () = at(release_at) => (Ok(Vec::new()), true),
             };
+            if has_waited {
+                self.kept_now();
+            }
             self.release_brake();
             match taken {
                 Ok(batch) => {
@@ -188,7 +192,6 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             return Ok(());
         }
         self.in_hand = batch.iter().map(|delivery| (delivery.seq, delivery.receipt.clone())).collect();
-        self.kept_now();
         self.spans.begin(&batch);
         self.postponed.prune(Instant::now());
         self.postponed.take(batch.len(), batch.iter().map(|delivery| delivery.payload.len()).sum());
@@ -278,6 +281,16 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                 Ok(Err(Fault::Outage(reason))) => self.outage(&mut pause, &reason).await?,
             }
         }
+    }
+}
+
+/// What a future answers, and whether it had to be waited for. A batch that was not waited for may have been
+/// fetched long ago, behind others: its time runs on.
+async fn noting_a_wait<F: Future>(future: F) -> (F::Output, bool) {
+    let mut future = std::pin::pin!(future);
+    match futures::poll!(future.as_mut()) {
+        Poll::Ready(answer) => (answer, false),
+        Poll::Pending => (future.await, true),
     }
 }
 

@@ -46,18 +46,18 @@ const AFTER_A_PANIC: Duration = Duration::from_secs(30);
 /// Waits until every part of a process has ended. One that panics ends the others too, within a while.
 pub async fn all_ended(mut parts: JoinSet<()>, drain: &Drain) {
     let deadline = async {
-        drain.begun().await;
-        match drain.failure() {
-            Some(_) => tokio::time::sleep(AFTER_A_PANIC).await,
-            None => std::future::pending().await,
-        }
+        drain.failed().await;
+        tokio::time::sleep(AFTER_A_PANIC).await;
     };
     let mut deadline = std::pin::pin!(deadline);
     loop {
         let ended = tokio::select! {
             biased;
             ended = parts.join_next() => ended,
-            () = &mut deadline => return tracing::error!(parts = parts.len(), "parts that do not end are cut off"),
+            () = &mut deadline => {
+                tracing::error!(parts = parts.len(), "parts that do not end are cut off");
+                return;
+            }
         };
         match ended {
             None => return,
@@ -147,6 +147,7 @@ mod tests {
             ("a panic", vec![until_drained, panics], false),
             ("a panic beside a part that hangs", vec![never_ends, panics], false),
             ("a panic after a signal", vec![signal, panics_while_draining, until_drained], false),
+            ("a panic after a signal, and a hang", vec![signal, panics_while_draining, never_ends], false),
         ];
         for (about, parts, is_success) in rows {
             let (drain, mut tasks) = (Drain::default(), JoinSet::new());

@@ -71,8 +71,7 @@ pub trait Transport: Send + Sync + 'static {
     fn acknowledge(&self, receipts: &[Self::Receipt])
     -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// Says that deliveries are still being worked on, and with them those that were fetched ahead: whoever
-    /// takes so long fetches no more until it takes again.
+    /// Says that deliveries are still being worked on, and with them those that were fetched ahead.
     fn keep(&self, receipts: &[Self::Receipt]) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
     /// The end: has these deliveries, and those that were fetched ahead, come again at once, to whoever else is

@@ -18,7 +18,7 @@ const SEED_AS_OF: &str = "2026-10-30T15:00:00Z";
 /// The pause before a broken watch is begun again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The content of the bucket comes at once; what has not come whole after this is asked for anew.
+/// The content of the bucket comes without a pause; when nothing comes for so long it is asked for anew.
 const CONTENT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The rates known now.
@@ -63,7 +63,9 @@ impl State {
             // A mistyped rate must not replace a good one, nor be taken for none.
             Err(error) => {
                 tracing::error!(key = change.key, %error, "an entry of the rate bucket is ignored");
-                if let Some(known) = known {
+                if let Some(known) = known
+                    && book.quotation(base, quote).is_none()
+                {
                     book.insert(base, quote, known);
                 }
             }
@@ -114,16 +116,13 @@ impl RateBooks {
         broker.seed_bucket(rates::BUCKET, rates::BUCKET_DESCRIPTION, &seed).await?;
         let mut events = std::pin::pin!(broker.watch_bucket(rates::BUCKET).await?);
         self.write().coming = Some(RateBook::default());
-        let content = async {
-            while self.read().coming.is_some()
-                && let Some(event) = events.next().await
-            {
-                self.write().tell(event?);
-            }
-            Ok(())
-        };
-        let in_time = tokio::time::timeout(CONTENT_PATIENCE, content).await;
-        in_time.map_err(|_| BrokerError::Unavailable("the bucket was not told whole".to_owned()))??;
+        while self.read().coming.is_some() {
+            let next = tokio::time::timeout(CONTENT_PATIENCE, events.next()).await;
+            let next =
+                next.map_err(|_| BrokerError::Unavailable("the bucket was not told whole".to_owned()))?;
+            let Some(event) = next else { return Ok(()) };
+            self.write().tell(event?);
+        }
         while let Some(event) = events.next().await {
             self.write().tell(event?);
         }

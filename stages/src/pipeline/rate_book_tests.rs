@@ -44,8 +44,10 @@ fn the_book_is_what_the_bucket_holds_once_it_was_read_whole() {
         (&["-", "EUR.USD=1.1", "!", "-", "EUR.IDR=17000"], true, Some("1.1")),
         (&["-", "EUR.USD=1.1", "!", "-", "EUR.USD=1.2", "-", "EUR.USD=nonsense", "!"], true, Some("1.1")),
     ];
+    let again: (&[&str], bool, Option<&str>) =
+        (&["-", "EUR.USD=1.1", "!", "-", "EUR.USD=1.2", "EUR.USD=nonsense", "!"], true, Some("1.2"));
     let gone: (&[&str], bool, Option<&str>) = (&["-", "EUR.USD=1.1", "!", "-", "!"], true, None);
-    for (events, is_loaded, expected) in rows.into_iter().chain([gone]) {
+    for (events, is_loaded, expected) in rows.into_iter().chain([again, gone]) {
         let books = RateBooks::new(i64::MAX);
         for event in events {
             let event = match event.split_once('=') {

@@ -1,8 +1,9 @@
 //! Reserve: consumes quoted payments, forwards those whose money is held.
 //!
-//! Refuses with `account_not_found`, `account_frozen`, `currency_mismatch`, `insufficient_funds`, or
-//! `fx_rate_stale` where a conversion has waited too long since it was quoted. One transaction per batch; a payment that has a row is answered from it, whatever the message says, so asking
-//! twice changes nothing. One whose account another transaction has locked waits, and the others do not.
+//! Refuses with `account_not_found`, `account_frozen`, `currency_mismatch` or `insufficient_funds`, and a
+//! conversion that has waited too long since it was quoted with `fx_rate_stale`. One transaction per batch; a
+//! payment that has a row is answered from it, whatever the message says, so asking twice changes nothing. One
+//! whose account another transaction has locked waits, and the others do not.
 
 use domain::{StageName, Timestamp};
 use host::fault;

@@ -33,7 +33,7 @@ pub struct Broker {
     pub(super) timeout: Duration,
     addresses: Arc<str>,
     reconnects: watch::Receiver<u64>,
-    /// The streams whose settings this process has seen to, and those of their consumers.
+    /// The streams whose settings this role has seen to, and those of their consumers.
     pub(super) seen_to: Arc<Mutex<HashSet<wire::Stream>>>,
     pub(super) metrics: Option<PublishMetrics>,
 }

@@ -31,7 +31,8 @@ pub struct JetStreamTransport {
     stream: Stream,
     pipeline: PipelineConfig,
     fetching: Mutex<Fetching>,
-    /// As the server has it, which another release may have given it.
+    /// As the server had it when the input was opened, which another release may have given it; never longer
+    /// than ours, which it may be given at any moment.
     ack_wait: Duration,
     reconnects: watch::Receiver<u64>,
 }
@@ -40,17 +41,22 @@ pub struct JetStreamTransport {
 #[derive(Default)]
 struct Fetching {
     messages: Option<pull::Stream>,
-    /// What the stream had fetched when it was stopped.
+    /// Fetched before `messages`, and at hand so that it can be kept alive. The consumer's bound of open
+    /// deliveries bounds it.
     ahead: VecDeque<Delivery<Receipt>>,
 }
 
 impl Fetching {
-    /// Fetches no more. What is here already is kept at hand, where it can be kept alive.
-    fn stop(&mut self) {
-        let Some(mut messages) = self.messages.take() else { return };
-        while let Some(Some(next)) = ready(&mut messages) {
-            // One that is not here for good comes again.
-            self.ahead.extend(next.ok().and_then(|message| delivery(message).ok()));
+    /// Puts at hand what has been fetched. The stream goes on: it has asked for more by then, and what comes to
+    /// a stream that is gone is nobody's until its time is over.
+    fn put_at_hand(&mut self) {
+        while let Some(next) = self.messages.as_mut().and_then(ready) {
+            match next {
+                // One that cannot be read as a delivery comes again.
+                Some(Ok(message)) => self.ahead.extend(delivery(message).ok()),
+                // The next call that takes meets the end.
+                Some(Err(_)) | None => self.messages = None,
+            }
         }
     }
 }
@@ -75,7 +81,8 @@ impl JetStreamTransport {
         self.reconnects.mark_unchanged();
         self.broker.declare_all(&self.pipeline).await?;
         let consumer = self.broker.consumer(self.stream).await?;
-        self.ack_wait = consumer.cached_info().config.ack_wait;
+        let own = Duration::from_millis(self.pipeline.ack_wait_ms);
+        self.ack_wait = consumer.cached_info().config.ack_wait.min(own);
         let messages = consumer
             .stream()
             .max_messages_per_batch(self.pipeline.batch_max)
@@ -90,10 +97,10 @@ impl JetStreamTransport {
         self.fetching.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops fetching; what is at hand.
-    fn stop_fetching(&self) -> Vec<Receipt> {
+    /// All that has been fetched and not been taken.
+    fn ahead(&self) -> Vec<Receipt> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        fetching.stop();
+        fetching.put_at_hand();
         fetching.ahead.iter().map(|delivery| delivery.receipt.clone()).collect()
     }
 
@@ -212,13 +219,13 @@ impl Transport for JetStreamTransport {
     }
 
     async fn keep(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
-        let ahead = self.stop_fetching();
+        let ahead = self.ahead();
         let kept = receipts.iter().chain(&ahead);
         self.answer(kept.map(|receipt| (receipt, Bytes::from_static(b"+WPI")))).await
     }
 
     async fn give_back(&mut self, receipts: &[Receipt]) -> Result<(), BrokerError> {
-        let ahead = self.stop_fetching();
+        let ahead = self.ahead();
         self.close();
         let given = receipts.iter().chain(&ahead);
         self.answer(given.map(|receipt| (receipt, Bytes::from_static(b"-NAK")))).await

@@ -1,5 +1,5 @@
 //! Bringing streams and consumers that exist in line with the configuration: field by field, and only when a
-//! process starts, so that two releases that run side by side do not change them back and forth.
+//! role starts, so that two releases that run side by side do not change them back and forth.
 //!
 //! Everything goes by the server's own JSON: what others have set, and what this build does not know of, stays.
 
@@ -13,13 +13,14 @@ use wire::{Place, Stream};
 /// The settings of a stream that are ours to say and that may change, as the server calls them. Not the number
 /// of replicas, nor where they are.
 const STREAM_FIELDS: [&str; 9] = [
+    // First: a bound that is lowered costs no message once new ones are refused for it.
+    "discard",
     "subjects",
     "max_msgs",
     "max_bytes",
     "max_msg_size",
     "max_msgs_per_subject",
     "max_age",
-    "discard",
     "allow_direct",
     "allow_atomic",
 ];
@@ -126,7 +127,11 @@ impl Broker {
             if refusal.is_none() {
                 config = one;
             }
+            let is_risky = refusal.is_some() && change.iter().any(|change| change.field == "discard");
             of.tell(change, refusal);
+            if is_risky {
+                break;
+            }
         }
         Ok(())
     }
@@ -194,9 +199,13 @@ fn remedy(stream: Stream) -> &'static str {
             "give the server what it lacks, or change the setting back; else stop the gateways, wait until \
              the stream is empty, delete it with nats stream rm, and start them"
         }
-        Some(Place::OnTheWay | Place::Refused | Place::End) => {
+        Some(Place::OnTheWay | Place::Refused) => {
             "delete it with nats stream rm: it is made anew as configured, and the janitor drives again what \
              was in it"
+        }
+        Some(Place::End) => {
+            "delete it with nats stream rm: it is made anew as configured, and what was told in it is in the \
+             ledger"
         }
         None => {
             "give the server what it lacks, or change the setting back; else work off its letters, and \

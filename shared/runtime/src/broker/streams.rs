@@ -18,7 +18,7 @@ const DEAD_LETTER_BYTES: i32 = 16 << 10;
 
 impl Broker {
     /// Declares every stream of the pipeline and the consumer of each that has one. What exists stays as it
-    /// is, but for the first time that this process sees it: then it is given our settings.
+    /// is, but for the first time that this role sees it: then it is given our settings.
     pub async fn declare_all(&self, pipeline: &PipelineConfig) -> Result<(), BrokerError> {
         self.require_connection()?;
         for stream in Stream::all(pipeline.shards) {

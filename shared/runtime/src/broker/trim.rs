@@ -41,8 +41,7 @@ pub(super) async fn trim<S: Streams>(
 }
 
 /// The sequence below which a stream is to be purged, if that is worth a purge. `floor` is the last
-/// acknowledged sequence. It goes by the stream's own bounds: a stream that is older than the configuration
-/// keeps those it was made with.
+/// acknowledged sequence. It goes by the stream's own bounds, which another release may have given it.
 fn trim_below(floor: u64, bounds: &Bounds, keep: u64) -> Option<u64> {
     let acknowledged = (floor + 1).saturating_sub(bounds.first);
     if acknowledged == 0 {

@@ -113,7 +113,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     }
 
     async fn declare(&mut self, pause: &mut Pause) -> Result<(), Abandoned> {
-        if let Err(error) = self.transport.declare().await {
+        if let Err(error) = self.keeping(self.transport.declare()).await {
             tracing::debug!(stage = %S::NAME, %error, "the next stream cannot be declared");
         }
         self.wait(pause).await
