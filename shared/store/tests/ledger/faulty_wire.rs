@@ -5,10 +5,14 @@ use crate::wiretap::{pass_startup, read_packet};
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// The longest that a moment may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +106,9 @@ impl FaultyWire {
 
     /// Waits until so many faults have happened.
     pub(crate) async fn faults(&self, count: u32) {
-        self.faults.clone().wait_for(|faults| *faults >= count).await.unwrap();
+        let mut faults = self.faults.clone();
+        let reached = faults.wait_for(|faults| *faults >= count);
+        tokio::time::timeout(PATIENCE, reached).await.expect("the moment comes").unwrap();
     }
 
     /// Lets this happen to every connection that there is; new ones pass.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 /// The limits of a statement and of the wait for a connection: an answer is waited for twice as long, one to
 /// a transaction four times.
-const LIMIT: Duration = Duration::from_millis(500);
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// How often a store is asked that has to come back. Each attempt takes a limit at most.
 const ATTEMPTS_MAX: u32 = 20;
