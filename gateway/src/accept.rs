@@ -335,7 +335,7 @@ fn message(submission: &Submission) -> Result<Outgoing, serde_json::Error> {
         fingerprint: submission.fingerprint,
     });
     let subject = Subject::of(Hop::Accepted, 0, &submission.payment.key());
-    Ok(Outgoing { only_if_absent: true, ..Outgoing::new(subject.into_string(), accepted.encode()?) })
+    Ok(Outgoing { expected_last: Some(0), ..Outgoing::new(subject.into_string(), accepted.encode()?) })
 }
 
 fn fate_of(known: &Known) -> Fate {

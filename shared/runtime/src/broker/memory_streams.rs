@@ -2,17 +2,17 @@
 //! Nothing is delivered; how far a stage has come, what time it is and when the broker is away is for the
 //! test to say.
 
+use super::memory_log::{Log, head, matches, stored};
 use super::streams::stream_config;
 use super::trim::trim;
 use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored, Streams, Subscription};
 use crate::config::PipelineConfig;
-use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use bytes::Bytes;
 use domain::Timestamp;
 use futures::stream;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use wire::{Stream, Subject};
 
 /// Messages that a subscription keeps for who does not take them.
@@ -23,7 +23,11 @@ const SEQUENCES: u64 = 1_000_000;
 
 /// Streams that hold what is published until it is purged. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStreams(Arc<Mutex<State>>);
+pub struct MemoryStreams {
+    state: Arc<Mutex<State>>,
+    /// What each call takes one of, where somebody is to stand still.
+    permits: Option<Arc<Semaphore>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,24 +41,6 @@ struct State {
     lost_answer: Option<bool>,
     /// Who has subscribed, and to which pattern.
     subscribers: Vec<(String, mpsc::Sender<Bytes>)>,
-}
-
-/// One stream.
-#[derive(Debug)]
-struct Log {
-    /// The same bounds and rules that the server is given.
-    config: Config,
-    messages: BTreeMap<u64, Message>,
-    /// The sequence of the next message.
-    next: u64,
-    /// Every message up to here is acknowledged.
-    floor: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Message {
-    outgoing: Outgoing,
-    stored_at: Timestamp,
 }
 
 impl MemoryStreams {
@@ -107,12 +93,26 @@ impl MemoryStreams {
         self.state().subscribers.iter().filter(|(_, messages)| !messages.is_closed()).count()
     }
 
+    /// A clone of which each call takes a permit, and waits while there is none: who works on it stands still
+    /// when the test says so.
+    pub fn with_permits(&self, permits: Arc<Semaphore>) -> MemoryStreams {
+        MemoryStreams { permits: Some(permits), ..self.clone() }
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One call of the broker's.
-    fn call<T>(&self, act: impl FnOnce(&mut State) -> Result<T, BrokerError>) -> Result<T, BrokerError> {
+    async fn call<T>(
+        &self,
+        act: impl FnOnce(&mut State) -> Result<T, BrokerError> + Send,
+    ) -> Result<T, BrokerError> {
+        if let Some(permits) = &self.permits
+            && let Ok(permit) = permits.acquire().await
+        {
+            permit.forget();
+        }
         let mut state = self.state();
         match &mut state.calls_left {
             Some(0) => return Err(BrokerError::unavailable("an outage")),
@@ -145,10 +145,23 @@ impl Streams for MemoryStreams {
             }
             Ok(())
         })
+        .await
     }
 
     async fn publish(&self, message: &Outgoing) -> Result<(), BrokerError> {
         self.publish_batch(std::slice::from_ref(message)).await
+    }
+
+    async fn publish_singles(
+        &self,
+        messages: &[Outgoing],
+    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+        let mut answers = Vec::new();
+        // Each is a call of its own: what comes to an end between two of them is for the test to say.
+        for message in messages {
+            answers.push(self.publish(message).await);
+        }
+        Ok(answers)
     }
 
     async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
@@ -171,6 +184,7 @@ impl Streams for MemoryStreams {
             }
             answer
         })
+        .await
     }
 
     async fn last(&self, stream: Stream, subject: &Subject) -> Result<Option<Stored>, BrokerError> {
@@ -186,16 +200,18 @@ impl Streams for MemoryStreams {
             None if stream.is_derived() => Ok(Vec::new()),
             None => Err(BrokerError::unavailable("the stream is missing")),
         })
+        .await
     }
 
     async fn progress(&self, stream: Stream) -> Result<Option<Progress>, BrokerError> {
         self.call(|state| {
             Ok(state.streams.get(&stream).filter(|_| stream.consumer().is_some()).map(Log::progress))
         })
+        .await
     }
 
     async fn bounds(&self, stream: Stream) -> Result<Option<Bounds>, BrokerError> {
-        self.call(|state| Ok(state.streams.get(&stream).map(Log::bounds)))
+        self.call(|state| Ok(state.streams.get(&stream).map(Log::bounds))).await
     }
 
     async fn accepted_heads(&self, seq: u64, max: usize) -> Result<Vec<AcceptedHead>, BrokerError> {
@@ -203,6 +219,7 @@ impl Streams for MemoryStreams {
             let log = state.streams.get(&Stream::Accepted).ok_or(BrokerError::Missing)?;
             Ok(log.messages.range(seq..).take(max).map(head).collect())
         })
+        .await
     }
 
     async fn accepted_since(&self, since: Timestamp, last: u64) -> Result<Vec<Stored>, BrokerError> {
@@ -215,6 +232,7 @@ impl Streams for MemoryStreams {
                 .map(stored)
                 .collect())
         })
+        .await
     }
 
     async fn purge_below(&self, stream: Stream, seq: u64) -> Result<u64, BrokerError> {
@@ -226,6 +244,7 @@ impl Streams for MemoryStreams {
             let kept = log.messages.split_off(&seq);
             Ok(std::mem::replace(&mut log.messages, kept).len() as u64)
         })
+        .await
     }
 
     async fn subscribe(&self, subject: &str) -> Result<Subscription, BrokerError> {
@@ -234,138 +253,11 @@ impl Streams for MemoryStreams {
             state.subscribers.push((subject.to_owned(), messages));
             Ok(Subscription::of(stream::poll_fn(move |context| taken.poll_recv(context))))
         })
+        .await
     }
 
     async fn trim(&self, stream: Stream, pipeline: &PipelineConfig) -> Result<Option<Progress>, BrokerError> {
         trim(self, stream, pipeline).await
-    }
-}
-
-impl Log {
-    /// An empty stream. One that is derived never counts from a sequence again that it had before it
-    /// vanished.
-    fn new(config: Config, anew: u64) -> Log {
-        let next = if config.first_sequence.is_some() { anew } else { 1 };
-        Log { config, messages: BTreeMap::new(), next, floor: next - 1 }
-    }
-
-    fn takes(&self, subject: &str) -> bool {
-        self.config.subjects.iter().any(|pattern| matches(pattern, subject))
-    }
-
-    /// Whether all of a batch may be stored; a batch of one is a single publish.
-    fn check(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        let mut subjects = HashSet::new();
-        for message in batch {
-            if !self.takes(&message.subject) {
-                return Err(BrokerError::Refused(format!(
-                    "{} is a subject of another stream than the batch's",
-                    message.subject
-                )));
-            }
-            if size(message) > u64::try_from(self.config.max_message_size).unwrap_or(0) {
-                return Err(BrokerError::Refused(format!(
-                    "{} bytes are more than a stream takes",
-                    message.payload.len()
-                )));
-            }
-            let is_absent = subjects.insert(&message.subject) && self.last_of(&message.subject).is_none();
-            if message.only_if_absent && !is_absent {
-                return Err(BrokerError::Conflict);
-            }
-        }
-        if self.config.discard == DiscardPolicy::New && !self.has_room(batch) {
-            return Err(BrokerError::Full);
-        }
-        Ok(())
-    }
-
-    fn has_room(&self, batch: &[Outgoing]) -> bool {
-        let Bounds { messages, bytes, messages_max, bytes_max, .. } = self.bounds();
-        // The server sees the old copy that a single publish replaces, and none that a batch replaces.
-        let replaced = match batch {
-            [message] if self.config.max_messages_per_subject == 1 => self.last_of(&message.subject),
-            _ => None,
-        };
-        let (new, bytes_new): (u64, u64) = (batch.len() as u64, batch.iter().map(size).sum());
-        let fits_number = replaced.is_some() || messages_max.is_none_or(|max| messages + new <= max);
-        let is_smaller = replaced.is_some_and(|(_, old)| size(&old.outgoing) > bytes_new);
-        fits_number && (is_smaller || bytes_max.is_none_or(|max| bytes + bytes_new <= max))
-    }
-
-    fn store(&mut self, message: Outgoing, now: Timestamp) {
-        if self.config.max_messages_per_subject == 1 {
-            self.messages.retain(|_, older| older.outgoing.subject != message.subject);
-        }
-        self.messages.insert(self.next, Message { outgoing: message, stored_at: now });
-        self.next += 1;
-        // Only where the oldest is discarded a batch is let in that does not fit.
-        while self.is_over_its_bounds() && self.messages.pop_first().is_some() {}
-    }
-
-    fn is_over_its_bounds(&self) -> bool {
-        let Bounds { messages, bytes, messages_max, bytes_max, .. } = self.bounds();
-        messages_max.is_some_and(|max| messages > max) || bytes_max.is_some_and(|max| bytes > max)
-    }
-
-    fn last_of(&self, subject: &str) -> Option<(&u64, &Message)> {
-        self.messages.iter().rev().find(|(_, message)| message.outgoing.subject == subject)
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            floor: self.floor,
-            pending: self.messages.range(self.floor + 1..).count() as u64,
-            in_hand: 0,
-        }
-    }
-
-    fn bounds(&self) -> Bounds {
-        let bound = |max: i64| u64::try_from(max).ok().filter(|max| *max > 0);
-        Bounds {
-            first: self.messages.keys().next().copied().unwrap_or(self.next),
-            last: self.next - 1,
-            messages: self.messages.len() as u64,
-            bytes: self.messages.values().map(|message| size(&message.outgoing)).sum(),
-            messages_max: bound(self.config.max_messages),
-            bytes_max: bound(self.config.max_bytes),
-        }
-    }
-}
-
-/// Whether a subject is one of the pattern's.
-fn matches(pattern: &str, subject: &str) -> bool {
-    let (pattern, tokens): (Vec<&str>, Vec<&str>) =
-        (pattern.split('.').collect(), subject.split('.').collect());
-    pattern.len() == tokens.len()
-        && pattern.iter().zip(tokens).all(|(pattern, token)| *pattern == "*" || *pattern == token)
-}
-
-/// What a message takes.
-fn size(message: &Outgoing) -> u64 {
-    let headers: usize = message.headers.pairs().map(|(name, value)| name.len() + value.len()).sum();
-    (message.payload.len() + headers) as u64
-}
-
-fn stored((seq, message): (&u64, &Message)) -> Stored {
-    Stored {
-        subject: message.outgoing.subject.clone(),
-        payload: message.outgoing.payload.clone(),
-        seq: *seq,
-        stored_at: message.stored_at,
-        headers: message.outgoing.headers.clone(),
-    }
-}
-
-fn head(entry: (&u64, &Message)) -> AcceptedHead {
-    let stored = stored(entry);
-    let redrives = stored.headers.redrive.map_or(0, |redrive| redrive.times);
-    AcceptedHead {
-        seq: stored.seq,
-        accepted_at: stored.accepted_at(),
-        stored_at: stored.stored_at,
-        subject: stored.subject,
-        redrives,
     }
 }
 

@@ -111,7 +111,7 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
 #[tokio::test]
 async fn what_is_stored_already_is_not_stored_again_by_who_asks_for_its_absence() {
     let streams = declared().await;
-    let absent = |id| Outgoing { only_if_absent: true, ..message(Hop::Accepted, id, 1) };
+    let absent = |id| Outgoing { expected_last: Some(0), ..message(Hop::Accepted, id, 1) };
     let rows = [
         (vec![absent("A")], Ok(())),
         (vec![absent("B"), absent("A")], Err(BrokerError::Conflict)),

@@ -11,6 +11,7 @@ mod error;
 mod figures;
 mod follow;
 mod headers;
+mod memory_log;
 mod memory_streams;
 mod publish;
 mod read;

@@ -1,5 +1,5 @@
-//! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), one answer for all of a
-//! batch.
+//! Publishing: whole batches, atomically (ADR-50 of the NATS architecture notes), with one answer for all of a
+//! batch; or singles, each with its own condition and answer.
 
 use super::{Broker, BrokerError, headers};
 use crate::telemetry::Form;
@@ -10,6 +10,7 @@ use async_nats::header::{
 };
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
+use futures::future::join_all;
 use std::future::Future;
 use std::time::Instant;
 use wire::header::Headers;
@@ -20,6 +21,12 @@ const HEADER_LINE_BYTES: usize = 4;
 /// The version line and the headers of a condition and of an atomic batch, with room to spare.
 const BATCH_HEADERS_BYTES_MAX: usize = 256;
 
+/// Messages that are sent one by one before their answers are waited for. On disk each costs an fsync, and
+/// those of others wait behind them: for some 10 ms.
+const PIPELINE_MESSAGES_MAX: usize = 64;
+/// What they may take: so much lies in the connection's buffer before whatever else is published.
+const PIPELINE_BYTES_MAX: usize = 4 << 20;
+
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -29,14 +36,15 @@ pub struct Outgoing {
     pub payload: Bytes,
     /// What travels beside it.
     pub headers: Headers,
-    /// Only if the subject holds no message: makes a payment unique while it is stored, over all gateways.
-    pub only_if_absent: bool,
+    /// Only if the last message that the subject holds has this sequence. 0 is none: that makes a payment
+    /// unique while it is stored, over all gateways; any other fences who wakes up late.
+    pub expected_last: Option<u64>,
 }
 
 impl Outgoing {
     /// A message without headers or conditions.
     pub fn new(subject: String, payload: impl Into<Bytes>) -> Outgoing {
-        Outgoing { subject, payload: payload.into(), headers: Headers::default(), only_if_absent: false }
+        Outgoing { subject, payload: payload.into(), headers: Headers::default(), expected_last: None }
     }
 
     /// Its size as a stream counts it, at most: subject names are not counted, and our headers are few.
@@ -48,8 +56,8 @@ impl Outgoing {
 
     fn headers(&self) -> HeaderMap {
         let mut headers = headers::write(&self.headers);
-        if self.only_if_absent {
-            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        if let Some(expected) = self.expected_last {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         }
         headers
     }
@@ -131,6 +139,29 @@ impl Broker {
         Ok(())
     }
 
+    /// Stores messages one by one, all sent before any is waited for: answers whether each is stored, in their
+    /// order. Once no answer comes, what is left is not sent.
+    pub async fn publish_singles(
+        &self,
+        messages: &[Outgoing],
+    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+        self.require_connection()?;
+        let mut answers = Vec::with_capacity(messages.len());
+        for part in pipelines(messages) {
+            let is_away = |answer: &Result<(), BrokerError>| {
+                matches!(answer, Err(BrokerError::Unavailable(_) | BrokerError::Unknown(_)))
+            };
+            if answers.iter().any(is_away) {
+                let unsent =
+                    || Err(BrokerError::Unavailable("what was sent before got no answer".to_owned()));
+                answers.extend(part.iter().map(|_| unsent()));
+            } else {
+                answers.extend(join_all(part.iter().map(|message| self.publish(message))).await);
+            }
+        }
+        Ok(answers)
+    }
+
     async fn publish_one(&self, message: &Outgoing, headers: HeaderMap) -> Result<(), BrokerError> {
         let publish = PublishMessage::build().headers(headers).payload(message.payload.clone());
         let acknowledged =
@@ -140,4 +171,19 @@ impl Broker {
             Err(error) => Err(BrokerError::of_publish(&error)),
         }
     }
+}
+
+/// The messages in parts, each as long as one pipeline may be.
+fn pipelines(mut messages: &[Outgoing]) -> impl Iterator<Item = &[Outgoing]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |message: &&Outgoing| {
+            bytes += message.bytes_max();
+            bytes <= PIPELINE_BYTES_MAX
+        };
+        let count = messages.iter().take(PIPELINE_MESSAGES_MAX).take_while(fits).count();
+        let (part, rest) = messages.split_at_checked(count.max(1))?;
+        messages = rest;
+        Some(part)
+    })
 }

@@ -33,6 +33,7 @@ seam! {
     Streams {
         fn declare_all(&self, pipeline: &PipelineConfig) -> ();
         fn publish(&self, message: &Outgoing) -> ();
+        fn publish_singles(&self, messages: &[Outgoing]) -> Vec<Result<(), BrokerError>>;
         fn publish_batch(&self, batch: &[Outgoing]) -> ();
         fn last(&self, stream: Stream, subject: &Subject) -> Option<Stored>;
         fn last_of_each(&self, stream: Stream, subjects: &[Subject]) -> Vec<Stored>;

@@ -62,7 +62,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         let trace = self.spans.context(of);
         let outgoing = Outgoing {
             headers: Headers { trace, ..Headers::redriven(1, put_back.accepted_at) },
-            only_if_absent: true,
+            expected_last: Some(0),
             ..outgoing
         };
         self.spans.outcome(of.seq, Outcome::PutBack);
