@@ -166,70 +166,97 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     async fn emit(&mut self, keys: Vec<PaymentKey>, now: Timestamp) -> Result<(), RoundError> {
-        let (mut count, mut is_full) = (0, false);
-        for part in keys.chunks(EMIT_MAX) {
-            let records = if is_full { HashMap::new() } else { self.readable(part).await? };
-            for key in part {
-                match records.get(key).map(|record| (record, &record.state)) {
-                    // Settle is behind with what others carry to it.
-                    _ if is_full => self.late.open.wait(key, now),
-                    Some((record, RecordState::Reserved(_))) => {
-                        match self.emit_one(key, record, now).await? {
-                            true => count += 1,
-                            false => is_full = true,
-                        }
-                    }
-                    // It has ended just now, and is still due: the next round forgets it.
-                    Some(_) => {}
-                    None => _ = self.late.open.put_off(key, now),
-                }
-            }
-        }
+        let mut count = 0;
+        let ended = self.emit_in_parts(&keys, now, &mut count).await;
         if count > 0 {
             tracing::warn!(count, "held payments were forgotten on the way and are emitted again");
+        }
+        ended
+    }
+
+    async fn emit_in_parts(
+        &mut self,
+        keys: &[PaymentKey],
+        now: Timestamp,
+        count: &mut u64,
+    ) -> Result<(), RoundError> {
+        let mut is_full = false;
+        for part in keys.chunks(EMIT_MAX) {
+            if is_full {
+                // Settle is behind with what others carry to it.
+                part.iter().for_each(|key| self.late.open.wait(key, now));
+            } else {
+                let records = self.readable(part).await?;
+                let messages =
+                    part.iter().filter_map(|key| self.message(key, records.get(key), now)).collect();
+                is_full = self.publish(messages, now, count).await?;
+            }
         }
         Ok(())
     }
 
-    /// Whether the stream had room for it.
-    async fn emit_one(
+    /// What reserve would tell of a hold; nothing where its row says that there is none, or cannot be told.
+    fn message(
         &mut self,
         key: &PaymentKey,
-        record: &PaymentRecord,
+        record: Option<&PaymentRecord>,
         now: Timestamp,
-    ) -> Result<bool, RoundError> {
-        // As reserve tells of it.
+    ) -> Option<(PaymentKey, Outgoing)> {
+        let record = match record {
+            Some(record) if matches!(record.state, RecordState::Reserved(_)) => record,
+            // It has ended just now, and is still due: the next round forgets it.
+            Some(_) => return None,
+            None => {
+                self.late.open.put_off(key, now);
+                return None;
+            }
+        };
         let message = HopMessage::of_record(record.clone(), StageName::Reserve);
         let written =
             message.and_then(|message| Some((message.route(self.pipeline.shards).1, message.encode().ok()?)));
         let Some((subject, payload)) = written else {
             tracing::error!(payment = %key.id, "a held payment cannot be written");
             self.late.open.put_off(key, now);
-            return Ok(true);
+            return None;
         };
         let headers = Headers { trace: record.trace, ..Headers::default() };
-        let message = Outgoing { headers, ..Outgoing::new(subject.into_string(), payload) };
-        match self.streams.publish(&message).await {
-            Ok(()) => {
-                self.metrics.emitted_again();
-                let times = self.late.open.put_off(key, now) + 1;
-                if times >= ALARM_FROM {
-                    tracing::error!(payment = %key.id, times, "a held payment is forgotten again and again");
+        Some((key.clone(), Outgoing { headers, ..Outgoing::new(subject.into_string(), payload) }))
+    }
+
+    /// Publishes these; whether the stream is too full for any of them. What is stored is counted, whatever
+    /// becomes of the others.
+    async fn publish(
+        &mut self,
+        messages: Vec<(PaymentKey, Outgoing)>,
+        now: Timestamp,
+        count: &mut u64,
+    ) -> Result<bool, RoundError> {
+        let (keys, messages): (Vec<PaymentKey>, Vec<Outgoing>) = messages.into_iter().unzip();
+        let answers = self.streams.publish_singles(&messages).await?;
+        let (mut is_full, mut outage) = (false, None);
+        for (key, answer) in keys.iter().zip(answers) {
+            match answer {
+                Ok(()) => {
+                    *count += 1;
+                    self.metrics.emitted_again();
+                    let times = self.late.open.put_off(key, now) + 1;
+                    if times >= ALARM_FROM {
+                        tracing::error!(payment = %key.id, times, "a held payment is forgotten again and again");
+                    }
                 }
-                Ok(true)
+                Err(BrokerError::Full) => {
+                    self.late.open.wait(key, now);
+                    is_full = true;
+                }
+                // For good, as far as anyone knows: the other holds must not wait for this one.
+                Err(BrokerError::Refused(reason)) => {
+                    tracing::error!(payment = %key.id, reason, "a held payment cannot be emitted again");
+                    self.late.open.put_off(key, now);
+                }
+                Err(error) => outage = outage.or(Some(error)),
             }
-            Err(BrokerError::Full) => {
-                self.late.open.wait(key, now);
-                Ok(false)
-            }
-            // For good, as far as anyone knows: the other holds must not wait for this one.
-            Err(BrokerError::Refused(reason)) => {
-                tracing::error!(payment = %key.id, reason, "a held payment cannot be emitted again");
-                self.late.open.put_off(key, now);
-                Ok(true)
-            }
-            Err(error) => Err(error.into()),
         }
+        outage.map_or(Ok(is_full), |error| Err(error.into()))
     }
 
     /// The rows of these holds. One that this build does not understand does not keep the others from being

@@ -100,13 +100,12 @@ impl IntakeWindow {
         }
     }
 
-    /// The longest prefix whose payments may all be purged: below which sequence the stream may be, and how
-    /// many entries that is.
-    pub(crate) fn purgeable(&self, now: Timestamp) -> Option<(u64, usize)> {
+    /// The longest prefix whose payments may all be purged, as far as is known here: its sequences, at most
+    /// `max`.
+    pub(crate) fn purgeable(&self, now: Timestamp, max: usize) -> Vec<u64> {
         let purgeable =
             |entry: &Entry| matches!(entry.state, State::Recorded { purge_at } if purge_at <= now);
-        let prefix = self.entries.iter().take_while(|(_, entry)| purgeable(entry));
-        prefix.enumerate().last().map(|(place, (seq, _))| (seq + 1, place + 1))
+        self.entries.iter().take_while(|(_, entry)| purgeable(entry)).map(|(seq, _)| *seq).take(max).collect()
     }
 
     /// The stream was purged below this sequence.
@@ -158,12 +157,13 @@ mod tests {
         for (seq, wait) in [(1, 10), (2, 20), (5, 10)] {
             window.recorded(seq, at(30), Duration::from_secs(wait));
         }
-        let rows = [(35, None), (45, Some((2, 1))), (46, None), (55, Some((6, 2)))];
-        for (now, expected) in rows {
-            let purgeable = window.purgeable(at(now));
-            assert_eq!(purgeable, expected, "at {now} s");
-            if let Some((below, _)) = purgeable {
-                window.purged(below);
+        let rows: [(i64, usize, &[u64]); 5] =
+            [(35, 9, &[]), (45, 9, &[1]), (46, 9, &[]), (55, 1, &[2]), (55, 9, &[5])];
+        for (now, max, expected) in rows {
+            let purgeable = window.purgeable(at(now), max);
+            assert_eq!(purgeable, expected, "at {now} s, at most {max}");
+            if let Some(last) = purgeable.last() {
+                window.purged(last + 1);
             }
         }
         assert_eq!((window.len(), window.next_seq()), (0, 6));

@@ -9,6 +9,7 @@ mod emit_again;
 mod intake_window;
 pub(crate) mod observe;
 mod open_holds;
+mod purge;
 mod redrive;
 
 use domain::{PaymentKey, Timestamp};
@@ -28,12 +29,12 @@ use wire::{Hop, Stream, Subject, dead_letter};
 /// Payments looked for in the ledger at once.
 const LOOK_MAX: usize = 5_000;
 
+/// Once so many payments of a round have left no trace, the others are looked for in the next: driving these
+/// again takes some three seconds of fsyncs.
+const UNTRACED_MAX: usize = 20_000;
+
 /// From this many re-drives on someone must hear of it: the payment is never buried for it.
 const ALARM_FROM: u32 = 5;
-
-/// A purge rewrites the intake's index: it waits for this many messages or for [`PURGE_EVERY`].
-const PURGE_MESSAGES: usize = 10_000;
-const PURGE_EVERY: Duration = Duration::from_secs(5);
 
 /// What a round can be stopped by. Each is an outage: the next round begins anew.
 #[derive(Debug, thiserror::Error)]
@@ -123,18 +124,28 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         let mut untraced = Vec::new();
         let due = self.window.due(now, floor, self.config.window_max);
         for part in due.chunks(LOOK_MAX) {
+            if untraced.len() >= UNTRACED_MAX {
+                break;
+            }
             for (seq, trace) in self.traces(part).await? {
-                match trace {
-                    Some(Trace::Recorded { wait }) => self.window.recorded(seq, now, wait),
-                    // Nothing that dies is driven again; once its letter is old enough the intake may forget
-                    // it too.
-                    Some(Trace::Dead { wait }) if wait.is_zero() => self.window.recorded(seq, now, wait),
-                    Some(Trace::Dead { wait }) => self.window.look_again(seq, now, wait),
-                    None => untraced.push(seq),
+                self.note(seq, trace, now);
+                if trace.is_none() {
+                    untraced.push(seq);
                 }
             }
         }
         Ok(untraced)
+    }
+
+    /// Keeps in mind what the ledger says of a payment.
+    fn note(&mut self, seq: u64, trace: Option<Trace>, now: Timestamp) {
+        match trace {
+            Some(Trace::Recorded { wait }) => self.window.recorded(seq, now, wait),
+            // Nothing that dies is driven again; once its letter is old enough the intake may forget it too.
+            Some(Trace::Dead { wait }) if wait.is_zero() => self.window.recorded(seq, now, wait),
+            Some(Trace::Dead { wait }) => self.window.look_again(seq, now, wait),
+            None => self.window.look_again(seq, now, Duration::ZERO),
+        }
     }
 
     async fn traces(&self, seqs: &[u64]) -> Result<Vec<(u64, Option<Trace>)>, RoundError> {
@@ -170,22 +181,6 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             }
         }
         Ok(carried)
-    }
-
-    async fn purge(&mut self, now: Timestamp) -> Result<(), RoundError> {
-        let rested =
-            now.micros() - self.purged_at.micros() >= i64::try_from(PURGE_EVERY.as_micros()).unwrap_or(0);
-        let every = Duration::from_millis(self.config.purge_after_ms) < PURGE_EVERY;
-        if !(rested || every || self.window.len() >= PURGE_MESSAGES) {
-            return Ok(());
-        }
-        if let Some((below, count)) = self.window.purgeable(now) {
-            self.streams.purge_below(Stream::Accepted, below).await?;
-            self.window.purged(below);
-            self.purged_at = now;
-            tracing::debug!(count, below, "purged the intake");
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,72 @@
+//! Purges the intake up to the first payment that the ledger does not have for good.
+//!
+//! What the window remembers of the ledger may be a minute old, and the ledger another one since: restored to
+//! an older state, or a dead letter was resolved. So it is asked again right before the purge, and only what
+//! it still has goes.
+
+use super::{Janitor, LOOK_MAX, RoundError};
+use domain::{PaymentKey, Timestamp};
+use runtime::broker::Streams;
+use std::time::Duration;
+use store::{JanitorLedger, Trace};
+use wire::Stream;
+
+/// A purge rewrites the intake's index: it waits for this many messages or for [`PURGE_EVERY`].
+const PURGE_MESSAGES: usize = 10_000;
+const PURGE_EVERY: Duration = Duration::from_secs(5);
+
+/// Payments that one purge asks the ledger for: several times what is accepted in a round, so that a backlog
+/// goes, and little enough that no round is long for it.
+const PURGE_MAX: usize = 10 * LOOK_MAX;
+
+impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
+    pub(super) async fn purge(&mut self, now: Timestamp) -> Result<(), RoundError> {
+        let rested =
+            now.micros() - self.purged_at.micros() >= i64::try_from(PURGE_EVERY.as_micros()).unwrap_or(0);
+        let every = Duration::from_millis(self.config.purge_after_ms) < PURGE_EVERY;
+        if !(rested || every || self.window.len() >= PURGE_MESSAGES) {
+            return Ok(());
+        }
+        let prefix = self.window.purgeable(now, PURGE_MAX);
+        let mut count = 0;
+        for part in prefix.chunks(LOOK_MAX) {
+            let still = self.still_purgeable(part, now).await?;
+            count += still;
+            if still < part.len() {
+                break;
+            }
+        }
+        if let Some(last) = count.checked_sub(1).and_then(|place| prefix.get(place)) {
+            let below = last + 1;
+            self.streams.purge_below(Stream::Accepted, below).await?;
+            self.window.purged(below);
+            self.purged_at = now;
+            tracing::debug!(count, below, "purged the intake");
+        }
+        Ok(())
+    }
+
+    /// How many of these payments, from the first one on, the ledger still has for good. What else it says is
+    /// kept in mind of all of them.
+    async fn still_purgeable(&mut self, seqs: &[u64], now: Timestamp) -> Result<usize, RoundError> {
+        let (mut still, mut gone) = (seqs.len(), 0);
+        for (place, (seq, trace)) in self.traces(seqs).await?.into_iter().enumerate() {
+            let may_go = match trace {
+                Some(Trace::Recorded { wait } | Trace::Dead { wait }) => wait.is_zero(),
+                // What names no payment has no row, and no letter once that is resolved.
+                None => {
+                    self.window.entry(seq).is_some_and(|entry| PaymentKey::from_token(&entry.token).is_err())
+                }
+            };
+            if !may_go {
+                still = still.min(place);
+                gone += u64::from(trace.is_none());
+                self.note(seq, trace, now);
+            }
+        }
+        if gone > 0 {
+            tracing::warn!(gone, "payments are not purged, since the ledger has them no more");
+        }
+        Ok(still)
+    }
+}
