@@ -1,6 +1,7 @@
 //! One stream in memory: what it holds, and what it lets in.
 
 use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored};
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use domain::Timestamp;
 use std::collections::{BTreeMap, HashSet};
@@ -72,8 +73,8 @@ impl Log {
         };
         let (new, bytes_new): (u64, u64) = (batch.len() as u64, batch.iter().map(size).sum());
         let fits_number = replaced.is_some() || messages_max.is_none_or(|max| messages + new <= max);
-        let is_smaller = replaced.is_some_and(|(_, old)| size(&old.outgoing) > bytes_new);
-        fits_number && (is_smaller || bytes_max.is_none_or(|max| bytes + bytes_new <= max))
+        let is_no_larger = replaced.is_some_and(|(_, old)| size(&old.outgoing) >= bytes_new);
+        fits_number && (is_no_larger || bytes_max.is_none_or(|max| bytes + bytes_new <= max))
     }
 
     pub(super) fn store(&mut self, message: Outgoing, now: Timestamp) {
@@ -124,10 +125,13 @@ pub(super) fn matches(pattern: &str, subject: &str) -> bool {
         && pattern.iter().zip(tokens).all(|(pattern, token)| *pattern == "*" || *pattern == token)
 }
 
-/// What a message takes.
+/// What a message takes. The server keeps its condition among its headers.
 fn size(message: &Outgoing) -> u64 {
     let headers: usize = message.headers.pairs().map(|(name, value)| name.len() + value.len()).sum();
-    (message.payload.len() + headers) as u64
+    let condition = message
+        .expected_last
+        .map_or(0, |seq| NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.to_string().len() + seq.to_string().len());
+    (message.payload.len() + headers + condition) as u64
 }
 
 pub(super) fn stored((seq, message): (&u64, &Message)) -> Stored {

@@ -67,7 +67,7 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
         (Screened, &[("A", 60)], &[("B", 40)], Ok(()), &[("A", 60), ("B", 40)]),
         (Screened, &[("A", 60)], &[("B", 20), ("C", 21)], Err(BrokerError::Full), &[("A", 60)]),
         (Accepted, &[("A", 1), ("B", 1)], &[("A", 2)], Ok(()), &[("B", 1), ("A", 2)]),
-        // Only a single publish replaces a copy in a stream that is full, and by bytes only by less.
+        // Only a single publish replaces a copy in a stream that is full, and by bytes only by no more.
         (
             Accepted,
             &[("A", 1), ("B", 1), ("C", 1), ("D", 1)],
@@ -82,8 +82,8 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
             Err(BrokerError::Full),
             &[("A", 1), ("B", 1), ("C", 1)],
         ),
-        (Accepted, &[("A", 50), ("B", 50)], &[("A", 50)], Err(BrokerError::Full), &[("A", 50), ("B", 50)]),
-        (Accepted, &[("A", 50), ("B", 50)], &[("A", 49)], Ok(()), &[("B", 50), ("A", 49)]),
+        (Accepted, &[("A", 50), ("B", 50)], &[("A", 51)], Err(BrokerError::Full), &[("A", 50), ("B", 50)]),
+        (Accepted, &[("A", 50), ("B", 50)], &[("A", 50)], Ok(()), &[("B", 50), ("A", 50)]),
         (
             Finished,
             &[("A", 1), ("B", 1), ("C", 1)],

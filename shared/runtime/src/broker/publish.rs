@@ -187,3 +187,7 @@ fn pipelines(mut messages: &[Outgoing]) -> impl Iterator<Item = &[Outgoing]> {
         Some(part)
     })
 }
+
+#[cfg(test)]
+#[path = "publish_tests.rs"]
+mod tests;
