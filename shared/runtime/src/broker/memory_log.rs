@@ -4,7 +4,7 @@ use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored};
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use domain::Timestamp;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One stream.
 #[derive(Debug)]
@@ -12,6 +12,10 @@ pub(super) struct Log {
     /// The same bounds and rules that the server is given.
     config: Config,
     pub(super) messages: BTreeMap<u64, Message>,
+    /// Of each subject that holds any, the sequence of the last one.
+    last: HashMap<String, u64>,
+    /// What the messages take.
+    bytes: u64,
     /// The sequence of the next message.
     next: u64,
     /// Every message up to here is acknowledged.
@@ -29,7 +33,7 @@ impl Log {
     /// vanished.
     pub(super) fn new(config: Config, anew: u64) -> Log {
         let next = if config.first_sequence.is_some() { anew } else { 1 };
-        Log { config, messages: BTreeMap::new(), next, floor: next - 1 }
+        Log { config, messages: BTreeMap::new(), last: HashMap::new(), bytes: 0, next, floor: next - 1 }
     }
 
     pub(super) fn takes(&self, subject: &str) -> bool {
@@ -78,13 +82,37 @@ impl Log {
     }
 
     pub(super) fn store(&mut self, message: Outgoing, now: Timestamp) {
-        if self.config.max_messages_per_subject == 1 {
-            self.messages.retain(|_, older| older.outgoing.subject != message.subject);
+        if self.config.max_messages_per_subject == 1
+            && let Some(older) = self.last.get(&message.subject).copied()
+        {
+            self.remove(older);
         }
+        self.bytes += size(&message);
+        self.last.insert(message.subject.clone(), self.next);
         self.messages.insert(self.next, Message { outgoing: message, stored_at: now });
         self.next += 1;
         // Only where the oldest is discarded a batch is let in that does not fit.
-        while self.is_over_its_bounds() && self.messages.pop_first().is_some() {}
+        while self.is_over_its_bounds()
+            && let Some(oldest) = self.messages.keys().next().copied()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    /// Removes every message below a sequence, and answers how many there were.
+    pub(super) fn purge_below(&mut self, seq: u64) -> u64 {
+        let purged: Vec<u64> = self.messages.range(..seq).map(|(seq, _)| *seq).collect();
+        purged.iter().for_each(|seq| self.remove(*seq));
+        purged.len() as u64
+    }
+
+    /// Removes the oldest message of its subject.
+    fn remove(&mut self, seq: u64) {
+        let Some(Message { outgoing, .. }) = self.messages.remove(&seq) else { return };
+        self.bytes -= size(&outgoing);
+        if self.last.get(&outgoing.subject) == Some(&seq) {
+            self.last.remove(&outgoing.subject);
+        }
     }
 
     fn is_over_its_bounds(&self) -> bool {
@@ -93,7 +121,7 @@ impl Log {
     }
 
     pub(super) fn last_of(&self, subject: &str) -> Option<(&u64, &Message)> {
-        self.messages.iter().rev().find(|(_, message)| message.outgoing.subject == subject)
+        self.messages.get_key_value(self.last.get(subject)?)
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -110,7 +138,7 @@ impl Log {
             first: self.messages.keys().next().copied().unwrap_or(self.next),
             last: self.next - 1,
             messages: self.messages.len() as u64,
-            bytes: self.messages.values().map(|message| size(&message.outgoing)).sum(),
+            bytes: self.bytes,
             messages_max: bound(self.config.max_messages),
             bytes_max: bound(self.config.max_bytes),
         }

@@ -37,6 +37,8 @@ struct State {
     declared: u64,
     /// So many calls until the broker is away.
     calls_left: Option<usize>,
+    /// What a read of many subjects finds at most, where its answer is to be cut short.
+    found_max: Option<usize>,
     /// Whether the publish whose answer will be lost is stored.
     lost_answer: Option<bool>,
     /// Who has subscribed, and to which pattern.
@@ -81,6 +83,11 @@ impl MemoryStreams {
     /// The next publish gets no answer, and is stored or not.
     pub fn lose_next_answer(&self, is_stored: bool) {
         self.state().lost_answer = Some(is_stored);
+    }
+
+    /// From now on a read of several subjects finds so many messages at most, whatever is there.
+    pub fn cut_answers_short(&self, found_max: usize) {
+        self.state().found_max = Some(found_max);
     }
 
     /// Whoever has subscribed to this subject sees a message that no stream stores.
@@ -195,7 +202,9 @@ impl Streams for MemoryStreams {
     async fn last_of_each(&self, stream: Stream, subjects: &[Subject]) -> Result<Vec<Stored>, BrokerError> {
         self.call(|state| match state.streams.get(&stream) {
             Some(log) => {
-                Ok(subjects.iter().filter_map(|subject| log.last_of(subject.as_str())).map(stored).collect())
+                let found_max = state.found_max.filter(|_| subjects.len() > 1).unwrap_or(usize::MAX);
+                let found = subjects.iter().filter_map(|subject| log.last_of(subject.as_str()));
+                Ok(found.take(found_max).map(stored).collect())
             }
             None if stream.is_derived() => Ok(Vec::new()),
             None => Err(BrokerError::unavailable("the stream is missing")),
@@ -241,8 +250,7 @@ impl Streams for MemoryStreams {
                 .streams
                 .get_mut(&stream)
                 .ok_or_else(|| BrokerError::unavailable("the stream is missing"))?;
-            let kept = log.messages.split_off(&seq);
-            Ok(std::mem::replace(&mut log.messages, kept).len() as u64)
+            Ok(log.purge_below(seq))
         })
         .await
     }

@@ -1,0 +1,160 @@
+use super::*;
+use crate::broker::{MemoryStreams, Streams};
+use crate::config::{self, Config, Flags, PipelineConfig, StackConfig};
+use crate::telemetry::{Metrics, PublishMetrics};
+use devstack::testing::TestNats;
+use domain::PaymentKey;
+use wire::{Hop, Role, Stream, Subject};
+
+fn subject(id: &str) -> Subject {
+    Subject::of(Hop::Accepted, 0, &PaymentKey::from_token(id).unwrap())
+}
+
+/// An accepted payment of so many bytes, and what its subject must hold.
+fn single((id, expected_last, bytes): (&str, Option<u64>, usize)) -> Outgoing {
+    Outgoing { expected_last, ..Outgoing::new(subject(id).into_string(), vec![b'x'; bytes]) }
+}
+
+async fn connected(nats: &TestNats, metrics: Option<PublishMetrics>) -> Broker {
+    let flags = Flags { config: None, overrides: vec![format!("nats.url={}", nats.url())] };
+    let broker = Broker::connect(&config::load(&flags).unwrap().nats, "test", metrics).await.unwrap();
+    broker.connected().await;
+    broker
+}
+
+/// What is sent in one pipeline, each with its condition and size, and the answer to each.
+type Sent<'r> = &'r [((&'r str, Option<u64>, usize), Result<(), BrokerError>)];
+
+struct Row<'r> {
+    messages_max: i64,
+    bytes_max: i64,
+    sent: &'r [Sent<'r>],
+    /// What the intake holds then: the payments, and how large each is.
+    held: &'r [(&'r str, usize)],
+}
+
+async fn check(streams: &impl Streams, row: &Row<'_>) {
+    let pipeline = PipelineConfig {
+        accepted_messages_max: row.messages_max,
+        accepted_bytes_max: row.bytes_max,
+        ..Config::on(StackConfig::shifted(0)).pipeline
+    };
+    streams.declare_all(&pipeline).await.unwrap();
+    for sent in row.sent {
+        let messages: Vec<Outgoing> = sent.iter().map(|(message, _)| single(*message)).collect();
+        let expected: Vec<Result<(), BrokerError>> = sent.iter().map(|(_, answer)| answer.clone()).collect();
+        assert_eq!(streams.publish_singles(&messages).await.unwrap(), expected, "{sent:?}");
+    }
+    let bounds = streams.bounds(Stream::Accepted).await.unwrap().unwrap();
+    assert_eq!(bounds.messages, row.held.len() as u64);
+    for (id, bytes) in row.held {
+        let stored = streams.last(Stream::Accepted, &subject(id)).await.unwrap();
+        assert_eq!(stored.map(|stored| stored.payload.len()), Some(*bytes), "{id} of {:?}", row.sent);
+    }
+}
+
+/// The server and the streams in memory agree on what a single may replace, in a full intake, too.
+#[tokio::test]
+async fn a_single_takes_the_place_that_it_expects_even_in_a_full_intake() {
+    use BrokerError::{Conflict, Full};
+    let rows = [
+        Row {
+            messages_max: 3,
+            bytes_max: 1 << 20,
+            sent: &[
+                &[
+                    (("A", Some(0), 10), Ok(())),
+                    (("B", Some(0), 10), Ok(())),
+                    (("C", Some(0), 10), Ok(())),
+                    (("D", Some(0), 10), Err(Full)),
+                    (("A", Some(0), 11), Err(Conflict)),
+                ],
+                // Larger copies, too; each answer stands for its own message.
+                &[
+                    (("A", Some(1), 20), Ok(())),
+                    (("B", Some(1), 20), Err(Conflict)),
+                    (("D", Some(0), 20), Err(Full)),
+                    (("D", Some(7), 20), Err(Conflict)),
+                    (("C", Some(3), 20), Ok(())),
+                    (("B", None, 30), Ok(())),
+                ],
+                // What stood still until others had come.
+                &[(("A", Some(1), 40), Err(Conflict)), (("C", Some(3), 40), Err(Conflict))],
+            ],
+            held: &[("A", 20), ("B", 30), ("C", 20)],
+        },
+        // By bytes only a copy that is no larger finds its place.
+        Row {
+            messages_max: -1,
+            bytes_max: 3_000,
+            sent: &[
+                &[(("A", Some(0), 1_300), Ok(())), (("B", Some(0), 1_300), Ok(()))],
+                &[
+                    (("C", Some(0), 450), Err(Full)),
+                    (("A", Some(1), 1_200), Ok(())),
+                    (("B", Some(2), 1_301), Err(Full)),
+                    (("B", Some(1), 1_200), Err(Conflict)),
+                    (("B", Some(2), 1_300), Ok(())),
+                ],
+            ],
+            held: &[("A", 1_200), ("B", 1_300)],
+        },
+    ];
+    for row in &rows {
+        check(&MemoryStreams::default(), row).await;
+        check(&connected(&TestNats::start().await, None).await, row).await;
+    }
+}
+
+/// More than one pipeline: all answers come in order, and each message is recorded as a single.
+#[tokio::test]
+async fn singles_are_answered_in_order_and_recorded_each() {
+    let nats = TestNats::start().await;
+    let metrics = Metrics::new(Role::Janitor, true).unwrap();
+    let broker = connected(&nats, Some(PublishMetrics::new(&metrics))).await;
+    broker.declare_all(&Config::on(StackConfig::shifted(0)).pipeline).await.unwrap();
+    let ids: Vec<String> = (0..3 * PIPELINE_MESSAGES_MAX).map(|number| format!("P{number}")).collect();
+    let messages: Vec<Outgoing> = ids
+        .iter()
+        .enumerate()
+        .map(|(number, id)| single((id, Some(u64::from(number % 5 == 0)), 100)))
+        .collect();
+    let answers = broker.publish_singles(&messages).await.unwrap();
+    let expected: Vec<Result<(), BrokerError>> = (0..ids.len())
+        .map(|number| if number % 5 == 0 { Err(BrokerError::Conflict) } else { Ok(()) })
+        .collect();
+    assert_eq!(answers, expected);
+    let stored = expected.iter().filter(|answer| answer.is_ok()).count();
+    let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+    let line = format!(r#"publish_batch_size_count{{form="single",hop="accepted"}} {stored}"#);
+    assert!(text.contains(&line), "{line} in {text}");
+    // A broker that is away is no answer to anything.
+    nats.kill().await;
+    let answers = broker.publish_singles(&messages).await;
+    let is_away = |answer: &Result<(), BrokerError>| {
+        matches!(answer, Err(BrokerError::Unavailable(_) | BrokerError::Unknown(_)))
+    };
+    match answers {
+        Ok(answers) => assert!(answers.len() == ids.len() && answers.iter().all(is_away), "{answers:?}"),
+        Err(error) => assert!(is_away(&Err(error.clone())), "{error:?}"),
+    }
+}
+
+#[test]
+fn a_pipeline_is_bounded_by_number_and_by_bytes() {
+    let large = PIPELINE_BYTES_MAX / 4;
+    let rows: [(Vec<usize>, &[usize]); 7] = [
+        (vec![], &[]),
+        (vec![1], &[1]),
+        (vec![1; 64], &[64]),
+        (vec![1; 130], &[64, 64, 2]),
+        (vec![large; 4], &[3, 1]),
+        (vec![PIPELINE_BYTES_MAX, 1, PIPELINE_BYTES_MAX], &[1, 1, 1]),
+        (vec![1, large, large, large, large, 1], &[4, 2]),
+    ];
+    for (sizes, expected) in rows {
+        let messages: Vec<Outgoing> = sizes.iter().map(|bytes| single(("P", None, *bytes))).collect();
+        let parts: Vec<usize> = pipelines(&messages).map(<[Outgoing]>::len).collect();
+        assert_eq!(parts, expected, "{sizes:?}");
+    }
+}
