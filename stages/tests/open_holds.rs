@@ -93,3 +93,30 @@ async fn a_buried_hold_is_emitted_again_once_its_letter_is_resolved() {
     .await;
     system.assert_ledger_is_clean().await;
 }
+
+/// The janitor runs all the while. The payment is buried twice, and goes on only once neither letter is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_goes_on_when_the_last_of_its_letters_is_resolved() {
+    let mut system = lost_holds(&["BURIED"]).await;
+    let bury = async |seq: u32| {
+        let letter = format!(
+            "INSERT INTO dead_letters (tenant, id, stage, stream, seq, reason, payload) VALUES ('default', 'BURIED', 'settle', 'x', {seq}, 'why', '')"
+        );
+        system.sql(&letter).await
+    };
+    bury(1).await;
+    system.sql("UPDATE payments SET recorded_at = recorded_at - interval '1 hour'").await;
+    let janitor = system.launch_roles(&[Role::Janitor]);
+    until("the janitor remembers the hold", || async {
+        system.sql("SELECT count(*) FROM open_holds").await == "1" && oldest_seconds(&system).await == 0.0
+    })
+    .await;
+    bury(2).await;
+    system.sql("UPDATE dead_letters SET resolved_at = now() WHERE seq = 1").await;
+    assert_eq!(system.client().get("/payments/BURIED").await.unwrap().body["stage"], "dead");
+    system.sql("UPDATE dead_letters SET resolved_at = now() WHERE seq = 2").await;
+    system.start_roles(&[Role::Settle]).await;
+    assert_eq!(system.ended("BURIED").await["status"], "CAPTURED");
+    janitor.stop().await;
+    system.assert_ledger_is_clean().await;
+}

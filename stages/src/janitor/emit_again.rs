@@ -40,6 +40,8 @@ pub(super) struct LateHolds {
 struct Scans {
     late: Timestamp,
     young: Timestamp,
+    /// What the ledger said of it last. It goes back with the ledger alone.
+    watermark: Timestamp,
 }
 
 impl LateHolds {
@@ -64,10 +66,17 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
 
     /// Remembers the holds that have become late since the last round.
     async fn scan(&mut self, now: Timestamp) -> Result<(), RoundError> {
+        // First: what is written after this is found by the scan, too.
+        let watermark = self.ledger.holds_watermark().await?;
         let mut scans = match self.late.scans {
-            Some(scans) => scans,
-            None => self.begin(now).await?,
+            Some(scans) if watermark >= scans.watermark => Scans { watermark, ..scans },
+            Some(_) => {
+                tracing::warn!(%watermark, "the ledger is an older one: its late holds are looked for anew");
+                self.begin(watermark, now).await?
+            }
+            None => self.begin(watermark, now).await?,
         };
+        self.late.scans = Some(scans);
         let age = self.first_patience();
         for number in 0..PAGES_MAX {
             if !self.has_room() {
@@ -97,10 +106,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         Ok(())
     }
 
-    /// What an earlier janitor remembered, and where its scan stood.
-    async fn begin(&mut self, now: Timestamp) -> Result<Scans, RoundError> {
-        // First: what is written after this is found by the scan, too.
-        let watermark = self.ledger.holds_watermark().await?;
+    /// What an earlier janitor remembered, and the scans from where its own stood.
+    async fn begin(&mut self, watermark: Timestamp, now: Timestamp) -> Result<Scans, RoundError> {
         let mut last = None;
         loop {
             let holds = self.ledger.remembered_holds(last.as_ref(), PAGE_ROWS).await?;
@@ -109,7 +116,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             self.late.open.remember(holds, true, now);
         }
         tracing::info!(holds = self.late.open.len(), from = %watermark, "late holds are looked for");
-        Ok(Scans { late: watermark, young: watermark })
+        Ok(Scans { late: watermark, young: watermark, watermark })
     }
 
     fn has_room(&self) -> bool {
@@ -157,7 +164,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         let (dead, alive): (Vec<_>, Vec<_>) = open.into_iter().partition(|key| held.get(key) == Some(&true));
         for key in &dead {
             self.late.open.set_dead(key, true);
-            self.late.open.put_off(key, now);
+            self.late.open.wait(key, now);
         }
         for key in &alive {
             self.late.open.set_dead(key, false);

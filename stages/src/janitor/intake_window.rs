@@ -21,6 +21,9 @@ enum State {
     Untraced { next_look: Timestamp },
     /// A row: it may be purged then.
     Recorded { purge_at: Timestamp },
+    /// An open dead letter: it may be purged then, and is looked for again until it is, since its letter may
+    /// be resolved.
+    Dead { purge_at: Timestamp, next_look: Timestamp },
 }
 
 /// The payments, by the sequences of their newest copies.
@@ -67,10 +70,13 @@ impl IntakeWindow {
         }
     }
 
-    /// Payments to look for in the ledger now: due, without a trace so far, and processed by risk (`floor`),
-    /// so that their absence would mean something. At most `max`.
+    /// Payments to look for in the ledger now: due, without a row so far, and processed by risk (`floor`), so
+    /// that their absence would mean something. At most `max`.
     pub(crate) fn due(&self, now: Timestamp, floor: u64, max: usize) -> Vec<u64> {
-        let due = |entry: &Entry| matches!(entry.state, State::Untraced { next_look } if next_look <= now);
+        let due = |entry: &Entry| match entry.state {
+            State::Untraced { next_look } | State::Dead { next_look, .. } => next_look <= now,
+            State::Recorded { .. } => false,
+        };
         self.entries.range(..=floor).filter(|(_, entry)| due(entry)).map(|(seq, _)| *seq).take(max).collect()
     }
 
@@ -83,6 +89,13 @@ impl IntakeWindow {
     pub(crate) fn recorded(&mut self, seq: u64, now: Timestamp, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(&seq) {
             entry.state = State::Recorded { purge_at: later(now, wait) };
+        }
+    }
+
+    /// The payment has an open dead letter that will be old enough after `wait`; look again after `patience`.
+    pub(crate) fn dead(&mut self, seq: u64, now: Timestamp, wait: Duration, patience: Duration) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.state = State::Dead { purge_at: later(now, wait), next_look: later(now, patience) };
         }
     }
 
@@ -103,8 +116,10 @@ impl IntakeWindow {
     /// The longest prefix whose payments may all be purged, as far as is known here: its sequences, at most
     /// `max`.
     pub(crate) fn purgeable(&self, now: Timestamp, max: usize) -> Vec<u64> {
-        let purgeable =
-            |entry: &Entry| matches!(entry.state, State::Recorded { purge_at } if purge_at <= now);
+        let purgeable = |entry: &Entry| match entry.state {
+            State::Recorded { purge_at } | State::Dead { purge_at, .. } => purge_at <= now,
+            State::Untraced { .. } => false,
+        };
         self.entries.iter().take_while(|(_, entry)| purgeable(entry)).map(|(seq, _)| *seq).take(max).collect()
     }
 

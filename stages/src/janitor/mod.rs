@@ -142,8 +142,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         match trace {
             Some(Trace::Recorded { wait }) => self.window.recorded(seq, now, wait),
             // Nothing that dies is driven again; once its letter is old enough the intake may forget it too.
-            Some(Trace::Dead { wait }) if wait.is_zero() => self.window.recorded(seq, now, wait),
-            Some(Trace::Dead { wait }) => self.window.look_again(seq, now, wait),
+            Some(Trace::Dead { wait }) => self.window.dead(seq, now, wait, self.first_patience()),
             None => self.window.look_again(seq, now, Duration::ZERO),
         }
     }

@@ -6,6 +6,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 use store::OpenHold;
 
+/// Of the holds that a round looks at, so many in one may be dead: each is looked at often, so that it goes on
+/// soon after its letter is resolved, and however many there are they keep nobody else from being looked at.
+const DEAD_SHARE: usize = 5;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hold {
     held_at: Timestamp,
@@ -45,18 +49,22 @@ impl OpenHolds {
         }
     }
 
-    /// The holds to look at now, those that have waited longest first, at most `max`.
+    /// The holds to look at now, those that have waited longest first, at most `max`. Of the dead ones there
+    /// are as many as may be at most, and the others have what those leave.
     pub(crate) fn due(&self, now: Timestamp, max: usize) -> Vec<PaymentKey> {
-        first(
-            self.holds
-                .iter()
-                .filter(|(_, hold)| hold.next_look <= now)
-                .map(|(key, hold)| (hold.next_look, key)),
-            max,
-        )
+        let due = |is_dead: bool, max: usize| {
+            let due = move |hold: &Hold| hold.is_dead == is_dead && hold.next_look <= now;
+            let holds = self.holds.iter().filter(move |(_, hold)| due(hold));
+            first(holds.map(|(key, hold)| (hold.next_look, key)), max)
+        };
+        let dead = due(true, max / DEAD_SHARE);
+        let mut holds = due(false, max - dead.len());
+        holds.extend(dead);
+        holds
     }
 
-    /// Its message waits, or cannot be published yet: that is no failure, and the next look comes soon.
+    /// Its message waits, or cannot be published yet, or it is dead: that is no failure, and the next look
+    /// comes soon.
     pub(crate) fn wait(&mut self, key: &PaymentKey, now: Timestamp) {
         if let Some(hold) = self.holds.get_mut(key) {
             hold.next_look = later(now, self.patience.0);
@@ -172,26 +180,55 @@ mod tests {
             // Its message waits: soon again, and nothing is counted.
             (190, None, 220),
             (220, Some(false), 340),
-            // Buried: patience anew, and again once the letter is resolved.
+            // Buried: looked at as often, however long that lasts, and with patience anew once the letter is
+            // resolved.
             (340, Some(true), 370),
-            (370, Some(true), 430),
+            (370, Some(true), 400),
+            (400, Some(true), 430),
             (430, Some(false), 460),
+            (460, Some(false), 520),
         ];
         for (now, is_dead, expected) in rows {
             match is_dead {
                 None => holds.wait(&key("A"), at(now)),
                 Some(is_dead) => {
                     holds.set_dead(&key("A"), is_dead);
-                    holds.put_off(&key("A"), at(now));
+                    match is_dead {
+                        true => holds.wait(&key("A"), at(now)),
+                        false => _ = holds.put_off(&key("A"), at(now)),
+                    }
                 }
             }
-            assert!(holds.due(at(expected - 1), 1).is_empty(), "before {expected} s");
-            assert_eq!(ids(&holds.due(at(expected), 1)), ["A"], "at {expected} s");
+            assert!(holds.due(at(expected - 1), DEAD_SHARE).is_empty(), "before {expected} s");
+            assert_eq!(ids(&holds.due(at(expected), DEAD_SHARE)), ["A"], "at {expected} s");
         }
         for _ in 0..100 {
             holds.put_off(&key("A"), at(1_000));
         }
         assert_eq!(ids(&holds.due(at(1_600), 1)), ["A"]);
+    }
+
+    #[test]
+    fn the_dead_crowd_nobody_out() {
+        let names: Vec<String> = (0..30).map(|number| format!("H{number:02}")).collect();
+        let made: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 10)).collect();
+        // How many are dead, how many are due at most, and how many of each are looked at.
+        let rows = [
+            (0, 10, (10, 0)),
+            (30, 10, (0, 2)),
+            (28, 10, (2, 2)),
+            (29, 30, (1, 6)),
+            (15, 10, (8, 2)),
+            (1, 40, (29, 1)),
+        ];
+        for (count, max, expected) in rows {
+            let mut holds = holds(&made);
+            let dead: Vec<PaymentKey> = names.iter().take(count).map(|name| key(name)).collect();
+            dead.iter().for_each(|key| holds.set_dead(key, true));
+            let due = holds.due(at(100), max);
+            let looked_at = due.iter().filter(|key| dead.contains(key)).count();
+            assert_eq!((due.len() - looked_at, looked_at), expected, "{count} of 30 are dead, {max} are due");
+        }
     }
 
     #[test]

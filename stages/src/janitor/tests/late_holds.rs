@@ -138,6 +138,57 @@ async fn a_resolved_letter_lets_the_hold_be_emitted() {
     }
 }
 
+/// However long it was dead, and whichever janitor finds it alive again, it is emitted within the shortest
+/// patience.
+#[tokio::test]
+async fn a_hold_goes_on_soon_after_its_letter_is_resolved() {
+    // When another janitor begins, and when the letter is resolved.
+    for (restarts, resolved) in
+        [(&[] as &[i64], 40), (&[], 700), (&[200], 700), (&[705], 700), (&[69, 800], 790)]
+    {
+        let mut world = World::new().await;
+        world.hold("P", Dead).await;
+        let mut emitted = None;
+        for second in 31..resolved + 31 {
+            if restarts.contains(&second) {
+                world.restart();
+            }
+            if second == resolved {
+                world.ledger.resolve_letters();
+            }
+            world.round(second).await.unwrap();
+            let is_there = !world.tokens(RESERVED).is_empty();
+            emitted = emitted.or(is_there.then_some(second));
+        }
+        let emitted = emitted.unwrap_or(i64::MAX);
+        assert!(emitted >= resolved, "not while it is dead");
+        assert!(
+            emitted <= resolved + 30,
+            "resolved at {resolved} s, janitors since {restarts:?}: {emitted} s"
+        );
+    }
+}
+
+/// A hold that has ended is open again in a ledger that is restored to an older state; this janitor has
+/// forgotten it, and has long read past it.
+#[tokio::test]
+async fn a_restored_ledger_is_read_anew() {
+    let mut world = World::new().await;
+    world.hold("P", Waiting).await;
+    let backup = world.ledger.backup();
+    world.round(91).await.unwrap();
+    assert_eq!(world.ledger.lines(), ["P"]);
+    world.ledger.capture(&key("P"), at(100));
+    for second in [121, 151] {
+        world.round(second).await.unwrap();
+    }
+    assert_eq!(world.ledger.lines(), [""; 0]);
+    world.acknowledge_all(RESERVED).await;
+    world.ledger.restore(&backup);
+    world.round(152).await.unwrap();
+    assert_eq!(world.tokens(RESERVED), ["P", "P"], "it is emitted, as a new janitor would");
+}
+
 #[tokio::test]
 async fn a_janitor_that_begins_remembers_what_an_earlier_one_found() {
     let mut world = World::new().await;

@@ -1,7 +1,9 @@
 //! The ledger in memory, as far as the janitor asks it.
 
 use domain::facts::{Quote, RecordState, Reserved, Screening};
-use domain::{AccountId, Currency, Facts, Money, Payment, PaymentKey, PaymentRecord, Timestamp};
+use domain::{
+    AccountId, Currency, Facts, Money, Payment, PaymentId, PaymentKey, PaymentRecord, Tenant, Timestamp,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +16,7 @@ const COMMIT_DELAY: Duration = Duration::from_secs(60);
 #[derive(Clone, Default)]
 pub(super) struct MemoryLedger(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     now: Timestamp,
     rows: HashMap<PaymentKey, Row>,
@@ -24,8 +26,11 @@ struct State {
     watermark: Timestamp,
     /// So many calls until the ledger is away.
     calls_left: Option<usize>,
+    /// How often each payment was looked for.
+    looks: HashMap<(String, String), usize>,
 }
 
+#[derive(Clone)]
 struct Row {
     recorded_at: Timestamp,
     record: PaymentRecord,
@@ -66,6 +71,27 @@ impl MemoryLedger {
             .insert(record.facts.payment.key(), Row { recorded_at, record, is_readable });
     }
 
+    /// The payment has no row any more, as in a ledger that was restored to an older state.
+    pub(super) fn lose(&self, key: &PaymentKey) {
+        self.0.lock().unwrap().rows.remove(key);
+    }
+
+    /// What there is now, to be restored later.
+    pub(super) fn backup(&self) -> MemoryLedger {
+        MemoryLedger(Arc::new(Mutex::new(self.0.lock().unwrap().clone())))
+    }
+
+    /// Everything is again as it was then.
+    pub(super) fn restore(&self, backup: &MemoryLedger) {
+        let backup = backup.0.lock().unwrap().clone();
+        *self.0.lock().unwrap() = backup;
+    }
+
+    /// How often the payment that was looked for most was.
+    pub(super) fn looks_max(&self) -> usize {
+        self.0.lock().unwrap().looks.values().copied().max().unwrap_or(0)
+    }
+
     /// The payment's money has moved.
     pub(super) fn capture(&self, key: &PaymentKey, finished_at: Timestamp) {
         let mut state = self.0.lock().unwrap();
@@ -77,6 +103,11 @@ impl MemoryLedger {
 
     pub(super) fn bury(&self, tenant_and_id: (String, String), at: Timestamp) {
         self.0.lock().unwrap().letters.insert(tenant_and_id, at);
+    }
+
+    /// Someone has resolved a payment's letter.
+    pub(super) fn resolve(&self, tenant_and_id: &(String, String)) {
+        self.0.lock().unwrap().letters.remove(tenant_and_id);
     }
 
     pub(super) fn resolve_letters(&self) {
@@ -137,17 +168,17 @@ impl JanitorLedger for MemoryLedger {
         age: Duration,
     ) -> Result<HashMap<usize, Trace>, StoreError> {
         self.call(|state| {
+            for key in keys {
+                *state.looks.entry(key.clone()).or_default() += 1;
+            }
             let wait = |at: Timestamp| {
                 Duration::from_micros(
                     u64::try_from(at.micros() - earlier(state.now, age).micros()).unwrap_or(0),
                 )
             };
             let row = |(tenant, id): &(String, String)| {
-                state
-                    .rows
-                    .iter()
-                    .find(|(key, _)| (key.tenant.as_str(), key.id.as_str()) == (tenant, id))
-                    .map(|(_, row)| row.recorded_at)
+                let key = PaymentKey { tenant: Tenant::parse(tenant).ok()?, id: PaymentId::parse(id).ok()? };
+                state.rows.get(&key).map(|row| row.recorded_at)
             };
             let trace = |key| match (row(key), state.letters.get(key)) {
                 (Some(at), _) => Some(Trace::Recorded { wait: wait(at) }),

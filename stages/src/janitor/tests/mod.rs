@@ -3,10 +3,12 @@
 mod intake;
 mod late_holds;
 mod memory_ledger;
+mod purge;
+mod standing_still;
 
 use super::{Janitor, RoundError};
 use domain::{PaymentKey, Timestamp, TraceContext};
-use memory_ledger::MemoryLedger;
+use memory_ledger::{MemoryLedger, held};
 use runtime::broker::{MemoryStreams, Outgoing, Streams};
 use runtime::config::{Config, JanitorConfig, PipelineConfig, StackConfig};
 use runtime::telemetry::{JanitorMetrics, Metrics};
@@ -79,9 +81,13 @@ impl World {
         self.streams.acknowledge(stream, self.last_seq(stream).await);
     }
 
-    async fn round(&mut self, second: i64) -> Result<(), RoundError> {
+    fn set_now(&self, second: i64) {
         self.streams.set_now(at(second));
         self.ledger.set_now(at(second));
+    }
+
+    async fn round(&mut self, second: i64) -> Result<(), RoundError> {
+        self.set_now(second);
         self.janitor.round(at(second)).await
     }
 
@@ -89,6 +95,23 @@ impl World {
     fn tokens(&self, stream: Stream) -> Vec<String> {
         let messages = self.streams.messages(stream);
         messages.iter().map(|message| Subject::payment_token(&message.subject).to_owned()).collect()
+    }
+
+    /// The payment is recorded at this second, and its money has moved: nothing is emitted again.
+    fn record(&self, token: &str, second: i64) {
+        self.ledger.record(held(&key(token), at(BEGIN), 0), at(second), true);
+        self.ledger.capture(&key(token), at(second));
+    }
+
+    /// The payments of the intake in order, each with how often it was driven again.
+    fn intake(&self) -> Vec<String> {
+        let messages = self.streams.messages(Stream::Accepted);
+        let times = messages.iter().map(|message| message.headers.redrive.map_or(0, |redrive| redrive.times));
+        self.tokens(Stream::Accepted)
+            .into_iter()
+            .zip(times)
+            .map(|(token, times)| format!("{token}{times}"))
+            .collect()
     }
 
     /// A metric without labels; nothing when it was never written.
