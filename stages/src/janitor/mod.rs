@@ -3,7 +3,8 @@
 //!
 //! It reads in the direction of flow: how far risk has come, then the derived streams, the ledger last. A
 //! payment that is neither carried by a stream nor recorded is lost: memory streams vanish with their server.
-//! Being wrong here costs work, never money, because reserve answers from the row.
+//! Being wrong here costs work, never money: reserve answers from the row, what is purged is asked for again,
+//! and what is driven again takes the place of the very copy that was read.
 
 mod emit_again;
 mod intake_window;

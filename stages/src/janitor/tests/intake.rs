@@ -2,6 +2,7 @@
 
 use super::memory_ledger::held;
 use super::*;
+use crate::janitor::{LOOK_MAX, UNTRACED_MAX};
 use wire::dead_letter;
 
 /// How far an accepted payment has come before the rounds.
@@ -321,5 +322,21 @@ async fn no_payment_is_forgotten_for_a_short_answer() {
         world.streams.cut_answers_short(found_max);
         world.round(31).await.unwrap();
         assert_eq!(world.intake(), ["A1", "B1", "C1"], "answers of {found_max}");
+    }
+}
+
+/// So many payments are lost at once that a round does not drive all of them again: it would last, and
+/// nothing would be purged or emitted meanwhile.
+#[tokio::test]
+async fn a_round_drives_only_so_many_again() {
+    let count = UNTRACED_MAX + 2 * LOOK_MAX + 1;
+    let mut world = World::with(PipelineConfig { accepted_bytes_max: 1 << 30, ..pipeline() }).await;
+    for number in 0..count {
+        world.accept(&format!("P{number}"), 1, Lost).await;
+    }
+    world.acknowledge_all(Stream::Accepted).await;
+    for (second, driven) in [(31, UNTRACED_MAX), (32, count), (33, count)] {
+        world.round(second).await.unwrap();
+        assert_eq!(world.metric("payments_redriven_total"), Some(driven as f64), "at {second} s");
     }
 }

@@ -52,9 +52,14 @@ struct World {
 
 impl World {
     async fn new() -> World {
+        World::with(pipeline()).await
+    }
+
+    /// With streams as these settings say.
+    async fn with(pipeline: PipelineConfig) -> World {
         let (streams, ledger) = (MemoryStreams::default(), MemoryLedger::default());
         let metrics = Metrics::new(Role::Janitor, true).unwrap();
-        streams.declare_all(&pipeline()).await.unwrap();
+        streams.declare_all(&pipeline).await.unwrap();
         streams.set_now(at(BEGIN));
         let janitor = janitor(&streams, &ledger, &metrics);
         World { streams, ledger, metrics, janitor }
