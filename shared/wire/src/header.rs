@@ -12,6 +12,10 @@ pub const REQUEST_ID: &str = "Kilat-Request-Id";
 /// On everything that belongs to a trace which is seen; as the W3C spells it.
 pub const TRACEPARENT: &str = "traceparent";
 
+/// On an accepted payment: nothing but room for what a later copy of it says more, so that no copy is larger
+/// than the one before, and each finds its place in an intake that is full.
+pub const ROOM: &str = "Kilat-Room";
+
 // Names are case-sensitive in NATS.
 const REDRIVE: &str = "Kilat-Redrive";
 const ACCEPTED_AT: &str = "Kilat-Accepted-At";

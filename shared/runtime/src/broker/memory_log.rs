@@ -1,7 +1,6 @@
 //! One stream in memory: what it holds, and what it lets in.
 
 use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored};
-use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use domain::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -156,9 +155,8 @@ pub(super) fn matches(pattern: &str, subject: &str) -> bool {
 /// What a message takes. The server keeps its condition among its headers.
 fn size(message: &Outgoing) -> u64 {
     let headers: usize = message.headers.pairs().map(|(name, value)| name.len() + value.len()).sum();
-    let condition = message
-        .expected_last
-        .map_or(0, |seq| NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.to_string().len() + seq.to_string().len());
+    let condition: usize =
+        message.condition().into_iter().flatten().map(|(name, value)| name.len() + value.len()).sum();
     (message.payload.len() + headers + condition) as u64
 }
 

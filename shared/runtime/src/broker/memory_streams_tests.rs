@@ -110,7 +110,9 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn what_is_stored_already_is_not_stored_again_by_who_asks_for_its_absence() {
-    let streams = declared().await;
+    let streams = MemoryStreams::default();
+    // A condition takes more than a hundred bytes.
+    streams.declare_all(&PipelineConfig { accepted_bytes_max: 1_000, ..pipeline() }).await.unwrap();
     let absent = |id| Outgoing { expected_last: Some(0), ..message(Hop::Accepted, id, 1) };
     let rows = [
         (vec![absent("A")], Ok(())),

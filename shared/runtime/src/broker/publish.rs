@@ -4,22 +4,26 @@
 use super::{Broker, BrokerError, headers};
 use crate::telemetry::Form;
 use async_nats::HeaderMap;
-use async_nats::header::{
-    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
-    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-};
+use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use futures::future::join_all;
 use std::future::Future;
 use std::time::Instant;
-use wire::header::Headers;
+use wire::header::{Headers, ROOM};
 use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
+
+/// The condition's header, as the server reads it.
+const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// A header line's colon, space and end.
 const HEADER_LINE_BYTES: usize = 4;
 /// The version line and the headers of a condition and of an atomic batch, with room to spare.
-const BATCH_HEADERS_BYTES_MAX: usize = 256;
+const BATCH_HEADERS_BYTES_MAX: usize = 384;
+
+/// What tells one copy of a payment from another, at most: its two headers with their names, a count of three
+/// digits, and the twelve of the sequence that it expects. What takes more may have to wait for a purge.
+const ROOM_BYTES: usize = 80;
 
 /// Messages that are sent one by one before their answers are waited for. On disk each costs an fsync, and
 /// those of others wait behind them: for some 10 ms.
@@ -56,10 +60,21 @@ impl Outgoing {
 
     fn headers(&self) -> HeaderMap {
         let mut headers = headers::write(&self.headers);
-        if let Some(expected) = self.expected_last {
-            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+        for (name, value) in self.condition().into_iter().flatten() {
+            headers.insert(name, value);
         }
         headers
+    }
+
+    /// The headers that say what the subject must hold. The second of them is filled up, so that whatever
+    /// copy of a payment this is, it takes as much as any other.
+    pub(super) fn condition(&self) -> Option<[(&'static str, String); 2]> {
+        let expected = self.expected_last?.to_string();
+        let copy = Headers { trace: None, ..self.headers.clone() };
+        let told: usize =
+            copy.pairs().map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
+        let room = ".".repeat(ROOM_BYTES.saturating_sub(told + expected.len()));
+        Some([(EXPECTED_LAST, expected), (ROOM, room)])
     }
 }
 

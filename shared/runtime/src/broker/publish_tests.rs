@@ -106,6 +106,29 @@ async fn a_single_takes_the_place_that_it_expects_even_in_a_full_intake() {
     }
 }
 
+/// Or a payment that is lost while the intake is full of lost ones could never be driven again.
+#[tokio::test]
+async fn any_copy_of_a_payment_finds_its_place_in_an_intake_full_by_bytes() {
+    let nats = TestNats::start().await;
+    check_copies(&MemoryStreams::default()).await;
+    check_copies(&connected(&nats, None).await).await;
+}
+
+async fn check_copies(streams: &impl Streams) {
+    let pipeline =
+        PipelineConfig { accepted_bytes_max: 3_000, ..Config::on(StackConfig::shifted(0)).pipeline };
+    streams.declare_all(&pipeline).await.unwrap();
+    let first = |id| single((id, Some(0), 1_200));
+    let answers = streams.publish_singles(&["A", "B", "C"].map(first)).await.unwrap();
+    assert_eq!(answers, [Ok(()), Ok(()), Err(BrokerError::Full)]);
+    for times in [1, 2, 9, 10, 99, 100, 999] {
+        let stored = streams.last(Stream::Accepted, &subject("A")).await.unwrap().unwrap();
+        let headers = Headers::redriven(times, stored.accepted_at());
+        let copy = Outgoing { headers, ..single(("A", Some(stored.seq), 1_200)) };
+        assert_eq!(streams.publish_singles(&[copy]).await.unwrap(), [Ok(())], "for the {times}. time");
+    }
+}
+
 /// More than one pipeline: all answers come in order, and each message is recorded as a single.
 #[tokio::test]
 async fn singles_are_answered_in_order_and_recorded_each() {
