@@ -85,7 +85,7 @@ impl Velocities {
         let mut counted: HashSet<(AccountKey, String)> = HashSet::new();
         for row in rows {
             if counted.insert((row.source.clone(), row.payment_id)) {
-                book.count(row.source, row.amount, row.accepted_at);
+                book.count(&row.source, row.amount, row.accepted_at);
             }
         }
         for stored in accepted {
@@ -94,7 +94,7 @@ impl Velocities {
                 continue;
             };
             if counted.insert((payment.source_key(), payment.id.to_string())) {
-                book.count(payment.source_key(), payment.amount, stored.accepted_at());
+                book.count(&payment.source_key(), payment.amount, stored.accepted_at());
             }
         }
         tracing::info!(payments = counted.len(), counted_to, "velocities rebuilt");
@@ -110,7 +110,7 @@ impl Velocities {
         let account = payment.source_key();
         // A copy that the janitor published again was counted when its first copy came.
         if state.is_first_sight(*accepted_seq) && !is_redriven {
-            state.book.count(account.clone(), payment.amount, *accepted_at);
+            state.book.count(&account, payment.amount, *accepted_at);
         }
         state.book.observe(&account, payment.amount.currency, *accepted_at)
     }
