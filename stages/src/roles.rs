@@ -19,15 +19,12 @@ use runtime::clock::Clock;
 use runtime::config::{Config, RiskConfig};
 use runtime::drain::Drain;
 use runtime::http::{Check, NoService};
-use runtime::process::{all_ended, chain};
+use runtime::process::all_ended;
 use runtime::telemetry::{JanitorMetrics, observe_process, observe_rates};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wire::{Role, StageName};
-
-/// Between two attempts to read what accounts have sent lately.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Plays the roles until the drain begins and what is in hand is done.
 pub async fn run(roles: &[Role], config: Config, drain: Drain) -> Result<(), StartError> {
@@ -109,18 +106,16 @@ fn start_stages(part: &Part, known: &Known, tasks: &mut JoinSet<()>) {
 
 async fn risk(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
     let service = ScoreService { limits: known.limits.clone(), velocities: known.velocities.clone() };
-    part.serve(Arc::new(service), None, tasks).await?;
+    part.serve(Arc::new(service), Some(("velocities", rebuilt(known.velocities.clone()))), tasks).await?;
     tasks.spawn(screen(part, known));
     Ok(())
 }
 
 /// Risk judges nothing before it knows what accounts have sent lately.
 async fn screen(part: Part, known: Known) {
-    while let Err(error) = rebuild(&part, &known.velocities).await {
-        tracing::warn!(error, "velocities cannot be rebuilt yet");
-        if !part.host.drain.sleep(RETRY).await {
-            return;
-        }
+    let Host { broker, config, drain, .. } = &part.host;
+    if !known.velocities.rebuild(broker, &part.store, &config.pipeline, runtime::clock::now(), drain).await {
+        return;
     }
     let mut tasks = JoinSet::new();
     start_stages(&part, &known, &mut tasks);
@@ -130,12 +125,6 @@ async fn screen(part: Part, known: Known) {
             std::panic::resume_unwind(failure.into_panic());
         }
     }
-}
-
-async fn rebuild(part: &Part, velocities: &Velocities) -> Result<(), String> {
-    let broker = &part.host.broker;
-    broker.declare_all(&part.host.config.pipeline).await.map_err(|error| chain(&error))?;
-    velocities.rebuild(broker, &part.store, runtime::clock::now()).await.map_err(|error| chain(&error))
 }
 
 async fn fx(part: Part, known: Known, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
@@ -174,6 +163,14 @@ fn loaded(rates: Arc<RateBooks>) -> Check {
     Arc::new(move || {
         let is_loaded = rates.is_loaded();
         Box::pin(async move { is_loaded })
+    })
+}
+
+/// Whether velocities are rebuilt: before that no payment is judged.
+fn rebuilt(velocities: Arc<Velocities>) -> Check {
+    Arc::new(move || {
+        let are_rebuilt = velocities.are_rebuilt();
+        Box::pin(async move { are_rebuilt })
     })
 }
 

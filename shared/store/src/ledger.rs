@@ -2,7 +2,7 @@
 //! services asks for its trait, so that it can work on a ledger in memory as well.
 
 use crate::{
-    Account, Answer, DeadLetter, HoldPage, HoldRequest, Known, OpenHold, RecentPayment, SettleRequest,
+    Account, Answer, DeadLetter, HoldPage, HoldRequest, Known, OpenHold, PaymentPage, SettleRequest,
     Settlement, StatusRow, Store, StoreError, Trace,
 };
 use domain::{AccountKey, Currency, PaymentKey, PaymentRecord, Timestamp};
@@ -38,7 +38,7 @@ seam! {
         fn reserve(&self, requests: Vec<HoldRequest>, now: Timestamp) -> Vec<Answer>;
         fn settle(&self, requests: Vec<SettleRequest>, now: Timestamp, shard: u16) -> Vec<Settlement>;
         fn record_rejections(&self, refused: Vec<PaymentRecord>) -> Vec<Answer>;
-        fn recent_payments(&self, since: Timestamp) -> Vec<RecentPayment>;
+        fn recent_payments(&self, after: Timestamp, rows_max: u32) -> PaymentPage;
     }
 }
 

@@ -80,7 +80,7 @@ pub use ledger::{BorderLedger, DeadLetterLedger, JanitorLedger, StageLedger};
 pub use lookups::{Known, StatusRow};
 pub use open_holds::{HoldPage, OpenHold};
 pub use pool::{Plans, PoolFigures, Store, StoreOptions, migrate};
-pub use recent_payments::RecentPayment;
+pub use recent_payments::{PaymentPage, RecentPayment};
 pub use self_audit::{
     AuditLook, AuditWindow, Audited, FINDINGS_OPEN_MAX, FINDINGS_WRITTEN_MAX, OpenFindings, Outcome, Volume,
 };

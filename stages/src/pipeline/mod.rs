@@ -5,6 +5,7 @@
 
 pub(crate) mod fx;
 pub(crate) mod rate_book;
+mod rebuild;
 pub(crate) mod reserve;
 pub(crate) mod risk;
 pub(crate) mod settle;

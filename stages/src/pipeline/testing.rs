@@ -10,7 +10,7 @@ use runtime::stage::Input;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::{Answer, HoldRequest, RecentPayment, SettleRequest, Settlement, StageLedger, StoreError};
+use store::{Answer, HoldRequest, PaymentPage, SettleRequest, Settlement, StageLedger, StoreError};
 
 /// When the stage under test is asked.
 pub(super) const NOW: Timestamp = at(9_000);
@@ -153,8 +153,8 @@ impl StageLedger for ScriptedLedger {
         self.answer(|asked| asked.rejections.push(refused), self.answers.clone())
     }
 
-    async fn recent_payments(&self, _: Timestamp) -> Result<Vec<RecentPayment>, StoreError> {
-        self.answer(|_| {}, Vec::new())
+    async fn recent_payments(&self, after: Timestamp, _: u32) -> Result<PaymentPage, StoreError> {
+        self.answer(|_| {}, PaymentPage { read_to: after, is_full: false, payments: Vec::new() })
     }
 }
 

@@ -1,22 +1,29 @@
 //! What accounts have sent lately: counted by risk, looked at by `risk.score`, rebuilt after a restart.
 
+use super::rebuild::{Range, Rebuild};
 use domain::velocity::{Velocity, VelocityBook};
-use domain::{AccountKey, Currency, Facts, Money, Timestamp};
-use runtime::broker::{BrokerError, Streams};
-use std::collections::{BTreeSet, HashSet};
+use domain::{AccountKey, Facts, Money, Timestamp};
+use runtime::broker::Streams;
+use runtime::config::PipelineConfig;
+use runtime::drain::Drain;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
-use store::{StageLedger, StoreError};
-use wire::message::PaymentAccepted;
-use wire::{Stream, envelope};
+use store::StageLedger;
 
 /// The counters of one risk process.
 pub(crate) struct Velocities {
     state: Mutex<State>,
     window_seconds: u32,
+    /// See [`READ_AHEAD`].
+    read_ahead: u64,
 }
 
 struct State {
     book: VelocityBook,
+    /// What of the book was counted before this process was given a message; nothing until that is known.
+    rebuilt: Option<Range>,
+    /// Whether the book keeps the whole window, as the log says.
+    is_whole: bool,
     /// Accepted messages up to this sequence are counted, but for those in `skipped`.
     counted_to: u64,
     /// Sequences that were passed over: fetched ahead and let go in an outage, they come later, behind newer
@@ -26,6 +33,10 @@ struct State {
 
 /// Passed-over sequences kept in mind at most; a consumer has far fewer deliveries open.
 const SKIPPED_MAX: usize = 100_000;
+
+/// Messages that are counted beyond the last one that the server says was delivered: one that is killed
+/// forgets the deliveries of its last tenth of a second, and what it delivers again may have its row.
+const READ_AHEAD: u64 = 100_000;
 
 impl State {
     /// Whether a sequence is seen for the first time. The intake's consumer delivers new messages in order,
@@ -44,62 +55,47 @@ impl State {
     }
 }
 
-/// Why the counters cannot be rebuilt yet.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RebuildError {
-    /// The intake cannot be read.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The ledger cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Velocities {
     /// Empty counters over a sliding window.
     pub(crate) fn new(window_seconds: u32) -> Velocities {
         Velocities {
             state: Mutex::new(State {
                 book: VelocityBook::new(window_seconds),
+                rebuilt: None,
+                is_whole: true,
                 counted_to: 0,
                 skipped: BTreeSet::new(),
             }),
             window_seconds,
+            read_ahead: READ_AHEAD,
         }
     }
 
-    /// Counts what was accepted within the window before `now`: the intake's messages, and the rows of those
-    /// it no longer has.
+    /// Counts what was accepted within the window before `now`; whether that was done before the drain began.
+    /// Until then the counters are as they were.
     pub(crate) async fn rebuild<S: Streams, L: StageLedger>(
         &self,
         streams: &S,
         ledger: &L,
+        pipeline: &PipelineConfig,
         now: Timestamp,
-    ) -> Result<(), RebuildError> {
-        let since = Timestamp::from_micros(now.micros() - i64::from(self.window_seconds) * 1_000_000);
-        // Rows first: a payment that is purged between the two reads has had its row for long.
-        let rows = ledger.recent_payments(since).await?;
-        let counted_to = streams.bounds(Stream::Accepted).await?.map_or(0, |bounds| bounds.last);
-        let accepted = streams.accepted_since(since, counted_to).await?;
-        let mut book = VelocityBook::new(self.window_seconds);
-        let mut counted: HashSet<(AccountKey, String)> = HashSet::new();
-        for row in rows {
-            if counted.insert((row.source.clone(), row.payment_id)) {
-                book.count(&row.source, row.amount, row.accepted_at);
+        drain: &Drain,
+    ) -> bool {
+        let rebuild = Rebuild::new(self.window_seconds, self.read_ahead, now);
+        tokio::select! {
+            biased;
+            () = drain.begun() => false,
+            (book, range) = rebuild.run(streams, ledger, pipeline) => {
+                let (rebuilt, counted_to, skipped) = (Some(range), range.counted_to, BTreeSet::new());
+                *self.lock() = State { book, rebuilt, is_whole: true, counted_to, skipped };
+                true
             }
         }
-        for stored in accepted {
-            let Ok(PaymentAccepted { payment, .. }) = envelope::decode::<PaymentAccepted>(&stored.payload)
-            else {
-                continue;
-            };
-            if counted.insert((payment.source_key(), payment.id.to_string())) {
-                book.count(&payment.source_key(), payment.amount, stored.accepted_at());
-            }
-        }
-        tracing::info!(payments = counted.len(), counted_to, "velocities rebuilt");
-        *self.lock() = State { book, counted_to, skipped: BTreeSet::new() };
-        Ok(())
+    }
+
+    /// Whether they have been rebuilt: nothing is judged before.
+    pub(crate) fn are_rebuilt(&self) -> bool {
+        self.lock().rebuilt.is_some()
     }
 
     /// Counts a payment the first time it is seen, and answers with its account's velocity, the payment
@@ -108,21 +104,35 @@ impl Velocities {
         let Facts { payment, accepted_seq, accepted_at, .. } = facts;
         let mut state = self.lock();
         let account = payment.source_key();
-        // A copy that the janitor published again was counted when its first copy came.
-        if state.is_first_sight(*accepted_seq) && !is_redriven {
+        // A copy that is driven again was counted when its first copy came, if that came to this process.
+        let is_counted = is_redriven && state.rebuilt.is_none_or(|range| *accepted_seq > range.redriven_to);
+        if state.is_first_sight(*accepted_seq) && !is_counted {
             state.book.count(&account, payment.amount, *accepted_at);
         }
-        state.book.observe(&account, payment.amount.currency, *accepted_at)
+        let velocity = state.book.observe(&account, payment.amount.currency, *accepted_at);
+        let is_whole = state.book.is_whole();
+        let was_whole = std::mem::replace(&mut state.is_whole, is_whole);
+        drop(state);
+        match (was_whole, is_whole) {
+            (true, false) => tracing::warn!("more accounts send than risk keeps: its window is shorter"),
+            (false, true) => tracing::info!("risk's window is whole again"),
+            _ => {}
+        }
+        velocity
     }
 
-    /// The velocity that an account would have with one more payment now. Counts nothing.
-    pub(crate) fn with_one_more(&self, account: &AccountKey, amount: Money, now: Timestamp) -> Velocity {
-        let seen = self.observe(account, amount.currency, now);
-        Velocity { count: seen.count + 1, sum_minor: seen.sum_minor.saturating_add(amount.minor) }
-    }
-
-    fn observe(&self, account: &AccountKey, currency: Currency, now: Timestamp) -> Velocity {
-        self.lock().book.observe(account, currency, now)
+    /// The velocity that an account would have with one more payment now; nothing before it is known. Counts
+    /// nothing.
+    pub(crate) fn with_one_more(
+        &self,
+        account: &AccountKey,
+        amount: Money,
+        now: Timestamp,
+    ) -> Option<Velocity> {
+        let state = self.lock();
+        state.rebuilt?;
+        let seen = state.book.observe(account, amount.currency, now);
+        Some(Velocity { count: seen.count + 1, sum_minor: seen.sum_minor.saturating_add(amount.minor) })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -1,4 +1,4 @@
-//! `risk.score`: how a payment would be assessed now. Counts nothing.
+//! `risk.score`: how a payment would be assessed now. Counts nothing, and answers nothing before risk judges.
 
 use crate::pipeline::velocities::Velocities;
 use crate::services::rates::reply;
@@ -37,7 +37,9 @@ impl ScoreService {
         let currency = currency("currency", &code)?;
         let account = call.caller.account(account("account", id)?);
         let amount = amount("amount", &digits, currency)?;
-        let velocity = self.velocities.with_one_more(&account, amount, runtime::clock::now());
+        let Some(velocity) = self.velocities.with_one_more(&account, amount, runtime::clock::now()) else {
+            return Err(Problem::new(Code::Unavailable, "what accounts have sent lately is not known yet"));
+        };
         let assessment = assess(amount, velocity, &self.limits);
         reply(&ScoreReply {
             score: assessment.score,

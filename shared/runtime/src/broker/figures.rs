@@ -91,6 +91,7 @@ impl Progress {
     pub(super) fn of(info: &Info) -> Progress {
         Progress {
             floor: info.ack_floor.stream_sequence,
+            delivered: (info.delivered.consumer_sequence > 0).then_some(info.delivered.stream_sequence),
             pending: info.num_pending,
             in_hand: u64::try_from(info.num_ack_pending).unwrap_or(0),
         }

@@ -19,6 +19,8 @@ pub(super) struct Log {
     next: u64,
     /// Every message up to here is acknowledged.
     pub(super) floor: u64,
+    /// The last message that the stream's stage was given.
+    pub(super) delivered: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -32,7 +34,15 @@ impl Log {
     /// vanished.
     pub(super) fn new(config: Config, anew: u64) -> Log {
         let next = if config.first_sequence.is_some() { anew } else { 1 };
-        Log { config, messages: BTreeMap::new(), last: HashMap::new(), bytes: 0, next, floor: next - 1 }
+        Log {
+            config,
+            messages: BTreeMap::new(),
+            last: HashMap::new(),
+            bytes: 0,
+            next,
+            floor: next - 1,
+            delivered: None,
+        }
     }
 
     pub(super) fn takes(&self, subject: &str) -> bool {
@@ -126,6 +136,7 @@ impl Log {
     pub(super) fn progress(&self) -> Progress {
         Progress {
             floor: self.floor,
+            delivered: self.delivered,
             pending: self.messages.range(self.floor + 1..).count() as u64,
             in_hand: 0,
         }

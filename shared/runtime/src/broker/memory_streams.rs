@@ -2,10 +2,10 @@
 //! Nothing is delivered; how far a stage has come, what time it is and when the broker is away is for the
 //! test to say.
 
-use super::memory_log::{Log, head, matches, stored};
+use super::memory_log::{Log, Message, head, matches, stored};
 use super::streams::stream_config;
 use super::trim::trim;
-use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored, Streams, Subscription};
+use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Since, Stored, Streams, Subscription};
 use crate::config::PipelineConfig;
 use bytes::Bytes;
 use domain::Timestamp;
@@ -54,7 +54,7 @@ impl MemoryStreams {
     /// The stream's stage has acknowledged everything up to this sequence, and has had nothing beyond it.
     pub fn acknowledge(&self, stream: Stream, floor: u64) {
         if let Some(log) = self.state().streams.get_mut(&stream) {
-            log.floor = floor;
+            (log.floor, log.delivered) = (floor, Some(floor));
         }
     }
 
@@ -231,17 +231,26 @@ impl Streams for MemoryStreams {
         .await
     }
 
-    async fn accepted_since(&self, since: Timestamp, last: u64) -> Result<Vec<Stored>, BrokerError> {
-        self.call(|state| {
-            let Some(log) = state.streams.get(&Stream::Accepted) else { return Ok(Vec::new()) };
-            Ok(log
-                .messages
-                .range(..=last)
-                .filter(|(_, message)| message.stored_at >= since)
-                .map(stored)
-                .collect())
-        })
-        .await
+    async fn accepted_since(
+        &self,
+        since: Since,
+        last: u64,
+        visit: &mut (dyn FnMut(Stored) + Send),
+    ) -> Result<(), BrokerError> {
+        // As with the server, what is shown may lead to further calls.
+        let found: Vec<Stored> = self
+            .call(|state| {
+                let log = state.streams.get(&Stream::Accepted);
+                let messages = log.into_iter().flat_map(|log| log.messages.range(..=last));
+                let is_wanted = |(seq, message): &(&u64, &Message)| match since {
+                    Since::Instant(instant) => message.stored_at >= instant,
+                    Since::Sequence(first) => **seq >= first,
+                };
+                Ok(messages.filter(is_wanted).map(stored).collect())
+            })
+            .await?;
+        found.into_iter().for_each(visit);
+        Ok(())
     }
 
     async fn purge_below(&self, stream: Stream, seq: u64) -> Result<u64, BrokerError> {

@@ -158,8 +158,18 @@ async fn the_intake_is_read_from_a_sequence_and_since_an_instant() {
         .collect();
     assert_eq!(texts, [(3, "pay.accepted.0.C", at(3), at(3), 0), (4, "pay.accepted.0.A", at(3), at(1), 2)]);
     assert_eq!(streams.accepted_heads(0, 1).await.unwrap()[0].seq, 2);
-    let since = streams.accepted_since(at(3), 3).await.unwrap();
-    assert_eq!(since.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [3]);
+    let rows: [(Since, u64, &[u64]); 5] = [
+        (Since::Instant(at(3)), 3, &[3]),
+        (Since::Instant(at(4)), 9, &[]),
+        (Since::Sequence(3), 9, &[3, 4]),
+        (Since::Sequence(0), 2, &[2]),
+        (Since::Sequence(5), 9, &[]),
+    ];
+    for (since, last, expected) in rows {
+        let mut seen = Vec::new();
+        streams.accepted_since(since, last, &mut |stored| seen.push(stored.seq)).await.unwrap();
+        assert_eq!(seen, expected, "{since:?} to {last}");
+    }
     let last = streams.last(Stream::Accepted, &subject(Hop::Accepted, "A")).await.unwrap().unwrap();
     assert_eq!((last.seq, last.accepted_at()), (4, at(1)));
     let wanted = ["A", "X", "B"].map(|id| subject(Hop::Accepted, id));
@@ -177,10 +187,10 @@ async fn progress_is_what_the_test_says_and_what_is_acknowledged_is_trimmed() {
     let first = streams.bounds(DERIVED).await.unwrap().unwrap().first;
     assert_eq!(
         streams.progress(DERIVED).await,
-        Ok(Some(Progress { floor: first - 1, pending: 3, in_hand: 0 }))
+        Ok(Some(Progress { floor: first - 1, delivered: None, pending: 3, in_hand: 0 }))
     );
     streams.acknowledge(DERIVED, first + 1);
-    let progress = Progress { floor: first + 1, pending: 1, in_hand: 0 };
+    let progress = Progress { floor: first + 1, delivered: Some(first + 1), pending: 1, in_hand: 0 };
     assert_eq!(streams.trim(DERIVED, &pipeline()).await, Ok(Some(progress)));
     assert_eq!(held(&streams, DERIVED), [("C".to_owned(), 10)]);
     assert_eq!(streams.trim(Stream::Accepted, &pipeline()).await, Ok(None));
@@ -204,7 +214,8 @@ async fn a_stream_that_vanished_holds_nothing_and_counts_on_from_elsewhere() {
         Err(BrokerError::Unavailable(_))
     ));
     assert_eq!(streams.accepted_heads(1, 9).await, Err(BrokerError::Missing));
-    assert_eq!(streams.accepted_since(at(0), 9).await, Ok(Vec::new()));
+    let mut unexpected = |stored: Stored| panic!("{stored:?} is shown");
+    assert_eq!(streams.accepted_since(Since::Instant(at(0)), 9, &mut unexpected).await, Ok(()));
     streams.declare_all(&pipeline()).await.unwrap();
     assert!(streams.bounds(DERIVED).await.unwrap().unwrap().first > last);
     assert_eq!(streams.bounds(Stream::Accepted).await.unwrap().unwrap().first, 1, "as a new disk would");

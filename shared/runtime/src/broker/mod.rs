@@ -32,6 +32,6 @@ pub use follow::Follower;
 pub use memory_streams::MemoryStreams;
 pub use publish::Outgoing;
 pub use read::Stored;
-pub use scan::{AcceptedHead, Bounds, Progress};
+pub use scan::{AcceptedHead, Bounds, Progress, Since};
 pub use seam::Streams;
 pub use services::{Call, Reply, ServiceHandler};

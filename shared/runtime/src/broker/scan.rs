@@ -28,10 +28,22 @@ pub struct AcceptedHead {
 pub struct Progress {
     /// Every message up to this sequence is acknowledged.
     pub floor: u64,
+    /// The last message that it was given; nothing when it was never given one, as a consumer that was just
+    /// made.
+    pub delivered: Option<u64>,
     /// Messages not yet delivered.
     pub pending: u64,
     /// Messages delivered and not yet acknowledged.
     pub in_hand: u64,
+}
+
+/// Where a reading of the intake begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// With the first message stored at this instant or later.
+    Instant(Timestamp),
+    /// With this sequence.
+    Sequence(u64),
 }
 
 /// What a stream holds.
@@ -118,22 +130,31 @@ impl Broker {
         Ok(heads)
     }
 
-    /// The intake's messages stored since an instant, up to the sequence `last`.
-    pub async fn accepted_since(&self, since: Timestamp, last: u64) -> Result<Vec<Stored>, BrokerError> {
-        let Some(Bounds { last: newest, messages, .. }) = self.bounds(Stream::Accepted).await? else {
-            return Ok(Vec::new());
+    /// Shows the intake's messages in order, each once, up to the sequence `last` and to the last one stored
+    /// when this was called. Keeps none of them: there may be millions.
+    pub async fn accepted_since(
+        &self,
+        since: Since,
+        last: u64,
+        visit: &mut (dyn FnMut(Stored) + Send),
+    ) -> Result<(), BrokerError> {
+        let Some(Bounds { first, last: newest, messages, .. }) = self.bounds(Stream::Accepted).await? else {
+            return Ok(());
         };
-        if messages == 0 || last == 0 {
-            return Ok(Vec::new());
+        let last = last.min(newest);
+        let deliver_policy = match since {
+            Since::Instant(instant) => DeliverPolicy::ByStartTime { start_time: instant.to_datetime() },
+            Since::Sequence(seq) if seq > last => return Ok(()),
+            Since::Sequence(seq) => DeliverPolicy::ByStartSequence { start_sequence: seq.max(1) },
+        };
+        if messages == 0 || last < first {
+            return Ok(());
         }
-        let deliver_policy = DeliverPolicy::ByStartTime { start_time: since.to_datetime() };
-        let mut found = Vec::new();
-        self.read_ordered(deliver_policy, false, last.min(newest), |stored| {
-            found.push(stored);
+        self.read_ordered(deliver_policy, false, last, |stored| {
+            visit(stored);
             true
         })
-        .await?;
-        Ok(found)
+        .await
     }
 
     /// Reads the intake in order until `visit` has had enough or the message `last` has passed.
@@ -176,3 +197,7 @@ impl Broker {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -1,9 +1,8 @@
 //! The streams as the border, the stages and the janitor use them, so that each can work on streams in memory
 //! as well.
 
-use super::{AcceptedHead, Bounds, Broker, BrokerError, Outgoing, Progress, Stored, Subscription};
+use super::{AcceptedHead, Bounds, Broker, BrokerError, Outgoing, Progress, Since, Stored, Subscription};
 use crate::config::PipelineConfig;
-use domain::Timestamp;
 use std::future::Future;
 use wire::{Stream, Subject};
 
@@ -40,7 +39,7 @@ seam! {
         fn progress(&self, stream: Stream) -> Option<Progress>;
         fn bounds(&self, stream: Stream) -> Option<Bounds>;
         fn accepted_heads(&self, seq: u64, max: usize) -> Vec<AcceptedHead>;
-        fn accepted_since(&self, since: Timestamp, last: u64) -> Vec<Stored>;
+        fn accepted_since(&self, since: Since, last: u64, visit: &mut (dyn FnMut(Stored) + Send)) -> ();
         fn purge_below(&self, stream: Stream, seq: u64) -> u64;
         fn subscribe(&self, subject: &str) -> Subscription;
         fn trim(&self, stream: Stream, pipeline: &PipelineConfig) -> Option<Progress>;

@@ -1,11 +1,11 @@
 //! What the janitor and a starting risk stage ask.
 
-use crate::common::{Ledger, at, currency, payment_key, refused, request, usd};
+use crate::common::{Ledger, account_key, at, currency, payment_key, refused, request, usd};
 use crate::lookups::letter;
 use domain::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use store::{HoldRequest, Trace};
+use store::{HoldRequest, RecentPayment, Trace};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -66,22 +66,84 @@ async fn traces_say_how_long_until_they_are_old() {
 }
 
 #[tokio::test]
-async fn recent_payments_are_those_accepted_and_recorded_since() {
-    let (ledger, mut requests) = holds(&[("NEW", 0), ("RECORDED-LONG-AGO", 7_200)]).await;
+async fn recent_payments_are_read_in_pages_in_the_order_in_which_they_were_recorded() {
+    let (ledger, mut requests) = holds(&[("LATEST", 0)]).await;
+    // Every end counts: the sender has asked. So does what was accepted long ago; the reader knows its window.
     let mut accepted_long_ago = request("ACCEPTED-LONG-AGO", "A", "B", usd(3));
     accepted_long_ago.facts.accepted_at = at(-7_200_000_000);
-    ledger.hold(&[accepted_long_ago]).await;
-    // Every end counts: the sender has asked.
-    requests.push(request("FAILED", "A", "B", usd(1_000_000)));
+    requests.extend([accepted_long_ago, request("FAILED", "A", "B", usd(1_000_000))]);
+    requests.extend(["TIE-1", "TIE-2", "TIE-3", "OLDEST"].map(|id| request(id, "A", "B", usd(1))));
     ledger.store.reserve(requests.clone(), at(10)).await.unwrap();
     ledger.store.record_rejections(vec![refused(&request("REFUSED", "A", "B", usd(7)))]).await.unwrap();
     ledger.capture(&requests[..1]).await;
-    let since = Timestamp::from_micros(at(0).micros() - 3_600_000_000);
-    let found = ledger.store.recent_payments(since).await.unwrap();
-    let ids: BTreeSet<&str> = found.iter().map(|payment| payment.payment_id.as_str()).collect();
-    assert_eq!(ids, BTreeSet::from(["NEW", "FAILED", "REFUSED"]));
-    let refused = found.iter().find(|payment| payment.payment_id == "REFUSED").unwrap();
-    let expected = (crate::common::account_key("A"), usd(7), 7, at(1));
-    assert_eq!((refused.source.clone(), refused.amount, refused.accepted_seq, refused.accepted_at), expected);
-    assert!(ledger.store.records(&[payment_key("ACCEPTED-LONG-AGO")]).await.unwrap().len() == 1);
+    // Microseconds after `at(0)`.
+    let recorded = [
+        ("OLDEST", 0),
+        ("REFUSED", 1),
+        ("TIE-1", 2),
+        ("TIE-2", 2),
+        ("TIE-3", 2),
+        ("ACCEPTED-LONG-AGO", 3),
+        ("FAILED", 4),
+        ("LATEST", 5),
+    ];
+    for (id, micros) in recorded {
+        let at = at(micros);
+        ledger.sql(&format!("UPDATE payments SET recorded_at = '{at}' WHERE id = '{id}'")).await;
+    }
+    // Rows of a page at most, after which instant, and the sizes of the pages until one is not full.
+    let rows: [(u32, i64, &[usize]); 8] = [
+        (100, -1, &[8]),
+        (100, 0, &[7]),
+        (100, 2, &[3]),
+        (100, 5, &[0]),
+        (8, -1, &[8, 0]),
+        (3, -1, &[5, 3, 0]),
+        (1, -1, &[1, 1, 3, 1, 1, 1, 0]),
+        (2, 1, &[3, 2, 1]),
+    ];
+    for (rows_max, after, sizes) in rows {
+        let (mut read_to, mut found, mut pages) = (at(after), Vec::new(), Vec::new());
+        loop {
+            let page = ledger.store.recent_payments(read_to, rows_max).await.unwrap();
+            read_to = page.read_to;
+            pages.push(page.payments.len());
+            found.extend(page.payments);
+            if !page.is_full {
+                break;
+            }
+        }
+        assert_eq!(pages, sizes, "pages of {rows_max} after {after}");
+        assert_eq!(read_to, at(5), "pages of {rows_max} after {after}");
+        let ids: BTreeSet<&str> = found.iter().map(|payment| payment.key.id.as_str()).collect();
+        let later = || recorded.iter().filter(|(_, micros)| *micros > after);
+        assert_eq!(ids, later().map(|(id, _)| *id).collect(), "pages of {rows_max} after {after}");
+        let micros = |payment: &RecentPayment| {
+            recorded.iter().find(|(id, _)| *id == payment.key.id.as_str()).unwrap().1
+        };
+        let order: Vec<i64> = found.iter().map(micros).collect();
+        assert_eq!(
+            order,
+            later().map(|(_, micros)| *micros).collect::<Vec<_>>(),
+            "pages of {rows_max} after {after}"
+        );
+    }
+    let page = ledger.store.recent_payments(at(0), 1).await.unwrap();
+    let (amount, accepted_at) = (usd(7), at(1));
+    let refused =
+        RecentPayment { key: payment_key("REFUSED"), source: account_key("A").id, amount, accepted_at };
+    assert_eq!(page.payments, std::slice::from_ref(&refused));
+    assert_eq!(refused.source_key(), account_key("A"));
+}
+
+#[tokio::test]
+async fn a_row_that_no_payment_can_be_like_does_not_end_the_reading_of_recent_ones() {
+    let (ledger, _) = holds(&[("FIRST", 30), ("BROKEN", 20), ("LAST", 10)]).await;
+    let columns = [("source_account", "'?'"), ("currency", "'???'"), ("id", "'?'"), ("tenant", "'?'")];
+    for (column, value) in columns {
+        ledger.sql(&format!("UPDATE payments SET {column} = {value} WHERE id IN ('BROKEN', '?')")).await;
+        let page = ledger.store.recent_payments(Timestamp::from_micros(0), 3).await.unwrap();
+        let ids: Vec<&str> = page.payments.iter().map(|payment| payment.key.id.as_str()).collect();
+        assert_eq!((ids, page.is_full), (vec!["FIRST", "LAST"], true), "{column}");
+    }
 }
