@@ -1,7 +1,7 @@
 //! The brake on burials. Pure: the clock is handed in.
 //!
 //! One payment that cannot be judged is buried. When many cannot, the fault is not theirs: a migration has
-//! changed a column, a newer release has sent what this one does not know, a ledger was set back. Then
+//! narrowed a column, a newer release has sent what this one does not know, a ledger was set back. Then
 //! burying stops, and one burial a minute shows whether the fault is over.
 
 use std::collections::VecDeque;
