@@ -27,7 +27,8 @@ use wire::Role;
 /// Between two attempts to declare the streams.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How long the end of acceptance is waited for once every port has closed.
+/// How long the end of acceptance is waited for once every port has closed. Its last requests were answered or
+/// cut off by then: it has only to notice.
 const ACCEPTANCE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ledger as each kind of request sees it. What one kind does to its connections is nothing to the other.

@@ -323,9 +323,9 @@ async fn a_get_that_races_the_purge_finds_the_payment() {
     let system = System::start(&[&purge_after, "janitor.redrive_after_ms=0"]).await;
     system.open(&[("S", "USD", "1000"), ("D", "USD", "0")]).await;
     let intake = system.jetstream().await.get_stream("PAY_ACCEPTED").await.unwrap();
-    let (client, asked) = (system.client(), AtomicUsize::new(0));
+    let (client, asked_late) = (system.client(), AtomicUsize::new(0));
     let posts = (0..200).map(|number| {
-        let (client, intake, asked, id) = (client.clone(), &intake, &asked, format!("P{number}"));
+        let (client, intake, asked_late, id) = (client.clone(), &intake, &asked_late, format!("P{number}"));
         async move {
             assert_eq!(client.post("/payments", &payment(&id, "S", "D", "USD", "1")).await.status, 202);
             // Status never goes back, and never away: until the intake has forgotten the payment, and after.
@@ -343,7 +343,7 @@ async fn a_get_that_races_the_purge_finds_the_payment() {
                 let began = Instant::now();
                 let answer = client.get(&format!("/payments/{id}")).await.unwrap();
                 if began.elapsed() < PURGE_AFTER {
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    asked_late.fetch_add(usize::from(was_purged), Ordering::Relaxed);
                     assert_eq!(answer.status, 200, "{id}: {}", answer.body);
                     let is_captured = answer.body["status"] == "CAPTURED";
                     assert!(is_captured || !was_captured, "{id} went back: {}", answer.body);
@@ -353,7 +353,7 @@ async fn a_get_that_races_the_purge_finds_the_payment() {
         }
     });
     futures::stream::iter(posts).buffer_unordered(64).collect::<Vec<()>>().await;
-    assert!(asked.into_inner() >= 1_000, "so few answers in time show nothing");
+    assert!(asked_late.into_inner() > 0, "nobody was answered in time after a purge");
     system.assert_ledger_is_clean().await;
 }
 

@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::task::Poll;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use wire::{Message, Subject};
 
@@ -61,8 +62,10 @@ pub struct Harness<S: Stage, T: Transport, D: DeadLetters> {
     /// The deliveries of the batch in hand that have no answer yet, by sequence: all are kept alive until the
     /// last is done.
     in_hand: BTreeMap<u64, T::Receipt>,
-    /// When the deliveries in hand were last heard of by the broker.
+    /// Nothing in hand has gone unheard of for longer than since then.
     kept_at: Mutex<Instant>,
+    /// When the last batch was taken, and the one before.
+    taken_at: [Instant; 2],
     postponed: Postponed,
     brake: Brake,
 }
@@ -105,7 +108,8 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         clock: Clock,
         drain: Drain,
     ) -> Harness<S, T, D> {
-        let (in_hand, kept_at) = (BTreeMap::new(), Mutex::new(Instant::now()));
+        let now = Instant::now();
+        let (in_hand, kept_at, taken_at) = (BTreeMap::new(), Mutex::new(now), [now; 2]);
         let (postponed, brake) = (Postponed::new(&pipeline), Brake::default());
         let StageTelemetry { metrics, traces } = telemetry;
         let spans = BatchSpans::new(traces, S::NAME, transport.stream(), S::Out::HOP);
@@ -120,6 +124,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
             drain,
             in_hand,
             kept_at,
+            taken_at,
             postponed,
             brake,
         }
@@ -142,9 +147,7 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                 taken = noting_a_wait(self.transport.take(self.pipeline.batch_max)) => taken,
                 () = at(release_at) => (Ok(Vec::new()), true),
             };
-            if has_waited {
-                self.kept_now();
-            }
+            self.keeping_since(has_waited);
             self.release_brake();
             match taken {
                 Ok(batch) => {
@@ -284,11 +287,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
     }
 }
 
-/// What a future answers, and whether it had to be waited for. A batch that was not waited for may have been
-/// fetched long ago, behind others: its time runs on.
+/// What a future answers, and whether it had to be waited for.
 async fn noting_a_wait<F: Future>(future: F) -> (F::Output, bool) {
     let mut future = std::pin::pin!(future);
-    match futures::poll!(future.as_mut()) {
+    // Without tokio's budget, at whose end everything seems to have to be waited for.
+    match futures::poll!(unconstrained(future.as_mut())) {
         Poll::Ready(answer) => (answer, false),
         Poll::Pending => (future.await, true),
     }

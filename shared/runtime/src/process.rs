@@ -127,7 +127,8 @@ mod tests {
             assert_eq!(chain(&error), text);
         }
     }
-    /// What the parts of a process do, and how it ends.
+
+    /// The parts of a process, and whether it ends as a success.
     #[tokio::test(start_paused = true)]
     async fn a_part_that_panics_ends_the_process_as_a_failure() {
         let until_drained: fn(Drain) -> BoxFuture<'static, ()> =

@@ -41,16 +41,22 @@ pub struct JetStreamTransport {
 #[derive(Default)]
 struct Fetching {
     messages: Option<pull::Stream>,
-    /// Fetched before `messages`, and at hand so that it can be kept alive. The consumer's bound of open
-    /// deliveries bounds it.
+    /// Fetched before `messages`, and at hand so that it can be kept alive.
     ahead: VecDeque<Delivery<Receipt>>,
 }
+
+/// What is kept alive ahead of a batch that takes long, in batches: the stream fetches up to one and a half. It
+/// fetches more for what is put at hand, and that is for others once this is full: it comes to them when its
+/// time is over.
+const BATCHES_AHEAD: usize = 2;
 
 impl Fetching {
     /// Puts at hand what has been fetched. The stream goes on: it has asked for more by then, and what comes to
     /// a stream that is gone is nobody's until its time is over.
-    fn put_at_hand(&mut self) {
-        while let Some(next) = self.messages.as_mut().and_then(ready) {
+    fn put_at_hand(&mut self, batch_max: usize) {
+        while self.ahead.len() < batch_max * BATCHES_AHEAD
+            && let Some(next) = self.messages.as_mut().and_then(ready)
+        {
             match next {
                 // One that cannot be read as a delivery comes again.
                 Some(Ok(message)) => self.ahead.extend(delivery(message).ok()),
@@ -97,10 +103,10 @@ impl JetStreamTransport {
         self.fetching.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All that has been fetched and not been taken.
+    /// What has been fetched and not been taken, as far as it is to be kept.
     fn ahead(&self) -> Vec<Receipt> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        fetching.put_at_hand();
+        fetching.put_at_hand(self.pipeline.batch_max);
         fetching.ahead.iter().map(|delivery| delivery.receipt.clone()).collect()
     }
 
@@ -228,7 +234,10 @@ impl Transport for JetStreamTransport {
         let ahead = self.ahead();
         self.close();
         let given = receipts.iter().chain(&ahead);
-        self.answer(given.map(|receipt| (receipt, Bytes::from_static(b"-NAK")))).await
+        self.answer(given.map(|receipt| (receipt, Bytes::from_static(b"-NAK")))).await?;
+        // The process ends: what is still in the client's buffer would go with it, acknowledgements too.
+        let flushed = tokio::time::timeout(self.broker.timeout, self.broker.reading.client().flush()).await;
+        flushed.map_err(BrokerError::unavailable)?.map_err(BrokerError::unavailable)
     }
 }
 

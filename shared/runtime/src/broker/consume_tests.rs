@@ -88,12 +88,12 @@ async fn attempts(input: &mut JetStreamTransport, count: usize, max: usize) -> V
 /// those in hand: none comes again, and all are taken afterwards.
 #[tokio::test]
 async fn what_was_fetched_ahead_is_kept_while_a_batch_takes_long() {
-    const ACK_WAIT: Duration = Duration::from_secs(1);
+    const ACK_WAIT: Duration = Duration::from_secs(2);
     let nats = TestNats::start().await;
     let [mut input, _] = intake(&nats, 50, &pipeline(ACK_WAIT)).await;
     input.reopen().await.unwrap();
     let first = input.take(1).await.unwrap();
-    while input.broker.progress(Stream::Accepted).await.unwrap().unwrap().in_hand < 50 {
+    while first.len() + input.ahead().len() < 50 {
         tokio::task::yield_now().await;
     }
     let in_hand: Vec<Receipt> = first.iter().map(|delivery| delivery.receipt.clone()).collect();
@@ -110,8 +110,8 @@ async fn what_was_fetched_ahead_is_kept_while_a_batch_takes_long() {
 /// delivery is waited for, or more: each message is delivered once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_stage_with_a_backlog_has_each_delivery_once() {
-    const ACK_WAIT: Duration = Duration::from_secs(1);
-    for (payments, batch_max, batch_takes) in [(600, 100, ACK_WAIT * 7 / 10), (300, 100, ACK_WAIT * 3 / 2)] {
+    const ACK_WAIT: Duration = Duration::from_secs(2);
+    for (payments, batch_max, batch_takes) in [(400, 100, ACK_WAIT * 7 / 10), (200, 100, ACK_WAIT * 3 / 2)] {
         let nats = TestNats::start().await;
         let pipeline = PipelineConfig { batch_max, ..pipeline(ACK_WAIT) };
         let [input, _] = intake(&nats, payments, &pipeline).await;
@@ -144,6 +144,9 @@ async fn what_is_given_back_goes_to_another_input_at_once() {
     leaving.reopen().await.unwrap();
     let in_hand: Vec<Receipt> =
         leaving.take(10).await.unwrap().iter().map(|delivery| delivery.receipt.clone()).collect();
+    while in_hand.len() + leaving.ahead().len() < 50 {
+        tokio::task::yield_now().await;
+    }
     leaving.give_back(&in_hand).await.unwrap();
     staying.reopen().await.unwrap();
     attempts(&mut staying, 50, 50).await;

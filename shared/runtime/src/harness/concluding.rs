@@ -40,11 +40,18 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                 false => homeless.push(delivery),
             }
         }
+        let mut published = Ok(());
         for (stream, told) in told {
-            let refused = self.tell(stream, told, &mut answered).await?;
-            unjudged.extend(refused);
+            match self.tell(stream, told, &mut answered).await {
+                Ok(refused) => unjudged.extend(refused),
+                Err(abandoned) => {
+                    published = Err(abandoned);
+                    break;
+                }
+            }
         }
         self.acknowledge(&answered).await;
+        published?;
         self.postpone(waiting, Company::Others).await;
         for delivery in homeless {
             self.keep_homeless(delivery).await?;

@@ -12,6 +12,10 @@ use tokio::time::Instant;
 /// The first pause of a retry; it doubles up to the configured maximum.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 
+/// The longest pause between two signs of life, however long the acknowledgement time is: another release may
+/// make it as short as three times this while a batch is in hand.
+const KEEP_EVERY_MAX: Duration = Duration::from_secs(1);
+
 /// The drain began while the batch in hand was waiting out an outage: it stays unacknowledged and comes
 /// again.
 pub(super) struct Abandoned;
@@ -32,10 +36,11 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         Ok(())
     }
 
-    /// Does `work`, and says every third of the acknowledgement time that the deliveries are in progress. The
-    /// time runs on from one piece of work to the next, or many short pauses would keep nothing.
+    /// Does `work`, and says every second, or more often where the acknowledgement time asks for it, that the
+    /// deliveries are in progress. The time runs on from one piece of work to the next, or many short pauses
+    /// would keep nothing.
     pub(super) async fn keeping<O>(&self, work: impl Future<Output = O>) -> O {
-        let period = (self.transport.ack_wait() / 3).max(Duration::from_millis(1));
+        let period = (self.transport.ack_wait() / 3).clamp(Duration::from_millis(1), KEEP_EVERY_MAX);
         let mut work = std::pin::pin!(work);
         loop {
             let due = *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) + period;
@@ -53,7 +58,19 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         }
     }
 
-    pub(super) fn kept_now(&self) {
+    /// A batch was taken. One that was waited for has just come. Of one that was not, the client had fetched no
+    /// more behind the batch before last than went into the last one: so it came after the batch before last was
+    /// taken.
+    pub(super) fn keeping_since(&mut self, has_waited: bool) {
+        let now = Instant::now();
+        let [last, before_last] = self.taken_at;
+        let came_at = if has_waited { now } else { before_last };
+        let kept_at = self.kept_at.get_mut().unwrap_or_else(PoisonError::into_inner);
+        *kept_at = came_at.max(*kept_at);
+        self.taken_at = if has_waited { [now; 2] } else { [now, last] };
+    }
+
+    fn kept_now(&self) {
         *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
