@@ -1,8 +1,12 @@
 //! Counting anew what accounts have sent lately: first the intake's messages, then the ledger's rows, page by
-//! page. Each payment of the window is counted once, whatever happens meanwhile:
+//! page. The window ends where the judging goes on: at the instant in which the first message that was not
+//! delivered was stored, or now where there is none. So a backlog, however old, is judged by what had been
+//! sent when it was accepted. Each payment of the window is counted once, whatever happens meanwhile:
 //!
 //! - A message that was delivered before is counted here, and not again when it is delivered again. One that
-//!   was not is counted when it comes: a backlog on disk is neither read at the start nor counted early.
+//!   was not is counted when it comes: a backlog is neither read at the start nor counted early, but for its
+//!   first second (see [`READ_AHEAD_MICROS`]). To a consumer that was never given anything all is delivered,
+//!   and all of it that lies in the window before now is counted here.
 //! - Only what has a row is purged, or is dead and counts no more. A message that was purged before the intake
 //!   was read had its row by then, and the ledger is read after; a row that is not to be seen yet has its
 //!   message still.
@@ -12,12 +16,12 @@
 //!   there at the start have replaced what is not counted here, and count when they come. Those that come
 //!   while the intake is read are looked at after it; those that come later have replaced what was met.
 //!
-//! Kept are the counters, one page, and a few bytes of each message that was met: the janitor purges the
-//! intake, and its limits bound it when there is no janitor.
+//! Kept are the counters, one page, some thousand heads, and a few bytes of each message that was met: the
+//! janitor purges the intake, and its limits bound it when there is no janitor.
 
 use domain::velocity::VelocityBook;
 use domain::{AccountKey, Money, PaymentKey, Timestamp};
-use runtime::broker::{BrokerError, Since, Stored, Streams};
+use runtime::broker::{AcceptedHead, BrokerError, Since, Stored, Streams};
 use runtime::config::PipelineConfig;
 use runtime::process::chain;
 use std::collections::HashSet;
@@ -33,6 +37,13 @@ const PAGE_ROWS: u32 = 10_000;
 
 /// Between an outage and the next attempt.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// What was stored so long after the first message that was not delivered is counted with it: a server that is
+/// killed forgets the deliveries of its last tenth of a second, and what it delivers again may have its row.
+const READ_AHEAD_MICROS: i64 = 1_000_000;
+
+/// Messages that are counted so at most: a tenth of a second at 40,000 a second.
+const READ_AHEAD_MAX: usize = 4_096;
 
 /// Why it cannot go on yet.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +62,6 @@ pub(super) struct Rebuild {
     now: Timestamp,
     since: Timestamp,
     window_seconds: u32,
-    read_ahead: u64,
     range: Option<Range>,
     /// Where the reading of the intake goes on.
     next: Since,
@@ -68,7 +78,7 @@ pub(super) struct Rebuild {
 /// What was counted of the intake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Range {
-    /// Every message up to here, whether it was delivered already or not.
+    /// Every message of the window up to here, whether it was delivered already or not.
     pub(super) counted_to: u64,
     /// The last message when the reading began: copies up to here that are driven again, and are above
     /// `counted_to`, have replaced messages that were not counted.
@@ -76,15 +86,18 @@ pub(super) struct Range {
 }
 
 impl Rebuild {
-    /// Nothing is read yet of the window that ends `now`. Messages are counted `read_ahead` further than they
-    /// were delivered.
-    pub(super) fn new(window_seconds: u32, read_ahead: u64, now: Timestamp) -> Rebuild {
-        let since = Timestamp::from_micros(now.micros() - i64::from(window_seconds) * 1_000_000);
+    /// Nothing is read yet of the window that ends `now`, or earlier where messages wait.
+    pub(super) fn new(window_seconds: u32, now: Timestamp) -> Rebuild {
+        Rebuild::ending(now, window_seconds, now)
+    }
+
+    /// Nothing is read yet of the window with this end.
+    fn ending(end: Timestamp, window_seconds: u32, now: Timestamp) -> Rebuild {
+        let since = Timestamp::from_micros(end.micros() - i64::from(window_seconds) * 1_000_000);
         Rebuild {
             now,
             since,
             window_seconds,
-            read_ahead,
             range: None,
             next: Since::Instant(since),
             read_to: Timestamp::from_micros(since.micros() - 1),
@@ -135,19 +148,29 @@ impl Rebuild {
 
     /// What is to be counted of the intake: settled once, unless it is another one than it was.
     async fn range<S: Streams>(&mut self, streams: &S) -> Result<Range, RebuildError> {
-        // First how far it was delivered: so it is no further than the last message.
-        let delivered = streams.progress(Stream::Accepted).await?.and_then(|progress| progress.delivered);
-        let last = streams.bounds(Stream::Accepted).await?.map_or(0, |bounds| bounds.last);
-        if self.range.is_some_and(|range| last < range.redriven_to) {
+        if let Some(range) = self.range {
+            if last(streams).await? >= range.redriven_to {
+                return Ok(range);
+            }
             tracing::warn!("the intake begins anew, and so does the rebuilding of velocities");
-            *self = Rebuild::new(self.window_seconds, self.read_ahead, self.now);
+            self.range = None;
         }
-        let read_ahead = self.read_ahead;
-        Ok(*self.range.get_or_insert_with(|| Range {
+        // The last message comes last: so nothing is counted beyond it.
+        let delivered = streams.progress(Stream::Accepted).await?.and_then(|progress| progress.delivered);
+        let waiting = match delivered {
+            Some(delivered) => streams.accepted_heads(delivered.saturating_add(1), READ_AHEAD_MAX).await?,
+            None => Vec::new(),
+        };
+        let last = last(streams).await?;
+        let end = waiting.first().map_or(self.now, |first| first.stored_at.min(self.now));
+        let range = Range {
             // To a consumer that was just made everything is delivered again.
-            counted_to: delivered.map_or(last, |delivered| last.min(delivered.saturating_add(read_ahead))),
+            counted_to: delivered
+                .map_or(last, |delivered| read_ahead(&waiting).unwrap_or(delivered).min(last)),
             redriven_to: last,
-        }))
+        };
+        *self = Rebuild { range: Some(range), ..Rebuild::ending(end, self.window_seconds, self.now) };
+        Ok(range)
     }
 
     /// Counts those of the intake's messages, up to one, that are wanted and were not met before.
@@ -193,6 +216,17 @@ impl Rebuild {
             self.book.count(account, amount, accepted_at);
         }
     }
+}
+
+/// The last message of the intake, whether it is still there or not.
+async fn last<S: Streams>(streams: &S) -> Result<u64, BrokerError> {
+    Ok(streams.bounds(Stream::Accepted).await?.map_or(0, |bounds| bounds.last))
+}
+
+/// The last of the waiting messages that is counted with the first of them.
+fn read_ahead(waiting: &[AcceptedHead]) -> Option<u64> {
+    let end = waiting.first()?.stored_at.micros().saturating_add(READ_AHEAD_MICROS);
+    waiting.iter().take_while(|head| head.stored_at.micros() <= end).last().map(|head| head.seq)
 }
 
 /// The hash of a payment's key.

@@ -14,8 +14,6 @@ use store::StageLedger;
 pub(crate) struct Velocities {
     state: Mutex<State>,
     window_seconds: u32,
-    /// See [`READ_AHEAD`].
-    read_ahead: u64,
 }
 
 struct State {
@@ -33,10 +31,6 @@ struct State {
 
 /// Passed-over sequences kept in mind at most; a consumer has far fewer deliveries open.
 const SKIPPED_MAX: usize = 100_000;
-
-/// Messages that are counted beyond the last one that the server says was delivered: one that is killed
-/// forgets the deliveries of its last tenth of a second, and what it delivers again may have its row.
-const READ_AHEAD: u64 = 100_000;
 
 impl State {
     /// Whether a sequence is seen for the first time. The intake's consumer delivers new messages in order,
@@ -67,12 +61,11 @@ impl Velocities {
                 skipped: BTreeSet::new(),
             }),
             window_seconds,
-            read_ahead: READ_AHEAD,
         }
     }
 
-    /// Counts what was accepted within the window before `now`; whether that was done before the drain began.
-    /// Until then the counters are as they were.
+    /// Counts what was accepted within the window before `now`, or before the first message that waits to be
+    /// judged; whether that was done before the drain began. Until then the counters are as they were.
     pub(crate) async fn rebuild<S: Streams, L: StageLedger>(
         &self,
         streams: &S,
@@ -81,7 +74,7 @@ impl Velocities {
         now: Timestamp,
         drain: &Drain,
     ) -> bool {
-        let rebuild = Rebuild::new(self.window_seconds, self.read_ahead, now);
+        let rebuild = Rebuild::new(self.window_seconds, now);
         tokio::select! {
             biased;
             () = drain.begun() => false,

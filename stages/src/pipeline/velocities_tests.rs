@@ -147,19 +147,16 @@ async fn intake(messages: &[Accepted<'_>], delivered: Option<u64>) -> MemoryStre
     streams
 }
 
-/// Counts what was not delivered when the velocities were rebuilt, as risk does.
-async fn deliver(velocities: &Velocities, streams: &MemoryStreams, delivered: Option<u64>) {
+/// Counts what was not delivered when the velocities were rebuilt, as risk does; what each payment saw.
+async fn deliver(velocities: &Velocities, streams: &MemoryStreams, delivered: Option<u64>) -> Vec<u64> {
     let from = Since::Sequence(delivered.unwrap_or(0) + 1);
+    let mut seen = Vec::new();
     let mut count = |stored: Stored| {
         let facts = Facts { accepted_at: stored.accepted_at(), ..facts("P", stored.seq) };
-        velocities.count(&facts, stored.headers.redrive.is_some());
+        seen.push(velocities.count(&facts, stored.headers.redrive.is_some()).count);
     };
     streams.accepted_since(from, u64::MAX, &mut count).await.unwrap();
-}
-
-/// Counters that count no further than what was delivered.
-fn velocities(window_seconds: u32) -> Velocities {
-    Velocities { read_ahead: 0, ..Velocities::new(window_seconds) }
+    seen
 }
 
 async fn rebuild(velocities: &Velocities, streams: &MemoryStreams, ledger: &RecentRows) {
@@ -177,38 +174,41 @@ fn payments(velocities: &Velocities) -> u64 {
 #[tokio::test]
 async fn each_payment_of_the_window_counts_once_wherever_it_is_found() {
     const A: Accepted<'_> = ("A", 10, None);
-    const B: Accepted<'_> = ("B", 9, None);
-    const C: Accepted<'_> = ("C", 8, None);
-    const D: Accepted<'_> = ("D", 7, None);
+    const B: Accepted<'_> = ("B", 8, None);
+    const C: Accepted<'_> = ("C", 6, None);
+    const D: Accepted<'_> = ("D", 4, None);
     // What was accepted, below which sequence that is purged, what was delivered of it and what is recorded;
     // how many are counted at the start, and how many when the rest has come.
-    let rows: [(&[Accepted<'_>], u64, Option<u64>, &[(&str, i64)], u64, u64); 18] = [
+    let rows: [(&[Accepted<'_>], u64, Option<u64>, &[(&str, i64)], u64, u64); 20] = [
         (&[], 0, None, &[], 0, 0),
         (&[], 0, None, &[("A", 10)], 1, 1),
         (&[A, B], 0, Some(2), &[], 2, 2),
         (&[A, B], 0, Some(2), &[("A", 10), ("C", 11)], 3, 3),
-        // What was not delivered is counted when it comes.
-        (&[A, B, C], 0, Some(1), &[], 1, 3),
-        (&[A, B, C], 0, Some(0), &[("X", 20)], 1, 4),
+        // What was not delivered is counted when it comes, but for the first.
+        (&[A, B, C], 0, Some(1), &[], 2, 3),
+        (&[A, B, C], 0, Some(0), &[("X", 20)], 2, 4),
+        // A server that was killed has forgotten that the first was delivered, and it is recorded.
+        (&[A, B, C], 0, Some(0), &[("A", 10)], 1, 3),
         // To a consumer that was just made all is delivered again, and some of it may be recorded.
         (&[A, B, C], 0, None, &[("A", 10)], 3, 3),
         // Purged: all that was delivered, some of it, and all there was.
-        (&[A, B, C, D], 3, Some(2), &[("A", 10), ("B", 9)], 2, 4),
-        (&[A, B, C, D], 3, Some(3), &[("A", 10), ("B", 9)], 3, 4),
-        (&[A, B], 3, Some(2), &[("A", 10), ("B", 9)], 2, 2),
+        (&[A, B, C, D], 3, Some(2), &[("A", 10), ("B", 8)], 3, 4),
+        (&[A, B, C, D], 3, Some(3), &[("A", 10), ("B", 8)], 4, 4),
+        (&[A, B], 3, Some(2), &[("A", 10), ("B", 8)], 2, 2),
         // Before the window, by the first copy where there are more.
         (&[("A", 70, None)], 0, Some(1), &[("B", 70)], 0, 0),
-        (&[("A", 10, Some(70))], 0, Some(1), &[], 0, 0),
-        (&[("A", 10, Some(70))], 0, Some(0), &[], 0, 0),
+        (&[("A", 10, Some(80))], 0, Some(1), &[], 0, 0),
+        (&[("A", 10, Some(80))], 0, Some(0), &[], 0, 0),
         (&[("A", 10, Some(20))], 0, Some(1), &[], 1, 1),
         // Driven again in the place of a message that was delivered: delivered too, and not yet.
         (&[B, ("A", 5, Some(20))], 0, Some(2), &[], 2, 2),
-        (&[B, ("A", 5, Some(20))], 0, Some(1), &[], 1, 2),
-        (&[B, ("A", 5, Some(20)), C, ("D", 4, Some(21))], 0, Some(1), &[("X", 30)], 2, 5),
-        (&[B, ("A", 5, Some(20))], 0, Some(2), &[("A", 20), ("B", 9)], 2, 2),
+        (&[B, ("A", 5, Some(20))], 0, Some(1), &[], 2, 2),
+        (&[B, D, ("A", 2, Some(20))], 0, Some(1), &[], 2, 3),
+        (&[B, D, ("A", 2, Some(20)), ("C", 1, Some(21))], 0, Some(1), &[("X", 30)], 3, 5),
+        (&[B, ("A", 5, Some(20))], 0, Some(2), &[("A", 20), ("B", 8)], 2, 2),
     ];
     for (accepted, purged_below, delivered, recorded, at_start, in_the_end) in rows {
-        let (streams, velocities) = (intake(accepted, delivered).await, velocities(60));
+        let (streams, velocities) = (intake(accepted, delivered).await, Velocities::new(60));
         streams.purge_below(Stream::Accepted, purged_below).await.unwrap();
         rebuild(&velocities, &streams, &RecentRows::of(recorded.iter().copied())).await;
         let about = format!("{accepted:?} to {delivered:?}, purged {purged_below}, and {recorded:?}");
@@ -219,17 +219,40 @@ async fn each_payment_of_the_window_counts_once_wherever_it_is_found() {
 }
 
 #[tokio::test]
-async fn messages_are_counted_further_than_they_were_delivered_and_no_further_than_needed() {
-    // Three of them were delivered, then the server was killed and knows of one; two were recorded.
-    let accepted = ["A", "B", "C", "D", "E"].map(|id| (id, 10, None));
-    let recorded = RecentRows::of([("A", 10), ("B", 10)]);
-    for (read_ahead, at_start) in [(2, 3), (3, 4), (u64::MAX, 5)] {
-        let (streams, velocities) = (intake(&accepted, Some(1)).await, Velocities::new(60));
-        let velocities = Velocities { read_ahead, ..velocities };
-        rebuild(&velocities, &streams, &recorded).await;
-        assert_eq!(payments(&velocities), at_start, "{read_ahead} further");
-        deliver(&velocities, &streams, Some(1)).await;
-        assert_eq!(payments(&velocities), 5, "{read_ahead} further");
+async fn a_backlog_older_than_the_window_is_judged_by_what_was_sent_when_it_was_accepted() {
+    // The bucket of an instant, so many seconds before the velocities are rebuilt: each has five seconds.
+    let bucket = |seconds: i64| (NOW - seconds).div_euclid(5);
+    // How many messages are accepted at once and in how many seconds again, how often, and how many of those
+    // that were not delivered are counted with the first: all that are stored within a second after it, but no
+    // more than a server that is killed can forget.
+    for (at_once, step, times, ahead) in
+        [(1, 7, 40, 1), (1, 1, 300, 2), (100, 1, 80, 200), (3_000, 1, 3, 4_096)]
+    {
+        // Some were judged before risk was down for longer than its window.
+        let judged = i64::from(at_once * 2);
+        let down = 1_000;
+        let seconds =
+            |place: i64| down + i64::from(step) * (times - 1 - (place - judged).div_euclid(at_once));
+        let ids: Vec<(String, i64)> =
+            (0..judged + times * at_once).map(|place| (format!("P{place}"), seconds(place))).collect();
+        let accepted: Vec<Accepted<'_>> =
+            ids.iter().map(|(id, seconds)| (id.as_str(), *seconds, None)).collect();
+        let judged = usize::try_from(judged).unwrap();
+        // Of all that has its row half is purged; what a server that was killed forgot has its row too.
+        let recorded = ids[..judged + ahead].iter().map(|(id, seconds)| (id.as_str(), *seconds));
+        let delivered = Some(judged as u64);
+        let (streams, velocities) = (intake(&accepted, delivered).await, Velocities::new(60));
+        streams.purge_below(Stream::Accepted, judged as u64 / 2).await.unwrap();
+        rebuild(&velocities, &streams, &RecentRows::of(recorded)).await;
+        let seen = deliver(&velocities, &streams, delivered).await;
+        assert_eq!(seen.len(), ids.len() - judged);
+        for (place, seen) in (judged..).zip(seen) {
+            let last = bucket(ids[place].1);
+            let counted = (place + 1).max(judged + ahead);
+            let first = ids.partition_point(|(_, seconds)| bucket(*seconds) < last - 11);
+            let expected = ids.partition_point(|(_, seconds)| bucket(*seconds) <= last).min(counted) - first;
+            assert_eq!(seen, expected as u64, "{at_once} every {step} s, the {place}th");
+        }
     }
 }
 
@@ -245,7 +268,7 @@ async fn an_hour_is_read_in_pages_and_none_twice() {
     for (page_rows, fails_every) in
         [(1, None), (5, None), (1_000, None), (1_000, Some(2)), (PAGE_ROWS_MAX, Some(2)), (1_000_000, None)]
     {
-        let velocities = velocities(3_600);
+        let velocities = Velocities::new(3_600);
         let ledger = RecentRows { page_rows, fails_every, ..RecentRows::of(all()) };
         let rebuilding = rebuild(&velocities, &streams, &ledger);
         tokio::time::timeout(Duration::from_secs(600), rebuilding).await.expect("it comes to an end");
@@ -273,11 +296,11 @@ async fn what_happens_while_an_outage_interrupts_it_is_counted_once_too() {
         // What was in it is lost, and with it what was counted of it.
         (&[], "another intake", 1),
     ];
-    // It asks for streams, how far they were read, what they hold, what was delivered, and what was driven again.
-    for (calls, (recorded, event, expected)) in (0..5).flat_map(|calls| rows.map(|row| (calls, row))) {
+    // It asks for streams, how far they were read, what waits, what they hold, and for the messages twice.
+    for (calls, (recorded, event, expected)) in (0..6).flat_map(|calls| rows.map(|row| (calls, row))) {
         let delivered = Some(2);
         let streams = intake(&[("A", 10, None), ("B", 9, None), ("C", 8, None)], delivered).await;
-        let (velocities, ledger) = (velocities(60), RecentRows::of(recorded.iter().copied()));
+        let (velocities, ledger) = (Velocities::new(60), RecentRows::of(recorded.iter().copied()));
         streams.begin_outage_after(calls);
         let meanwhile = async {
             // Time is paused: it goes on when the rebuilding waits.
@@ -304,7 +327,7 @@ async fn what_happens_while_an_outage_interrupts_it_is_counted_once_too() {
 #[tokio::test(start_paused = true)]
 async fn it_ends_with_the_drain_and_leaves_what_was_counted() {
     let streams = intake(&[("A", 10, None)], Some(1)).await;
-    let velocities = velocities(60);
+    let velocities = Velocities::new(60);
     rebuild(&velocities, &streams, &RecentRows::of([])).await;
     let silent = RecentRows { is_silent: true, ..RecentRows::of([]) };
     // Whatever it waits for: the ledger, or the next attempt.
@@ -332,7 +355,7 @@ async fn what_was_counted_is_not_counted_when_it_is_delivered() {
     let streams = intake(&[("A", 10, None), ("B", 9, None)], None).await;
     let junk = Outgoing::new("pay.accepted.0.junk".to_owned(), "{}");
     streams.publish(&junk).await.unwrap();
-    let velocities = velocities(60);
+    let velocities = Velocities::new(60);
     let one_more = || {
         let Payment { amount, .. } = facts("P", 1).payment;
         velocities.with_one_more(&facts("P", 1).payment.source_key(), amount, ago(0))
@@ -351,7 +374,7 @@ async fn what_was_counted_is_not_counted_when_it_is_delivered() {
 
 #[test]
 fn each_sequence_is_seen_first_once_in_whatever_order_it_comes() {
-    let velocities = velocities(60);
+    let velocities = Velocities::new(60);
     let mut state = velocities.lock();
     state.counted_to = 10;
     let rows = [
