@@ -83,6 +83,11 @@ impl Subject {
         Subject(format!("pay.{}.{shard}.{}", hop.as_str(), payment.token()))
     }
 
+    /// Where the intake keeps what has this token, whether it names a payment or not.
+    pub fn accepted(token: &str) -> Subject {
+        Subject(format!("pay.{}.0.{token}", Hop::Accepted.as_str()))
+    }
+
     /// Where a payment that a stage could not judge is buried. `token` is the payment's subject token,
     /// well-formed or not.
     pub fn dead(stage: StageName, token: &str) -> Subject {

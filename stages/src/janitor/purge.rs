@@ -2,14 +2,15 @@
 //!
 //! What the window remembers of the ledger may be a minute old, and the ledger another one since: restored to
 //! an older state, or a dead letter was resolved. So it is asked again right before the purge, and only what
-//! it still has goes.
+//! it still has goes. The intake may be another one, too, and have other payments on the sequences that were
+//! read: so it is asked for the last of what would go.
 
 use super::{Janitor, LOOK_MAX, RoundError};
 use domain::{PaymentKey, Timestamp};
-use runtime::broker::Streams;
+use runtime::broker::{Stored, Streams};
 use std::time::Duration;
 use store::{JanitorLedger, Trace};
-use wire::Stream;
+use wire::{Stream, Subject};
 
 /// A purge rewrites the intake's index: it waits for this many messages or for [`PURGE_EVERY`].
 const PURGE_MESSAGES: usize = 10_000;
@@ -37,6 +38,11 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             }
         }
         if let Some(last) = count.checked_sub(1).and_then(|place| prefix.get(place)) {
+            if !self.is_as_read(*last).await? {
+                tracing::warn!(last, "the intake is another one than was read: it is read anew, not purged");
+                self.window.clear();
+                return Ok(());
+            }
             let below = last + 1;
             self.streams.purge_below(Stream::Accepted, below).await?;
             self.window.purged(below);
@@ -44,6 +50,15 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             tracing::debug!(count, below, "purged the intake");
         }
         Ok(())
+    }
+
+    /// Whether the intake has the very message that was read with this sequence. Then it has what was read
+    /// before it, too: a copy that was accepted on the same sequence anew was accepted later.
+    async fn is_as_read(&self, seq: u64) -> Result<bool, RoundError> {
+        let Some(entry) = self.window.entry(seq) else { return Ok(false) };
+        let stored = self.streams.last(Stream::Accepted, &Subject::accepted(&entry.token)).await?;
+        let is_it = |stored: Stored| stored.seq == seq && stored.accepted_at() == entry.accepted_at;
+        Ok(stored.is_some_and(is_it))
     }
 
     /// How many of these payments, from the first one on, the ledger still has for good. What else it says is

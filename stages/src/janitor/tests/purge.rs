@@ -118,3 +118,44 @@ async fn a_long_prefix_is_asked_for_in_parts() {
         assert!(world.ledger.looks_max() <= 4, "each row is read four times at most");
     }
 }
+
+/// The intake is made anew while the janitor runs, or restored from an older snapshot, and has grown past
+/// what was read of it: other payments have the sequences of those that are recorded.
+#[tokio::test]
+async fn an_intake_that_is_another_one_is_read_anew_and_not_purged() {
+    // What the one held, when what the other holds was accepted, and what it holds after two more rounds.
+    type Row<'r> = ([&'r str; 3], [(&'r str, i64); 3], [&'r [&'r str]; 2]);
+    let rows: [Row<'_>; 4] = [
+        (["A", "B", "C"], [("X", 40), ("Y", 40), ("Z", 40)], [&["X1", "Y1", "Z1"]; 2]),
+        // One has the sequence that it had before, and yet is another copy.
+        (["A", "B", "C"], [("X", 40), ("Y", 40), ("C", 40)], [&["C0", "X1", "Y1"], &["X1", "Y1"]]),
+        (["A", "B", "a~b~c"], [("X", 40), ("Y", 40), ("Z", 40)], [&["X1", "Y1", "Z1"]; 2]),
+        // The snapshot had the first of them.
+        (["A", "B", "C"], [("A", BEGIN), ("X", 40), ("Y", 40)], [&["X1", "Y1"]; 2]),
+    ];
+    for (before, after, expected) in rows {
+        let mut world = World::new().await;
+        for token in before {
+            world.publish(Hop::Accepted, token, 1).await;
+            match PaymentKey::from_token(token) {
+                Ok(_) => world.record(token, FIRST),
+                Err(_) => world.ledger.bury(dead_letter::key(token), at(FIRST)),
+            }
+        }
+        world.acknowledge_all(Stream::Accepted).await;
+        world.round(31).await.unwrap();
+        world.streams.lose(Stream::Accepted);
+        world.streams.declare_all(&pipeline()).await.unwrap();
+        for (token, second) in after {
+            world.set_now(second);
+            world.publish(Hop::Accepted, token, 1).await;
+        }
+        world.acknowledge_all(Stream::Accepted).await;
+        world.round(70).await.unwrap();
+        assert_eq!(world.intake(), after.map(|(token, _)| format!("{token}0")), "{before:?}, {after:?}");
+        for (second, expected) in [71, 72].into_iter().zip(expected) {
+            world.round(second).await.unwrap();
+            assert_eq!(world.intake(), expected, "{before:?}, then {after:?}: at {second} s");
+        }
+    }
+}
