@@ -71,13 +71,20 @@ impl IntakeWindow {
     }
 
     /// Payments to look for in the ledger now: due, without a row so far, and processed by risk (`floor`), so
-    /// that their absence would mean something. At most `max`.
+    /// that their absence would mean something. At most `max`, and those first that have been due for longest:
+    /// who comes to nothing again and again keeps nobody else from being looked at.
     pub(crate) fn due(&self, now: Timestamp, floor: u64, max: usize) -> Vec<u64> {
-        let due = |entry: &Entry| match entry.state {
-            State::Untraced { next_look } | State::Dead { next_look, .. } => next_look <= now,
-            State::Recorded { .. } => false,
+        let due_since = |entry: &Entry| match entry.state {
+            State::Untraced { next_look } | State::Dead { next_look, .. } if next_look <= now => {
+                Some(next_look)
+            }
+            _ => None,
         };
-        self.entries.range(..=floor).filter(|(_, entry)| due(entry)).map(|(seq, _)| *seq).take(max).collect()
+        let known = self.entries.range(..=floor);
+        let mut due: Vec<(Timestamp, u64)> =
+            known.filter_map(|(seq, entry)| Some((due_since(entry)?, *seq))).collect();
+        due.sort_unstable();
+        due.into_iter().take(max).map(|(_, seq)| seq).collect()
     }
 
     /// The entry of a sequence.
@@ -193,13 +200,13 @@ mod tests {
             MAX,
         );
         let rows: [(i64, u64, &[u64]); 5] =
-            [(29, 4, &[]), (30, 4, &[1, 4]), (40, 4, &[1, 2, 4]), (60, 4, &[1, 2, 3, 4]), (60, 2, &[1, 2])];
+            [(29, 4, &[]), (30, 4, &[1, 4]), (40, 4, &[1, 4, 2]), (60, 4, &[1, 4, 2, 3]), (60, 2, &[1, 2])];
         for (now, floor, expected) in rows {
             assert_eq!(window.due(at(now), floor, 100), expected, "at {now} s with floor {floor}");
         }
         // A re-driven copy takes the place of the old one and has more patience.
         window.read(vec![head(9, "A", 61, 1)], FIRST, MAX);
-        assert_eq!(window.due(at(61), 9, 100), [2, 3, 4]);
-        assert_eq!(window.due(at(121), 9, 100), [2, 3, 4, 9]);
+        assert_eq!(window.due(at(61), 9, 100), [4, 2, 3], "who has waited longest comes first");
+        assert_eq!(window.due(at(121), 9, 100), [4, 2, 3, 9]);
     }
 }

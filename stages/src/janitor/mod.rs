@@ -30,8 +30,8 @@ use wire::{Hop, Stream, Subject, dead_letter};
 /// Payments looked for in the ledger at once.
 const LOOK_MAX: usize = 5_000;
 
-/// Once so many payments of a round have left no trace, the others are looked for in the next: driving these
-/// again takes some three seconds of fsyncs.
+/// Once about so many payments of a round have left no trace, the others are looked for in the next: driving
+/// these again takes some three seconds of fsyncs.
 const UNTRACED_MAX: usize = 20_000;
 
 /// From this many re-drives on someone must hear of it: the payment is never buried for it.

@@ -14,7 +14,7 @@ use wire::{Hop, Stream, Subject};
 
 /// Payments that are read and driven again at once: some five megabytes of the largest, and the ledger has
 /// been asked for them within the time of so many fsyncs.
-const COPIES_MAX: usize = 256;
+pub(super) const COPIES_MAX: usize = 256;
 
 impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     pub(super) async fn redrive(&mut self, now: Timestamp, untraced: Vec<u64>) -> Result<(), RoundError> {
@@ -45,7 +45,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         Ok(candidates)
     }
 
-    /// Drives part after part again, and counts. A full intake has room for the others after the next purge.
+    /// Drives part after part again, and counts. Where the intake is too full for any of a part, the others
+    /// have their turn in the next round, before those that found no room.
     async fn drive_in_parts(
         &mut self,
         candidates: &[u64],
@@ -56,7 +57,12 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             let copies = self.copies(part, now).await?;
             // The ledger last: what has moved on since the streams were read has its row by now.
             let lost = self.without_trace(copies, now).await?;
-            if self.drive(lost, now, count).await? {
+            let without_room = self.drive(lost, now, count).await?;
+            if without_room > 0 {
+                tracing::warn!(
+                    count = without_room,
+                    "the intake has no room to drive lost payments again: raise pipeline.accepted_bytes_max"
+                );
                 break;
             }
         }
@@ -134,17 +140,17 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         Ok(copies)
     }
 
-    /// Publishes these; whether the intake is too full for any of them. What is stored is counted, whatever
-    /// becomes of the others.
+    /// Publishes these, and answers for how many of them the intake is too full. What is stored is counted,
+    /// whatever becomes of the others.
     async fn drive(
         &mut self,
         copies: Vec<(u64, Outgoing)>,
         now: Timestamp,
         count: &mut u64,
-    ) -> Result<bool, RoundError> {
+    ) -> Result<u64, RoundError> {
         let (seqs, messages): (Vec<u64>, Vec<Outgoing>) = copies.into_iter().unzip();
         let answers = self.streams.publish_singles(&messages).await?;
-        let (mut is_full, mut outage) = (false, None);
+        let (mut without_room, mut outage) = (0, None);
         for (seq, answer) in seqs.into_iter().zip(answers) {
             match answer {
                 Ok(()) => {
@@ -153,8 +159,11 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
                 }
                 // Somebody else drove it again, and the next reading finds that copy; or it was purged.
                 Err(BrokerError::Conflict) => self.window.replaced(seq),
-                // It stays as it is, and is tried again when a purge has made room.
-                Err(BrokerError::Full) => is_full = true,
+                // It is tried again when a purge may have made room, and lets the others come first until then.
+                Err(BrokerError::Full) => {
+                    without_room += 1;
+                    self.window.look_again(seq, now, self.first_patience());
+                }
                 Err(BrokerError::Refused(reason)) => {
                     let payment = self.window.entry(seq).map(|entry| entry.token.as_str());
                     tracing::error!(payment, reason, "a lost payment cannot be driven again");
@@ -163,6 +172,6 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
                 Err(error) => outage = outage.or(Some(error)),
             }
         }
-        outage.map_or(Ok(is_full), |error| Err(error.into()))
+        outage.map_or(Ok(without_room), |error| Err(error.into()))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::memory_ledger::held;
 use super::*;
+use crate::janitor::redrive::COPIES_MAX;
 use crate::janitor::{LOOK_MAX, UNTRACED_MAX};
 use wire::dead_letter;
 
@@ -175,6 +176,36 @@ async fn a_full_intake_takes_a_copy_after_the_purge_only() {
     ];
     for row in &rows {
         check(row).await;
+    }
+}
+
+/// However many copies are larger than what they replace, as those of an older build's payments are: they do
+/// not keep a later one from its turn, even where they are due again by then.
+#[tokio::test]
+async fn copies_that_find_no_room_let_others_come_first() {
+    for rounds in [[31, 32], [31, 61]] {
+        let mut world = World::new().await;
+        for number in 0..=COPIES_MAX {
+            world.accept(&format!("OLD{number}"), 1, Lost).await;
+        }
+        let subject = Subject::accepted("P").into_string();
+        let fits = Outgoing { expected_last: Some(0), ..Outgoing::new(subject, "x") };
+        world.streams.publish(&fits).await.unwrap();
+        world.acknowledge_all(Stream::Accepted).await;
+        for place in 0.. {
+            let bounds = world.streams.bounds(Stream::Accepted).await.unwrap().unwrap();
+            let room = usize::try_from(bounds.bytes_max.unwrap() - bounds.bytes).unwrap();
+            if room == 0 {
+                break;
+            }
+            world.accept(&format!("FILL{place}"), room.min(LARGE), Ahead).await;
+        }
+        for (second, count) in rounds.into_iter().zip([0, 1]) {
+            world.round(second).await.unwrap();
+            let driven = world.metric("payments_redriven_total").unwrap_or_default();
+            assert_eq!(driven, f64::from(count), "at {second} s of {rounds:?}");
+        }
+        assert_eq!(world.intake().last().map(String::as_str), Some("P1"));
     }
 }
 
