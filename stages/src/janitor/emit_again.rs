@@ -5,6 +5,7 @@
 //! often, until it ends.
 
 use super::{ALARM_FROM, Janitor, LOOK_MAX, RoundError, chain};
+use crate::janitor::intake_window::later;
 use crate::janitor::open_holds::OpenHolds;
 use domain::facts::RecordState;
 use domain::{PaymentKey, PaymentRecord, StageName, Timestamp};
@@ -42,6 +43,9 @@ struct Scans {
     young: Timestamp,
     /// What the ledger said of it last. It goes back with the ledger alone.
     watermark: Timestamp,
+    /// When the lines are read anew. Of a ledger on which nothing happens the watermark stands still, so it
+    /// is the same in an older state, which may have lines of holds that have ended since.
+    read_lines_at: Timestamp,
 }
 
 impl LateHolds {
@@ -69,12 +73,12 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         // First: what is written after this is found by the scan, too.
         let watermark = self.ledger.holds_watermark().await?;
         let mut scans = match self.late.scans {
-            Some(scans) if watermark >= scans.watermark => Scans { watermark, ..scans },
-            Some(_) => {
+            Some(scans) if watermark < scans.watermark => {
                 tracing::warn!(%watermark, "the ledger is an older one: its late holds are looked for anew");
                 self.begin(watermark, now).await?
             }
-            None => self.begin(watermark, now).await?,
+            Some(scans) if now < scans.read_lines_at => Scans { watermark, ..scans },
+            _ => self.begin(watermark, now).await?,
         };
         self.late.scans = Some(scans);
         let age = self.first_patience();
@@ -106,7 +110,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         Ok(())
     }
 
-    /// What an earlier janitor remembered, and the scans from where its own stood.
+    /// What the ledger remembers, and the scans from where those that wrote it stood.
     async fn begin(&mut self, watermark: Timestamp, now: Timestamp) -> Result<Scans, RoundError> {
         let mut last = None;
         loop {
@@ -116,7 +120,8 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             self.late.open.remember(holds, true, now);
         }
         tracing::info!(holds = self.late.open.len(), from = %watermark, "late holds are looked for");
-        Ok(Scans { late: watermark, young: watermark, watermark })
+        let read_lines_at = later(now, self.patience_max());
+        Ok(Scans { late: watermark, young: watermark, watermark, read_lines_at })
     }
 
     fn has_room(&self) -> bool {

@@ -212,7 +212,11 @@ impl JanitorLedger for MemoryLedger {
         self.call(|state| {
             let page = state.page(after, age + COMMIT_DELAY);
             state.lines.extend(page.holds.iter().map(|hold| (hold.key.clone(), hold.held_at)));
-            state.watermark = state.watermark.max(page.read_to);
+            // It stays where nothing happens, as in the ledger.
+            let is_read = |row: &Row| row.recorded_at > after && row.recorded_at <= page.read_to;
+            if state.rows.values().any(is_read) {
+                state.watermark = state.watermark.max(page.read_to);
+            }
             Ok(page)
         })
     }
