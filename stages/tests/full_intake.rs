@@ -7,6 +7,9 @@ mod common;
 use common::{System, payment, until};
 use wire::{Role, Stream};
 
+/// More than fit into the intake: each takes more than a hundred bytes.
+const PAYMENTS_MAX: u32 = 2_000;
+
 /// Every payment in it is lost with the memory streams, nothing more can be accepted, and yet the janitor
 /// drives all of it to its end: no copy is larger than the one that it replaces.
 #[tokio::test(flavor = "multi_thread")]
@@ -27,13 +30,15 @@ async fn an_intake_full_by_bytes_at_a_broker_restart_is_worked_off() {
         let body = payment(&format!("P{number:05}"), "S", "D", "USD", "1");
         client.post("/payments", &body).await
     };
-    let refused = loop {
+    let mut refused = None;
+    while refused.is_none() && count < PAYMENTS_MAX {
         let answer = post(count).await;
-        if answer.status != 202 {
-            break answer;
+        match answer.status {
+            202 => count += 1,
+            _ => refused = Some(answer),
         }
-        count += 1;
-    };
+    }
+    let refused = refused.expect("the intake is full by then");
     assert_eq!((refused.status, refused.code()), (503, "overloaded"));
     until("risk has passed all on", || async {
         let intake = system.jetstream().await.get_stream(Stream::Accepted.name()).await.unwrap();

@@ -6,9 +6,13 @@ mod common;
 
 use common::client::Client;
 use common::{System, payment, until};
+use std::time::Duration;
 use wire::Role;
 
 const RESERVED: &str = "PAY_RESERVED_0";
+
+/// Longer than between two looks at a buried hold: twice the first patience, and a few rounds.
+const LOOKS: Duration = Duration::from_millis(1_500);
 
 /// A system in which these payments are held, and no message leads to their capture.
 async fn lost_holds(ids: &[&str]) -> System {
@@ -113,6 +117,11 @@ async fn a_hold_goes_on_when_the_last_of_its_letters_is_resolved() {
     .await;
     bury(2).await;
     system.sql("UPDATE dead_letters SET resolved_at = now() WHERE seq = 1").await;
+    // No event tells that the hold was looked at and left alone.
+    tokio::time::sleep(LOOKS).await;
+    let stream = system.jetstream().await.get_stream(RESERVED).await.unwrap();
+    let emitted = stream.get_last_raw_message_by_subject("pay.reserved.0.BURIED").await;
+    assert!(emitted.is_err(), "one letter is still open: {emitted:?}");
     assert_eq!(system.client().get("/payments/BURIED").await.unwrap().body["stage"], "dead");
     system.sql("UPDATE dead_letters SET resolved_at = now() WHERE seq = 2").await;
     system.start_roles(&[Role::Settle]).await;
