@@ -1,6 +1,7 @@
 //! One stream in memory: what it holds, and what it lets in.
 
 use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Stored};
+use async_nats::HeaderName;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use domain::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -166,8 +167,8 @@ pub(super) fn matches(pattern: &str, subject: &str) -> bool {
 /// What a message takes. The server keeps its condition among its headers.
 fn size(message: &Outgoing) -> u64 {
     let headers: usize = message.headers.pairs().map(|(name, value)| name.len() + value.len()).sum();
-    let condition: usize =
-        message.condition().into_iter().flatten().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes = |(name, value): (HeaderName, String)| AsRef::<str>::as_ref(&name).len() + value.len();
+    let condition: usize = message.condition().into_iter().flatten().map(bytes).sum();
     (message.payload.len() + headers + condition) as u64
 }
 

@@ -3,18 +3,18 @@
 
 use super::{Broker, BrokerError, headers};
 use crate::telemetry::Form;
-use async_nats::HeaderMap;
-use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
+use async_nats::header::{
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::future::Future;
 use std::time::Instant;
 use wire::header::{Headers, ROOM};
 use wire::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
-
-/// The condition's header, as the server reads it.
-const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// A header line's colon, space and end.
 const HEADER_LINE_BYTES: usize = 4;
@@ -68,13 +68,13 @@ impl Outgoing {
 
     /// The headers that say what the subject must hold. The second of them is filled up, so that whatever
     /// copy of a payment this is, it takes as much as any other.
-    pub(super) fn condition(&self) -> Option<[(&'static str, String); 2]> {
+    pub(super) fn condition(&self) -> Option<[(HeaderName, String); 2]> {
         let expected = self.expected_last?.to_string();
         let copy = Headers { trace: None, ..self.headers.clone() };
         let told: usize =
             copy.pairs().map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
         let room = ".".repeat(ROOM_BYTES.saturating_sub(told + expected.len()));
-        Some([(EXPECTED_LAST, expected), (ROOM, room)])
+        Some([(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected), (HeaderName::from_static(ROOM), room)])
     }
 }
 

@@ -3,8 +3,11 @@ use crate::broker::{MemoryStreams, Streams};
 use crate::config::{self, Config, Flags, PipelineConfig, StackConfig};
 use crate::telemetry::{Metrics, PublishMetrics};
 use devstack::testing::TestNats;
-use domain::PaymentKey;
+use domain::{PaymentKey, TraceContext};
 use wire::{Hop, Role, Stream, Subject};
+
+/// That of a payment whose way is seen.
+const TRACE: Option<TraceContext> = Some(TraceContext { trace_id: 7, span_id: 7, is_sampled: true });
 
 fn subject(id: &str) -> Subject {
     Subject::of(Hop::Accepted, 0, &PaymentKey::from_token(id).unwrap())
@@ -116,17 +119,49 @@ async fn any_copy_of_a_payment_finds_its_place_in_an_intake_full_by_bytes() {
 
 async fn check_copies(streams: &impl Streams) {
     let pipeline =
-        PipelineConfig { accepted_bytes_max: 3_000, ..Config::on(StackConfig::shifted(0)).pipeline };
+        PipelineConfig { accepted_bytes_max: 6_000, ..Config::on(StackConfig::shifted(0)).pipeline };
     streams.declare_all(&pipeline).await.unwrap();
     let first = |id| single((id, Some(0), 1_200));
-    let answers = streams.publish_singles(&["A", "B", "C"].map(first)).await.unwrap();
+    let traced = Outgoing { headers: Headers { trace: TRACE, ..Headers::default() }, ..first("TRACED") };
+    streams.publish_batch(&["BATCHED", "TOO"].map(first)).await.unwrap();
+    let answers = streams.publish_singles(&[first("A"), traced, first("MORE")]).await.unwrap();
     assert_eq!(answers, [Ok(()), Ok(()), Err(BrokerError::Full)]);
     for times in [1, 2, 9, 10, 99, 100, 999] {
-        let stored = streams.last(Stream::Accepted, &subject("A")).await.unwrap().unwrap();
-        let headers = Headers::redriven(times, stored.accepted_at());
-        let copy = Outgoing { headers, ..single(("A", Some(stored.seq), 1_200)) };
-        assert_eq!(streams.publish_singles(&[copy]).await.unwrap(), [Ok(())], "for the {times}. time");
+        for id in ["A", "BATCHED", "TRACED"] {
+            let stored = streams.last(Stream::Accepted, &subject(id)).await.unwrap().unwrap();
+            let trace = stored.headers.trace;
+            assert_eq!(trace.is_some(), id == "TRACED");
+            let headers = Headers { trace, ..Headers::redriven(times, stored.accepted_at()) };
+            let copy = Outgoing { headers, ..single((id, Some(stored.seq), 1_200)) };
+            let answers = streams.publish_singles(&[copy]).await.unwrap();
+            assert_eq!(answers, [Ok(())], "{id} for the {times}. time");
+        }
     }
+}
+
+/// Whichever copy of a payment it is and wherever it lies: but for its trace, which stays, it has headers of
+/// one size.
+#[test]
+fn the_headers_of_all_copies_take_as_much() {
+    let digits = (0..12).map(|power| 10_u64.pow(power));
+    let sequences: Vec<u64> = digits.flat_map(|least| [least, 10 * least - 1]).chain([0]).collect();
+    let at = domain::Timestamp::from_micros(1_795_309_323_456_789);
+    let mut sizes = std::collections::BTreeSet::new();
+    for times in 0..1_000 {
+        let copy = if times == 0 { Headers::default() } else { Headers::redriven(times, at) };
+        for (sequence, trace) in sequences.iter().flat_map(|sequence| [(sequence, None), (sequence, TRACE)]) {
+            let headers = Headers { trace, ..copy.clone() };
+            let message = Outgoing { headers, ..single(("P", Some(*sequence), 1)) };
+            let own = message.headers.pairs().filter(|(name, _)| *name != wire::header::TRACEPARENT);
+            let own: usize = own.map(|(name, value)| name.len() + value.len() + HEADER_LINE_BYTES).sum();
+            let bytes = |(name, value): (HeaderName, String)| {
+                name.to_string().len() + value.len() + HEADER_LINE_BYTES
+            };
+            let condition: usize = message.condition().into_iter().flatten().map(bytes).sum();
+            sizes.insert(own + condition);
+        }
+    }
+    assert_eq!(sizes.len(), 1, "{sizes:?}");
 }
 
 /// More than one pipeline: all answers come in order, and each message is recorded as a single.
