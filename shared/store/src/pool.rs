@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use crate::columns::PgQuery;
-use crate::lease::Lease;
+use crate::lease::{Lease, Silences};
 use crate::locked_rows::LockedRows;
 use crate::renewal::Renewal;
 use crate::system_accounts::KnownSystemAccounts;
@@ -94,9 +94,15 @@ pub struct PoolFigures {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) pool: PgPool,
-    /// How long an answer is waited for: the server's own limit of a statement, and the wait for a
-    /// connection.
+    /// How long the answer of a read is waited for: the server's own limit of a statement, and some for its
+    /// way.
+    pub(crate) answer_timeout: Duration,
+    /// How long a sign of life is waited for, and half of a transaction: the server's own limit of a statement,
+    /// and the wait for a connection.
     pub(crate) patience: Duration,
+    /// The silences of reads, and those of commits.
+    pub(crate) reads: Silences,
+    pub(crate) writes: Silences,
     /// Our own accounts that are known to be there.
     pub(crate) system_accounts: Arc<Mutex<KnownSystemAccounts>>,
     /// Which connections are outdated.
@@ -130,8 +136,16 @@ impl Store {
                 Box::pin(async move { Ok(is_kept) })
             })
             .connect_lazy_with(connect);
-        let patience = options.statement_timeout + options.acquire_timeout;
-        Ok(Store { pool, patience, system_accounts: Arc::default(), renewal, locked_rows: Arc::default() })
+        Ok(Store {
+            pool,
+            answer_timeout: options.statement_timeout + options.acquire_timeout / 4,
+            patience: options.statement_timeout + options.acquire_timeout,
+            reads: Silences::default(),
+            writes: Silences::default(),
+            system_accounts: Arc::default(),
+            renewal,
+            locked_rows: Arc::default(),
+        })
     }
 
     /// Its connections as they are now.
@@ -151,19 +165,18 @@ impl Store {
 
     /// Asks the database for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let deadline = Instant::now() + self.patience;
-        let answer = match Lease::take(self).await {
-            Ok(lease) => self.answer(lease, deadline, sqlx::query("SELECT 1")).await.map(drop),
+        let answer = match Lease::take(self, &self.reads).await {
+            Ok(lease) => self.answer(lease, sqlx::query("SELECT 1")).await.map(drop),
             // The pool does not say why it has no connection; the server does, or whatever stands before it.
-            Err(sqlx::Error::PoolTimedOut) => {
+            Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)) => {
                 let asked =
                     async { PgConnection::connect_with(&self.pool.connect_options()).await?.ping().await };
-                match tokio::time::timeout_at(deadline, asked).await {
-                    Ok(answer) => answer.map_err(StoreError::from),
-                    Err(_) => Err(StoreError::Silent(self.patience)),
+                match tokio::time::timeout(self.answer_timeout, asked).await {
+                    Ok(answer) => answer.map_err(StoreError::Unavailable),
+                    Err(_) => Err(StoreError::Silent(self.answer_timeout)),
                 }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         answer.map_err(|error| error.of(&self.pool.connect_options()))
     }
@@ -190,31 +203,28 @@ impl Store {
         &self,
         query: impl FnOnce(u32) -> PgQuery<'q>,
     ) -> Result<Vec<PgRow>, StoreError> {
-        let deadline = Instant::now() + self.patience;
-        let answer = match Lease::take(self).await {
+        let answer = match Lease::take(self, &self.reads).await {
             Ok(mut lease) => {
                 let query = query(lease.connection().server_version_num().unwrap_or(0));
-                self.answer(lease, deadline, query).await
+                self.answer(lease, query).await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         answer.map_err(|error| error.of(&self.pool.connect_options()))
     }
 
-    /// Waits for an answer as long as one can come.
-    async fn answer(
-        &self,
-        mut lease: Lease,
-        deadline: Instant,
-        query: PgQuery<'_>,
-    ) -> Result<Vec<PgRow>, StoreError> {
-        match tokio::time::timeout_at(deadline, query.fetch_all(lease.connection())).await {
-            Ok(answer) => Ok(answer.inspect_err(|error| self.renewal.notice(error))?),
-            Err(_) => {
-                lease.give_up();
-                Err(StoreError::Silent(self.patience))
-            }
+    /// Waits for an answer as long as one can come. The wait for the connection has not used up any of it, or
+    /// a server that ends the statement itself would be called silent.
+    async fn answer(&self, mut lease: Lease, query: PgQuery<'_>) -> Result<Vec<PgRow>, StoreError> {
+        let asked = query.fetch_all(lease.connection());
+        let Ok(answer) = tokio::time::timeout(self.answer_timeout, asked).await else {
+            lease.give_up();
+            return Err(StoreError::Silent(self.answer_timeout));
+        };
+        if matches!(answer, Ok(_) | Err(sqlx::Error::Database(_))) {
+            lease.is_answered();
         }
+        Ok(answer.inspect_err(|error| self.renewal.notice(error))?)
     }
 }
 
@@ -274,7 +284,7 @@ async fn await_admission(options: &PgConnectOptions) -> Result<(), StoreError> {
             Err(_) => return Err(StoreError::Silent(MIGRATION_PATIENCE)),
         };
         if !is_starting(&error) || Instant::now() + MIGRATION_RETRY >= deadline {
-            return Err(error.into());
+            return Err(StoreError::Unavailable(error));
         }
         tokio::time::sleep(MIGRATION_RETRY).await;
     }

@@ -22,8 +22,12 @@ impl Renewal {
     }
 
     /// One connection has had no answer in time: has every other that there is now replaced before its next
-    /// use, or each would cost another wait.
-    pub(crate) fn notice_silence(&self) {
+    /// use, or each would cost another wait. Those that were made since the last renewal know nothing of the
+    /// silence of one that was taken before.
+    pub(crate) fn notice_silence(&self, taken_at: Instant) {
+        if self.renewed_at().is_some_and(|renewed_at| taken_at < renewed_at) {
+            return;
+        }
         tracing::warn!("the database has fallen silent: connections are made anew");
         self.renew_all();
     }
@@ -36,10 +40,11 @@ impl Renewal {
 
     /// Whether a connection of this age may still be used.
     pub(crate) fn keeps(&self, age: Duration) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none_or(|renewed_at| age < renewed_at.elapsed())
+        self.renewed_at().is_none_or(|renewed_at| age < renewed_at.elapsed())
+    }
+
+    fn renewed_at(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -49,4 +54,26 @@ fn is_outdated_plan(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(|database| database.code())
         .is_some_and(|code| matches!(code.as_ref(), "0A000" | "26000"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_silence_renews_nothing_again() {
+        let renewal = Renewal::default();
+        let before = Instant::now();
+        renewal.notice_silence(before);
+        let first = renewal.renewed_at().unwrap();
+        for (about, taken_at, renews) in [
+            ("taken before the renewal", before, false),
+            ("taken since", first, true),
+            ("taken before the second", first, false),
+        ] {
+            let last = renewal.renewed_at();
+            renewal.notice_silence(taken_at);
+            assert_eq!(renewal.renewed_at() > last, renews, "{about}");
+        }
+    }
 }

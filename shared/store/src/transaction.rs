@@ -212,8 +212,10 @@ impl Store {
         })
     }
 
-    /// Makes one attempt after the other until one commits. All of them have one deadline, of seven statements
-    /// at most: an attempt that loses against others loses quickly.
+    /// Makes one attempt after the other until one commits. All of them have one deadline, twice the patience
+    /// however many statements they take: an attempt that loses against others loses quickly, and a server
+    /// that takes longer for a batch is silent to us. That is some two hundred times a slow batch, and meant:
+    /// what is cut is asked again.
     async fn attempt<I, T, F>(&self, input: &I, body: &F) -> Result<T, Broken>
     where
         F: for<'t> Fn(&'t mut PgConnection, &'t I, &'t Locks) -> Step<'t, T>,
@@ -228,7 +230,7 @@ impl Store {
         for attempt in 0..ATTEMPTS_MAX {
             // A row that was skipped without a wait may be locked by a batch that is as healthy as this one.
             let locks = Locks::new(waiting, has_waited.then(|| Arc::clone(memory)));
-            let Ok(lease) = tokio::time::timeout_at(deadline, Lease::take(self)).await else {
+            let Ok(lease) = tokio::time::timeout_at(deadline, Lease::take(self, &self.writes)).await else {
                 return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut).into());
             };
             let mut lease = lease?;
@@ -237,6 +239,9 @@ impl Store {
                 lease.give_up();
                 return Err(StoreError::Silent(patience).into());
             };
+            if matches!(tried, Ok(Attempt::Commit(_))) {
+                lease.is_answered();
+            }
             drop(lease);
             match tried {
                 Ok(Attempt::Commit(outcome) | Attempt::Nothing(outcome)) => return Ok(outcome),

@@ -2,7 +2,6 @@
 //! host does that vanishes.
 
 use crate::wiretap::{pass_startup, read_packet};
-use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -54,8 +53,15 @@ pub(crate) enum Fault {
     Silence,
 }
 
-/// A fault that is to happen, once.
+/// A fault that is to happen.
 type Trap = (Moment, Side, Fault);
+
+/// What lies in wait for the connections.
+#[derive(Debug, Clone, Copy)]
+enum Snare {
+    Once(Trap),
+    EachTime(Trap),
+}
 
 /// What a connection does with what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +75,7 @@ enum State {
 /// The proxy; it ends with the test's runtime.
 pub(crate) struct FaultyWire {
     pub(crate) address: SocketAddr,
-    trap: Arc<Mutex<Option<Trap>>>,
+    snare: Arc<Mutex<Option<Snare>>>,
     /// The connections there ever were.
     connections: Arc<Mutex<Vec<watch::Sender<State>>>>,
     /// How many faults there were.
@@ -83,17 +89,17 @@ impl FaultyWire {
         let (count, faults) = watch::channel(0);
         let wire = FaultyWire {
             address: listener.local_addr().unwrap(),
-            trap: Arc::default(),
+            snare: Arc::default(),
             connections: Arc::default(),
             faults,
         };
-        let (trap, connections) = (Arc::clone(&wire.trap), Arc::clone(&wire.connections));
+        let (snare, connections) = (Arc::clone(&wire.snare), Arc::clone(&wire.connections));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(upstream).await.unwrap();
                 let state = watch::Sender::new(State::Passing);
                 connections.lock().unwrap().push(state.clone());
-                tokio::spawn(pass_on(client, server, Arc::clone(&trap), state, count.clone()));
+                tokio::spawn(pass_on(client, server, Arc::clone(&snare), state, count.clone()));
             }
         });
         wire
@@ -101,7 +107,32 @@ impl FaultyWire {
 
     /// Lets this happen once, to the first connection that comes to the moment.
     pub(crate) fn set_trap(&self, moment: Moment, side: Side, fault: Fault) {
-        *self.trap.lock().unwrap() = Some((moment, side, fault));
+        *self.snare.lock().unwrap() = Some(Snare::Once((moment, side, fault)));
+    }
+
+    /// Lets this happen to every connection that comes to the moment.
+    pub(crate) fn set_trap_for_all(&self, moment: Moment, side: Side, fault: Fault) {
+        *self.snare.lock().unwrap() = Some(Snare::EachTime((moment, side, fault)));
+    }
+
+    /// Lets nothing more happen, and passes on what a silence has kept.
+    pub(crate) fn end_silence(&self) {
+        *self.snare.lock().unwrap() = None;
+        for state in self.connections.lock().unwrap().iter() {
+            state.send_if_modified(|state| {
+                let is_silent = *state == State::Ended(Fault::Silence);
+                if is_silent {
+                    *state = State::Passing;
+                }
+                is_silent
+            });
+        }
+    }
+
+    /// How many connections the server has open, whether or not anybody listens to them.
+    pub(crate) fn open(&self) -> usize {
+        let connections = self.connections.lock().unwrap();
+        connections.iter().filter(|state| state.receiver_count() > 0).count()
     }
 
     /// Waits until so many faults have happened.
@@ -123,7 +154,7 @@ impl FaultyWire {
 async fn pass_on(
     client: TcpStream,
     server: TcpStream,
-    trap: Arc<Mutex<Option<Trap>>>,
+    snare: Arc<Mutex<Option<Snare>>>,
     state: watch::Sender<State>,
     faults: watch::Sender<u32>,
 ) {
@@ -134,7 +165,7 @@ async fn pass_on(
     let (server_reads, server_writes) = server.into_split();
     tokio::select! {
         _ = changes.wait_for(|state| *state == State::Ended(Fault::Cut)) => {}
-        _ = questions(client_reads, server_writes, &trap, &state, &faults) => {}
+        _ = questions(client_reads, server_writes, &snare, &state, &faults) => {}
         _ = answers(server_reads, client_writes, &state, &faults) => {}
     }
 }
@@ -142,19 +173,25 @@ async fn pass_on(
 async fn questions(
     mut client: OwnedReadHalf,
     mut server: OwnedWriteHalf,
-    trap: &Mutex<Option<Trap>>,
+    snare: &Mutex<Option<Snare>>,
     state: &watch::Sender<State>,
     faults: &watch::Sender<u32>,
 ) -> std::io::Result<()> {
     pass_startup(&mut client, &mut server).await?;
     let mut is_statement_open = false;
     loop {
-        let kind = client.read_u8().await?;
+        let kind = match client.read_u8().await {
+            Ok(kind) => kind,
+            Err(gone) => {
+                // Where nothing passes, the server does not hear of it.
+                stop_at_the_end(state).await;
+                return Err(gone);
+            }
+        };
         let packet = read_packet(&mut client, Some(kind)).await?;
         let moment = Moment::of(&packet, is_statement_open);
         is_statement_open = matches!(kind, b'P' | b'B' | b'D' | b'E' | b'C');
-        let caught = trap.lock().unwrap().take_if(|(wanted, ..)| moment == Some(*wanted));
-        match caught {
+        match caught(&mut snare.lock().unwrap(), moment) {
             Some((_, Side::Before, fault)) => end(state, fault, faults),
             Some((_, Side::After, fault)) => drop(state.send_replace(State::Awaiting(fault))),
             None => {}
@@ -190,10 +227,19 @@ fn end(state: &watch::Sender<State>, fault: Fault, faults: &watch::Sender<u32>) 
     faults.send_modify(|count| *count += 1);
 }
 
-/// Where a connection has ended nothing passes; whoever cuts it drops both sides.
-async fn stop_at_the_end(state: &watch::Sender<State>) {
-    let now = *state.borrow();
-    if matches!(now, State::Ended(_)) {
-        pending().await
+/// The fault that lies in wait for this moment.
+fn caught(snare: &mut Option<Snare>, moment: Option<Moment>) -> Option<Trap> {
+    let (Snare::Once(trap) | Snare::EachTime(trap)) = (*snare)?;
+    if moment != Some(trap.0) {
+        return None;
     }
+    if matches!(snare, Some(Snare::Once(_))) {
+        *snare = None;
+    }
+    Some(trap)
+}
+
+/// Where a connection has ended nothing passes until its silence ends; whoever cuts it drops both sides.
+async fn stop_at_the_end(state: &watch::Sender<State>) {
+    let _ = state.subscribe().wait_for(|state| !matches!(state, State::Ended(_))).await;
 }

@@ -236,6 +236,21 @@ async fn rights_and_schema_are_an_outage() {
     }
 }
 
+/// No request has a part in how a session is opened, whatever the server has against it.
+#[tokio::test]
+async fn a_session_that_is_refused_is_an_outage() {
+    let ledger = Ledger::open().await;
+    let store = ledger.another_store(|options| options.url += "?options=-c%20work_mem%3Dnonsense");
+    for (about, error) in [
+        ("a transaction", reserve_one(store.clone(), "P").await.err()),
+        ("a read", store.account(&account_key("A")).await.err().map(StoreError::from)),
+        ("a sign of life", store.ping().await.err()),
+    ] {
+        let error = error.unwrap_or_else(|| panic!("{about} is answered"));
+        assert!(error.is_outage() && format!("{error:?}").contains("22023"), "{about}: {error:?}");
+    }
+}
+
 /// A connection keeps the plans of its statements. One whose answer a migration has changed is refused for as
 /// long as the connection lives, so it must not live on.
 #[tokio::test]
