@@ -25,6 +25,11 @@ impl Columns {
         self.each(|column| column.name.to_owned())
     }
 
+    /// Whether one of them has this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|column| column.name == name)
+    }
+
     /// The columns of the table that the statement calls by this name.
     pub(crate) fn names_in(&self, table: &str) -> String {
         self.each(|column| format!("{table}.{}", column.name))

@@ -1,6 +1,7 @@
 //! What can go wrong with the database, by what is to be done about it.
 
-use sqlx::postgres::PgConnectOptions;
+use crate::record;
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +93,21 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     has_code(error, &["55P03"])
 }
 
-/// A value is missing where there must be one. We write each that this build knows to be needed, so the schema
-/// asks for what it does not know, whatever the payment.
+/// A value is missing where there must be one.
 const NOT_NULL_VIOLATION: &str = "23502";
+
+/// Whether the schema asks for a value of a column that this build does not write: every payment is refused for
+/// it. A column that some payments have a value for and others do not is about those others: the first go on,
+/// and the brake halts the burial of the rest.
+fn misses_what_we_do_not_write(error: &sqlx::Error) -> bool {
+    let database =
+        error.as_database_error().and_then(|database| database.try_downcast_ref::<PgDatabaseError>());
+    database.is_some_and(|database| {
+        let is_written =
+            database.table() == Some("payments") && database.column().is_some_and(record::writes);
+        database.code() == NOT_NULL_VIOLATION && !is_written
+    })
+}
 
 /// Whether a column is of a type that this build does not expect, as after a migration that it does not know:
 /// every row would be refused for it. sqlx has no other word for it than the text.
@@ -116,7 +129,7 @@ impl From<sqlx::Error> for StoreError {
             // schema or our rights.
             sqlx::Error::Database(database) => {
                 database.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
-                    && !has_code(&error, &[NOT_NULL_VIOLATION])
+                    && !misses_what_we_do_not_write(&error)
             }
             sqlx::Error::ColumnDecode { source, .. } => !is_of_another_type(source.as_ref()),
             sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,

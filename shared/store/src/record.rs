@@ -52,6 +52,11 @@ columns! {
     }
 }
 
+/// Whether this column of `payments` is written, be it with a null.
+pub(crate) fn writes(column: &str) -> bool {
+    RecordColumns::TABLE.has(column)
+}
+
 /// A record taken apart as a row has it.
 struct Parts<'r> {
     facts: &'r Facts,
