@@ -1,7 +1,7 @@
 //! The part of the intake that the janitor has read: the payments in it, and what is known of each. Pure.
 
 use domain::Timestamp;
-use runtime::broker::AcceptedHead;
+use runtime::broker::{AcceptedHead, Bounds};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use wire::Subject;
@@ -48,6 +48,18 @@ impl IntakeWindow {
     /// The first sequence that has not been read.
     pub(crate) fn next_seq(&self) -> u64 {
         self.next_seq
+    }
+
+    /// The newest sequence that is held in memory.
+    pub(crate) fn newest_seq(&self) -> Option<u64> {
+        self.entries.last_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// Whether an intake of these bounds cannot be the one that was read: it ends before what was read, or
+    /// has something before that which was read and is left.
+    pub(crate) fn is_of_another(&self, bounds: &Bounds) -> bool {
+        let first = self.entries.first_key_value().map_or(self.next_seq, |(seq, _)| *seq);
+        bounds.last + 1 < self.next_seq || (bounds.messages > 0 && bounds.first < first)
     }
 
     /// Entries held in memory.

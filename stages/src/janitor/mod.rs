@@ -107,7 +107,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     /// Reads the intake's heads as far as memory allows.
     async fn read(&mut self) -> Result<(), RoundError> {
         if let Some(bounds) = self.streams.bounds(Stream::Accepted).await?
-            && bounds.last + 1 < self.window.next_seq()
+            && self.window.is_of_another(&bounds)
         {
             tracing::warn!("the intake begins anew");
             self.window.clear();
@@ -115,6 +115,15 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         let room = self.config.window_max.saturating_sub(self.window.len());
         if room > 0 {
             let heads = self.streams.accepted_heads(self.window.next_seq(), room).await?;
+            // Only now: these follow what was read before only in the intake that it was read from.
+            if !heads.is_empty()
+                && let Some(newest) = self.window.newest_seq()
+                && !self.is_as_read(newest).await?
+            {
+                tracing::warn!(newest, "the intake is another one than was read: it is read anew");
+                self.window.clear();
+                return Ok(());
+            }
             self.window.read(heads, self.first_patience(), self.patience_max());
         }
         Ok(())

@@ -54,7 +54,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
 
     /// Whether the intake has the very message that was read with this sequence. Then it has what was read
     /// before it, too: a copy that was accepted on the same sequence anew was accepted later.
-    async fn is_as_read(&self, seq: u64) -> Result<bool, RoundError> {
+    pub(super) async fn is_as_read(&self, seq: u64) -> Result<bool, RoundError> {
         let Some(entry) = self.window.entry(seq) else { return Ok(false) };
         let stored = self.streams.last(Stream::Accepted, &Subject::accepted(&entry.token)).await?;
         let is_it = |stored: Stored| stored.seq == seq && stored.accepted_at() == entry.accepted_at;

@@ -159,3 +159,36 @@ async fn an_intake_that_is_another_one_is_read_anew_and_not_purged() {
         }
     }
 }
+
+/// The intake became another one while the janitor was away, and has grown past what it had read. One of the
+/// new payments is lost: it is found among the sequences that were read before.
+#[tokio::test]
+async fn what_an_intake_has_on_old_sequences_is_read_and_kept() {
+    // The rounds before: all that was read is still there, or nothing is.
+    let rows: [(&[i64], usize); 2] = [(&[31], 2), (&[31, 70], 0)];
+    for (before, left) in rows {
+        let mut world = World::new().await;
+        for token in ["A", "B"] {
+            world.accept_and_trace(token, Recorded).await;
+        }
+        world.acknowledge_all(Stream::Accepted).await;
+        for second in before {
+            world.round(*second).await.unwrap();
+        }
+        assert_eq!(world.intake().len(), left);
+        world.streams.lose(Stream::Accepted);
+        world.streams.declare_all(&pipeline()).await.unwrap();
+        world.set_now(100);
+        for token in ["LOST", "X", "Y", "Z"] {
+            world.publish(Hop::Accepted, token, 1).await;
+        }
+        for token in ["X", "Y", "Z"] {
+            world.record(token, 100);
+        }
+        world.acknowledge_all(Stream::Accepted).await;
+        for second in 200..203 {
+            world.round(second).await.unwrap();
+        }
+        assert_eq!(world.intake(), ["LOST1"], "after rounds at {before:?}");
+    }
+}
