@@ -9,8 +9,8 @@ use std::collections::HashMap;
 const BUCKETS: i64 = 12;
 
 /// Accounts that are kept at most: with ids of 64 characters 390 MB, and where each has paid in every bucket
-/// 820 MB.
-/// Nobody has to open an account to name it in a payment, so without a bound strangers could fill the memory.
+/// 820 MB. Nobody has to open an account to name it in a payment, so without a bound strangers could fill the
+/// memory.
 const ACCOUNTS_MAX: usize = 2_000_000;
 
 /// A table that is used to less than one part in so many is made smaller: a crowd that has left must not be

@@ -229,16 +229,15 @@ async fn a_backlog_older_than_the_window_is_judged_by_what_was_sent_when_it_was_
         [(1, 7, 40, 1), (1, 1, 300, 2), (100, 1, 80, 200), (3_000, 1, 3, 4_096)]
     {
         // Some were judged before risk was down for longer than its window.
-        let judged = i64::from(at_once * 2);
+        let judged = at_once * 2;
         let down = 1_000;
-        let seconds =
-            |place: i64| down + i64::from(step) * (times - 1 - (place - judged).div_euclid(at_once));
+        let seconds = |place: i64| down + step * (times - 1 - (place - judged).div_euclid(at_once));
         let ids: Vec<(String, i64)> =
             (0..judged + times * at_once).map(|place| (format!("P{place}"), seconds(place))).collect();
         let accepted: Vec<Accepted<'_>> =
             ids.iter().map(|(id, seconds)| (id.as_str(), *seconds, None)).collect();
         let judged = usize::try_from(judged).unwrap();
-        // Of all that has its row half is purged; what a server that was killed forgot has its row too.
+        // Half of what was judged is purged; what a server that was killed forgot has its row too.
         let recorded = ids[..judged + ahead].iter().map(|(id, seconds)| (id.as_str(), *seconds));
         let delivered = Some(judged as u64);
         let (streams, velocities) = (intake(&accepted, delivered).await, Velocities::new(60));
