@@ -258,7 +258,7 @@ async fn a_session_that_is_refused_is_an_outage() {
     let store = ledger.another_store(|options| options.url += "?options=-c%20work_mem%3Dnonsense");
     for (about, error) in [
         ("a transaction", reserve_one(store.clone(), "P").await.err()),
-        ("a read", store.account(&account_key("A")).await.err().map(StoreError::from)),
+        ("a read", store.account(&account_key("A")).await.err()),
         ("a sign of life", store.ping().await.err()),
     ] {
         let error = error.unwrap_or_else(|| panic!("{about} is answered"));
