@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// Payments a second of the long form.
 const LOAD_PER_SECOND: u64 = 1_000;
+/// A load that the feed tells of whole: five events each, and the feed tells some 45 a second.
+const LOAD_TOLD_WHOLE: u64 = 5;
 
 const ACCOUNTS: [(&str, &str, &str); 4] = [
     ("ACC_SRC_ABC", "USD", "90000000"),
@@ -213,7 +215,7 @@ async fn a_browser_sees_money_move_and_stages_stop() {
         std::fs::create_dir_all(folder).unwrap();
     }
     let is_over = Arc::new(AtomicBool::new(false));
-    let loading = load(&stack, if is_deep { LOAD_PER_SECOND } else { 10 }, is_over.clone());
+    let loading = load(&stack, if is_deep { LOAD_PER_SECOND } else { LOAD_TOLD_WHOLE }, is_over.clone());
     let deadline = DEADLINE[usize::from(is_deep)];
     let mut command = browser(&tools, &stack, screenshots.as_deref());
     command.env("PAGE_DEADLINE_MS", deadline.as_millis().to_string());
