@@ -124,24 +124,31 @@ struct Worker<B, L> {
     failures: LineBudget,
 }
 
-/// The requests of a batch by payment, and what became of each payment.
+/// The requests of a batch by payment, and what became of each payment. Payments stand in the order in which
+/// they came, are stored so, and are answered so.
 struct Batch {
-    requests: HashMap<PaymentKey, Vec<Submission>>,
+    requests: Vec<(PaymentKey, Vec<Submission>)>,
     fates: HashMap<PaymentKey, Fate>,
 }
 
 impl Batch {
     fn of(submissions: Vec<Submission>) -> Batch {
-        let mut requests: HashMap<PaymentKey, Vec<Submission>> = HashMap::new();
+        let mut requests: Vec<(PaymentKey, Vec<Submission>)> = Vec::with_capacity(submissions.len());
+        let mut places = HashMap::with_capacity(submissions.len());
         for submission in submissions {
-            requests.entry(submission.payment.key()).or_default().push(submission);
+            let key = submission.payment.key();
+            let place = *places.entry(key.clone()).or_insert(requests.len());
+            match requests.get_mut(place) {
+                Some((_, same)) => same.push(submission),
+                None => requests.push((key, vec![submission])),
+            }
         }
         Batch { requests, fates: HashMap::new() }
     }
 
     /// The first request of each payment that has no fate yet.
     fn open(&self) -> Vec<&Submission> {
-        let undecided = self.requests.iter().filter(|(key, _)| !self.fates.contains_key(*key));
+        let undecided = self.requests.iter().filter(|(key, _)| !self.fates.contains_key(key));
         undecided.filter_map(|(_, same)| same.first()).collect()
     }
 

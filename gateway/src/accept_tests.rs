@@ -156,6 +156,21 @@ async fn worker_in_memory() -> Worker<MemoryStreams, MemoryLedger> {
     }
 }
 
+/// What comes first is stored first, also where some of it is stored already, and is answered first.
+#[tokio::test]
+async fn a_batch_is_stored_in_the_order_of_its_requests() {
+    let worker = worker_in_memory().await;
+    let ids: Vec<String> = (0..64).map(|number| format!("P{}", number * 37 % 64)).collect();
+    let payments: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "1")).collect();
+    accept(&worker, &payments[20..30]).await;
+    let twice = [&payments[..40], &payments].concat();
+    accept(&worker, &twice).await;
+    let stored = worker.streams.messages(Stream::Accepted);
+    let stored: Vec<&str> = stored.iter().map(|message| Subject::payment_token(&message.subject)).collect();
+    let expected = [&ids[20..30], &ids[..20], &ids[30..]].concat();
+    assert_eq!(stored, expected);
+}
+
 /// What was published without an answer is read back: what is found is told, what is not may yet arrive.
 #[tokio::test]
 async fn a_lost_answer_is_read_back() {

@@ -116,6 +116,7 @@ impl<B: Streams, L: BorderLedger> Follower<B, L> {
     async fn follow(self) {
         loop {
             tokio::select! {
+                biased;
                 () = self.look() => return,
                 () = self.seen.closed() => {}
             }
@@ -151,6 +152,7 @@ impl<B: Streams, L: BorderLedger> Follower<B, L> {
                 }
             }
             tokio::select! {
+                biased;
                 is_hint = hint(&mut hints) => if !is_hint {
                     hints = None;
                 },

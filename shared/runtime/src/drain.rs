@@ -102,6 +102,7 @@ impl Drain {
 async fn obey((mut terminate, mut interrupt): (Signal, Signal), drain: &Drain) {
     for is_first in [true, false] {
         tokio::select! {
+            biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -121,6 +121,7 @@ impl Drop for Lease {
             }
             let hold = hold.unwrap_or_else(silence);
             tokio::select! {
+                biased;
                 _ = tokio::time::timeout(hold, returned) => {}
                 () = silences.have_ended() => {}
             }

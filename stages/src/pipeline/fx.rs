@@ -66,9 +66,12 @@ impl<L: StageLedger> Fx<L> {
                 fault
             })?;
             let mut remembered = self.currencies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (key, currency) in read {
-                remembered.put(key.clone(), currency);
-                found.insert(key, currency);
+            // In the order of the keys, so that what is forgotten for them is no matter of chance.
+            for key in unknown {
+                if let Some(currency) = read.get(&key) {
+                    remembered.put(key.clone(), *currency);
+                    found.insert(key, *currency);
+                }
             }
         }
         Ok(found)

@@ -95,6 +95,20 @@ async fn an_account_is_asked_for_once_and_a_missing_one_each_time() {
     );
 }
 
+/// Of more accounts than are remembered the last in order stay, whatever order the ledger answers in.
+#[tokio::test]
+async fn which_accounts_are_remembered_is_no_matter_of_chance() {
+    let ids: Vec<String> = (10..42).map(|number| format!("A{number}")).collect();
+    let accounts: Vec<(&str, Currency)> = ids.iter().map(|id| (id.as_str(), Currency::EUR)).collect();
+    let ledger = ScriptedLedger::with_accounts(&accounts);
+    let stage = stage(books(), ledger.clone());
+    let batch: Vec<_> = ids.iter().map(|id| input(&message(id, 1, None))).collect();
+    stage.advance(&batch, NOW).await.unwrap();
+    ledger.asked();
+    stage.advance(&batch[31..], NOW).await.unwrap();
+    assert_eq!(ledger.asked().currencies, [], "the last is remembered");
+}
+
 #[tokio::test]
 async fn without_rates_or_ledger_nothing_is_judged() {
     let batch = [input(&message("E", 1, None))];

@@ -73,6 +73,7 @@ impl Receiver {
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
+                biased;
                 () = &mut stop => break,
                 accepted = self.accept(&connections) => accepted,
             };

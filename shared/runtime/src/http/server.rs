@@ -110,6 +110,7 @@ pub async fn serve<H: Handler>(
         let serving = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 served = serving => if let Err(error) = served {
                     tracing::debug!(%error, "a connection ended");
                 },

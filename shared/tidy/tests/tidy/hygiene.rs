@@ -72,12 +72,30 @@ pub(crate) fn sleeping_tests(checkout: &Checkout) -> Vec<Finding> {
     findings
 }
 
+/// Of branches that are ready at once the first is taken. By chance, a simulation could not be run again.
+pub(crate) fn biased_selects(checkout: &Checkout) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, rust) in checkout.rust_files().filter(|(file, _)| !file.is_test()) {
+        let selects = rust.lines().filter(|(line, code)| code.contains("select! {") && !rust.is_test(*line));
+        for (line, code) in selects {
+            let same_line = code.split_once("select! {").map_or("", |(_, rest)| rest);
+            let after = rust.code.iter().skip(line).map(String::as_str);
+            let first = [same_line].into_iter().chain(after).map(str::trim).find(|text| !text.is_empty());
+            if !first.is_some_and(|first| first.starts_with("biased;")) {
+                findings.push(file.finding(line, "a branch is taken by chance: begin with `biased;`"));
+            }
+        }
+    }
+    findings
+}
+
 #[test]
 fn what_lies_about_is_found() {
     let left = "fn a() {\n    todo!()\n}\n// todo! in a comment\nlet s = \"dbg!\"; dbg!(s);\nunimplemented!(\"x\");\nmy_todo!();\n";
     let ignored = "#[ignore]\n#[ignore = \"takes an hour\"]\n#[ignore=\"x\"]\n";
     let note = format!("// {}: later\nlet x = \"{}\";\n", concat!("TO", "DO"), concat!("TO", "DO"));
     let sleeps = "sleep(x); // the lease runs out by the clock\n// so long\ntokio::time::sleep(y).await;\n\nsleep(z);\nlet s = \"sleep(\";\n";
+    let selects = "select! {\n    // Why.\n    biased;\n}\ntokio::select! {\n    () = a => {}\n}\nselect! { biased; }\nselect! { () = b }\n";
     let tested = format!("sleep(a);\n#[cfg(test)]\nmod tests {{\n{sleeps}}}\n");
     crate::check(&[
         ("unfinished work", &[("a/src/b.rs", left)], &["a/src/b.rs:2", "a/src/b.rs:5", "a/src/b.rs:6"]),
@@ -87,5 +105,7 @@ fn what_lies_about_is_found() {
         ("sleeping tests", &[("a/tests/b.rs", sleeps)], &["a/tests/b.rs:5"]),
         ("sleeping tests", &[("a/src/b.rs", sleeps)], &[]),
         ("sleeping tests", &[("a/src/b.rs", &tested)], &["a/src/b.rs:8"]),
+        ("biased selects", &[("a/src/b.rs", selects)], &["a/src/b.rs:5", "a/src/b.rs:9"]),
+        ("biased selects", &[("a/tests/b.rs", selects)], &[]),
     ]);
 }

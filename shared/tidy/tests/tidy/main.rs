@@ -18,7 +18,7 @@ use checkout::{Checkout, Finding};
 type Rule = fn(&Checkout) -> Vec<Finding>;
 
 /// Every rule, by the name that its test row uses.
-const RULES: [(&str, Rule); 17] = [
+const RULES: [(&str, Rule); 18] = [
     ("arrows", dependencies::arrows),
     ("workspace dependencies", dependencies::workspace_dependencies),
     ("unused dependencies", dependencies::unused_dependencies),
@@ -34,6 +34,7 @@ const RULES: [(&str, Rule); 17] = [
     ("ignored tests", hygiene::ignored_tests),
     ("notes to self", hygiene::notes_to_self),
     ("sleeping tests", hygiene::sleeping_tests),
+    ("biased selects", hygiene::biased_selects),
     ("migrations", papers::migrations),
     ("code map", papers::code_map),
 ];
