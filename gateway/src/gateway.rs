@@ -1,17 +1,14 @@
 //! Putting the gateway together: connect, listen, serve, drain.
 
-use crate::accept::Acceptor;
-use crate::admission::Admission;
+use crate::border::BorderParts;
 use crate::feed::Feed;
 use crate::http::Routes;
-use crate::listeners::Listeners;
 use crate::live::Live;
 use crate::page::Page;
 use crate::panels::Panels;
 use crate::payments::Payments;
-use crate::status::StatusReader;
-use crate::watch::Watches;
 use host::{Host, StartError};
+use runtime::broker::Broker;
 use runtime::config::Config;
 use runtime::drain::Drain;
 use runtime::http::{BodyLimit, Check, serve};
@@ -57,13 +54,16 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     let Host { config, broker, metrics, traces, drain, .. } = &host;
     observe_process(metrics, "gateway");
     let is_declared = Arc::new(AtomicBool::new(false));
-    let (acceptor, accepting) = Acceptor::start(
-        broker.clone(),
-        ledgers.look_ups,
-        config.pipeline.clone(),
-        config.gateway.in_flight_max,
-        traces.clone(),
-    );
+    let (payments, accepting) = Payments::start(BorderParts {
+        streams: broker.clone(),
+        look_ups: ledgers.look_ups,
+        reads: ledgers.reads.clone(),
+        config,
+        fresh_id: Arc::new(runtime::ids::fresh),
+        metrics,
+        traces: traces.clone(),
+        drain: drain.clone(),
+    });
     // A gateway whose acceptance has panicked must end rather than turn everyone away for ever.
     let mut accepting = tokio::spawn({
         let drain = drain.clone();
@@ -71,7 +71,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
     });
     let live = Live::new(broker.clone(), drain.clone());
     let feed = Feed::new(broker.clone(), ledgers.reads.clone(), config.pipeline.shards, drain.clone());
-    let routes = Arc::new(routes(&host, &ledgers.reads, acceptor, &live, &feed, is_declared.clone()));
+    let routes = Arc::new(routes(&host, &ledgers.reads, payments, &live, &feed, is_declared.clone()));
     let (mut servers, requests) = (JoinSet::new(), RequestMetrics::new(metrics));
     servers.spawn(live.run());
     for listener in host.listen().await? {
@@ -102,31 +102,19 @@ pub async fn run(config: Config, drain: Drain) -> Result<(), StartError> {
 fn routes(
     host: &Host,
     reads: &Store,
-    acceptor: Acceptor,
+    payments: Payments<Broker, Store>,
     live: &Live,
     feed: &Feed,
     is_declared: Arc<AtomicBool>,
 ) -> Routes {
-    let Host { config, broker, metrics, traces, drain, .. } = host;
-    let admission = Arc::new(Admission::new(&config.gateway, metrics));
-    let listeners = Listeners::new(config, admission.metrics());
-    let status =
-        StatusReader { ledger: reads.clone(), streams: broker.clone(), shards: config.pipeline.shards };
+    let Host { config, broker, traces, drain, .. } = host;
     Routes {
         health: host.health([("intake", flag(is_declared))]),
-        admission: admission.clone(),
-        payments: Payments {
-            watches: Watches::new(status.clone()),
-            listeners: listeners.clone(),
-            drain: drain.clone(),
-            admission,
-            acceptor,
-            status,
-            fresh_id: runtime::ids::fresh,
-        },
+        admission: payments.admission.clone(),
+        listeners: payments.listeners.clone(),
+        payments,
         panels: Arc::new(Panels::new(&config.telemetry)),
         live: live.clone(),
-        listeners,
         broker: broker.clone(),
         traces: traces.clone(),
         store: reads.clone(),

@@ -1,8 +1,10 @@
 //! The HTTP border: judges the form of requests, makes accepted payments durable, tells their status.
 //!
 //! The border judges form, the stages judge facts: nothing here looks an account up to accept a payment.
-//! `http` is the only face so far; what it does with payments, `payments` does for every other one as well.
+//! `http` is the face of the program; `border` has the same without ports, for whoever is in the same process.
+//! What they do with payments, `payments` does for every other face as well.
 
+pub mod border;
 pub mod gateway;
 
 mod http;

@@ -2,16 +2,19 @@
 
 use crate::accept::{Acceptance, Acceptor, Unaccepted};
 use crate::admission::Admission;
+use crate::border::{BorderParts, FreshId};
 use crate::listeners::Listeners;
 use crate::request::{IdOrigin, PaymentRequest};
 use crate::status::StatusReader;
 use crate::view::PaymentView;
 use crate::watch::Watches;
-use domain::{PaymentKey, TraceContext};
+use domain::{PaymentId, PaymentKey, TraceContext};
 use runtime::broker::Streams;
 use runtime::drain::Drain;
 use std::sync::Arc;
+use std::time::Duration;
 use store::BorderLedger;
+use tokio::task::JoinSet;
 use wire::{Caller, Code, Problem};
 
 /// A payment that is accepted.
@@ -32,10 +35,34 @@ pub(crate) struct Payments<B, L> {
     pub(crate) listeners: Listeners,
     pub(crate) drain: Drain,
     /// Names a payment that the client has not.
-    pub(crate) fresh_id: fn() -> String,
+    pub(crate) fresh_id: FreshId,
 }
 
 impl<B: Streams, L: BorderLedger> Payments<B, L> {
+    /// Payments as they are configured, and the tasks that store them: those end when the payments are gone.
+    pub(crate) fn start(parts: BorderParts<'_, B, L>) -> (Payments<B, L>, JoinSet<()>) {
+        let BorderParts { streams, look_ups, reads, config, fresh_id, metrics, traces, drain } = parts;
+        let admission = Arc::new(Admission::new(&config.gateway, metrics));
+        let (acceptor, accepting) = Acceptor::start(
+            streams.clone(),
+            look_ups,
+            config.pipeline.clone(),
+            config.gateway.in_flight_max,
+            traces,
+        );
+        let status = StatusReader { ledger: reads, streams, shards: config.pipeline.shards };
+        let payments = Payments {
+            watches: Watches::new(status.clone()),
+            listeners: Listeners::new(config, admission.metrics()),
+            drain,
+            admission,
+            acceptor,
+            status,
+            fresh_id,
+        };
+        (payments, accepting)
+    }
+
     /// Accepts a payment, or says why not. `trace` is the span of whoever asks, where it is traced.
     pub(crate) async fn submit(
         &self,
@@ -44,7 +71,7 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
         trace: Option<TraceContext>,
     ) -> Result<Submitted, Problem> {
         let _place = self.admission.enter()?;
-        let (payment, origin) = request.check(caller, self.fresh_id)?;
+        let (payment, origin) = request.check(caller, &*self.fresh_id)?;
         let (key, view) = (payment.key(), PaymentView::pending(&payment));
         let named = |problem: Problem| problem.with_id(key.id.as_str());
         let _place_at_the_ledger = match origin {
@@ -73,11 +100,31 @@ impl<B: Streams, L: BorderLedger> Payments<B, L> {
         }
     }
 
+    /// The payment of this id, once it has ended or is what was asked for, or as it is after so long; see
+    /// [`Payments::status_when`].
+    pub(crate) async fn show(
+        &self,
+        caller: &Caller,
+        id: &str,
+        longest: Duration,
+        is_asked_for: impl Fn(&PaymentView) -> bool,
+    ) -> Result<PaymentView, Problem> {
+        let Ok(id) = PaymentId::parse(id) else {
+            return Err(Problem::new(Code::NotFound, "there is nothing under this path"));
+        };
+        self.status_when(caller, id, longest, is_asked_for).await?.ok_or_else(no_such_payment)
+    }
+
     /// A payment's status as it is; nothing when there is none of this id.
     pub(crate) async fn present(&self, key: &PaymentKey) -> Result<Option<PaymentView>, Problem> {
         let _places = (self.admission.enter_for_the_ledger()?, self.admission.enter()?);
         self.status.read(key).await
     }
+}
+
+/// The caller has no payment of this id.
+pub(crate) fn no_such_payment() -> Problem {
+    Problem::new(Code::NotFound, "there is no such payment")
 }
 
 #[cfg(test)]

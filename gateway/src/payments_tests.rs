@@ -1,38 +1,44 @@
 use super::*;
 use crate::memory_ledger::MemoryLedger;
-use domain::{PaymentId, Tenant};
+use domain::Tenant;
 use runtime::broker::MemoryStreams;
-use runtime::config::{Config, GatewayConfig, PipelineConfig, StackConfig};
+use runtime::config::{Config, GatewayConfig, StackConfig};
 use runtime::telemetry::{Metrics, Traces};
 use wire::Role;
 
-/// Payments on memory, with so many requests in flight at most; one request may wait.
-pub(crate) async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger> {
-    let (streams, ledger, pipeline) =
-        (MemoryStreams::default(), MemoryLedger::default(), PipelineConfig::default());
-    streams.declare_all(&pipeline).await.unwrap();
-    let mut config = Config::on(StackConfig::shifted(0));
+/// What payments on memory work with, where so many requests may be in flight; one may wait.
+pub(crate) async fn parts<'p>(
+    config: &'p mut Config,
+    metrics: &'p Metrics,
+    in_flight_max: usize,
+) -> BorderParts<'p, MemoryStreams, MemoryLedger> {
     config.gateway = GatewayConfig {
         requests_per_second_max: 1,
         in_flight_max,
         waiters_max: 1,
         ..GatewayConfig::default()
     };
-    let metrics = Metrics::new(Role::Gateway, true).unwrap();
-    let admission = Arc::new(Admission::new(&config.gateway, &metrics));
-    let status = StatusReader { ledger: ledger.clone(), streams: streams.clone(), shards: pipeline.shards };
-    let (acceptor, mut tasks) =
-        Acceptor::start(streams, ledger, pipeline.clone(), in_flight_max, Traces::inert());
-    tasks.detach_all();
-    Payments {
-        listeners: Listeners::new(&config, admission.metrics()),
-        watches: Watches::new(status.clone()),
+    let (streams, ledger) = (MemoryStreams::default(), MemoryLedger::default());
+    streams.declare_all(&config.pipeline).await.unwrap();
+    BorderParts {
+        streams,
+        look_ups: ledger.clone(),
+        reads: ledger,
+        config,
+        fresh_id: Arc::new(|| "fresh".to_owned()),
+        metrics,
+        traces: Traces::inert(),
         drain: Drain::default(),
-        admission,
-        acceptor,
-        status,
-        fresh_id: || "fresh".to_owned(),
     }
+}
+
+/// Payments on memory, with so many requests in flight at most; one request may wait.
+pub(crate) async fn payments(in_flight_max: usize) -> Payments<MemoryStreams, MemoryLedger> {
+    let mut config = Config::on(StackConfig::shifted(0));
+    let metrics = Metrics::new(Role::Gateway, true).unwrap();
+    let (payments, mut tasks) = Payments::start(parts(&mut config, &metrics, in_flight_max).await);
+    tasks.detach_all();
+    payments
 }
 
 fn caller(tenant: &str) -> Caller {

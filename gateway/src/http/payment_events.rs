@@ -4,8 +4,8 @@
 //! what comes after it: nothing twice, whatever a broker that restarts makes the reads say meanwhile.
 
 use super::routes::Routes;
-use super::status::missing;
 use crate::listeners::ListenerPlace;
+use crate::payments::no_such_payment;
 use crate::view::PaymentView;
 use crate::watch::Watch;
 use domain::{PaymentId, Timestamp};
@@ -35,7 +35,7 @@ pub(super) async fn listen(
     // A crowd that there is no room for costs the ledger nothing: the place comes before the read.
     let place = routes.listeners.enter()?;
     let Some(view) = routes.payments.present(&key).await? else {
-        return Ok(problem(missing()));
+        return Ok(problem(no_such_payment()));
     };
     let mut told = Told { number: last_number(headers, &view), dead_since: None };
     if told.is_over() {

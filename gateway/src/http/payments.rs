@@ -2,12 +2,13 @@
 
 use super::routes::Routes;
 use super::{IDEMPOTENCY_REPLAYED, TRUE};
+use crate::border::Answered;
 use crate::payments::Submitted;
 use crate::request::PaymentRequest;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
-use runtime::http::{Answer, RequestContext, about, json, read_json};
+use runtime::http::{Answer, RequestContext, about, read_json, text};
 use runtime::telemetry::Outcome;
 use wire::{Caller, Code, Problem};
 
@@ -27,24 +28,25 @@ pub(super) async fn submit(
     let body = read_json(request, routes.body_limit).await?;
     let request = PaymentRequest::of_json(&body, key)?;
     let submitted = routes.payments.submit(caller, request, context.span).await?;
-    let mut answer = accepted(&submitted);
+    let mut answer = accepted(&submitted)?;
     let outcome = if submitted.is_replayed { Outcome::Replayed } else { Outcome::Accepted };
     about(&mut answer, context, submitted.view.id(), Some(outcome));
     Ok(answer)
 }
 
-fn accepted(submitted: &Submitted) -> Answer {
-    let mut answer = json(202, &submitted.view);
+fn accepted(submitted: &Submitted) -> Result<Answer, Problem> {
+    let Answered { status, body, is_replayed } = Answered::accepted(submitted)?;
+    let mut answer = text(status, "application/json", body);
     let headers = answer.headers_mut();
     // An id is of an alphabet that needs no escaping.
     if let Ok(location) = HeaderValue::try_from(format!("/payments/{}", submitted.view.id())) {
         headers.insert(LOCATION, location);
     }
     headers.insert(RETRY_AFTER, POLL_AFTER_SECONDS);
-    if submitted.is_replayed {
+    if is_replayed {
         headers.insert(IDEMPOTENCY_REPLAYED, TRUE);
     }
-    answer
+    Ok(answer)
 }
 
 fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Problem> {

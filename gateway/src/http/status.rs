@@ -2,11 +2,11 @@
 
 use super::conditions::{EntityTag, IfNoneMatch, PREFERENCE_APPLIED, applied, wait};
 use super::routes::Routes;
+use crate::border::Answered;
 use crate::view::PaymentView;
-use domain::PaymentId;
 use hyper::HeaderMap;
 use hyper::header::{CACHE_CONTROL, CONNECTION, ETAG, HeaderValue};
-use runtime::http::{Answer, RequestContext, about, bare, not_found, problem, text, waited};
+use runtime::http::{Answer, RequestContext, about, bare, problem, text, waited};
 use std::time::{Duration, Instant};
 use wire::{Caller, Code, Problem};
 
@@ -23,23 +23,20 @@ pub(super) async fn show(
     headers: &HeaderMap,
     routes: &Routes,
 ) -> Result<Answer, Problem> {
-    let Ok(id) = PaymentId::parse(id) else {
-        return Ok(not_found());
-    };
     let (longest, known) = (wait(headers), IfNoneMatch::of(headers));
     let is_news = |view: &PaymentView| {
-        known.as_ref().is_some_and(|known| !body(view).is_ok_and(|body| known.has(&EntityTag::of(&body))))
+        let tag = |view: &PaymentView| Some(EntityTag::of(&Answered::told(view).ok()?.body));
+        known.as_ref().is_some_and(|known| !tag(view).is_some_and(|tag| known.has(&tag)))
     };
     let asked_at = Instant::now();
-    match routes.payments.status_when(caller, id, longest, is_news).await {
-        Ok(Some(view)) => {
+    match routes.payments.show(caller, id, longest, is_news).await {
+        Ok(view) => {
             let mut answer = answer(context, &view, longest, known.as_ref())?;
             if !longest.is_zero() {
                 waited(&mut answer, asked_at.elapsed());
             }
             Ok(answer)
         }
-        Ok(None) => Ok(problem(missing())),
         Err(refused) if !longest.is_zero() && refused.code == Code::Overloaded => {
             // One that would have waited has a connection for that alone.
             let mut answer = problem(refused);
@@ -50,25 +47,17 @@ pub(super) async fn show(
     }
 }
 
-pub(super) fn missing() -> Problem {
-    Problem::new(Code::NotFound, "there is no such payment")
-}
-
-fn body(view: &PaymentView) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(view).map_err(|_| Problem::new(Code::Internal, "the answer cannot be written"))
-}
-
 fn answer(
     context: &RequestContext,
     view: &PaymentView,
     longest: Duration,
     known: Option<&IfNoneMatch>,
 ) -> Result<Answer, Problem> {
-    let body = body(view)?;
-    let tag = EntityTag::of(&body);
+    let told = Answered::told(view)?;
+    let tag = EntityTag::of(&told.body);
     let mut answer = match known {
         Some(known) if known.has(&tag) => bare(304),
-        _ => text(200, "application/json", body),
+        _ => text(told.status, "application/json", told.body),
     };
     let headers = answer.headers_mut();
     headers.extend(tag.header().map(|tag| (ETAG, tag)));
