@@ -1,20 +1,20 @@
 //! What every role is put together from: a port with health and metrics, a service, stages.
 
-use crate::pipeline::trimming;
+use crate::workers::{Bench, Inputs, Workshop};
 use host::{Host, LedgerLetters, StartError};
-use runtime::broker::{JetStreamTransport, ServiceHandler};
+use runtime::broker::{Broker, JetStreamTransport, ServiceHandler};
 use runtime::clock::Clock;
-use runtime::harness::{Harness, StageTelemetry};
+use runtime::config::PipelineConfig;
 use runtime::http::{Admin, Check, serve};
 use runtime::process::chain;
 use runtime::stage::Stage;
-use runtime::telemetry::{RequestMetrics, StageMetrics};
+use runtime::telemetry::RequestMetrics;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tokio::task::JoinSet;
 use wire::service::Endpoint;
-use wire::{Message, Role, StageName};
+use wire::{Role, StageName};
 
 /// Between two attempts to serve requests.
 const RETRY: Duration = Duration::from_millis(500);
@@ -25,14 +25,33 @@ pub(crate) struct Part {
     pub(crate) host: Host,
     /// Its connections to the ledger.
     pub(crate) store: Store,
+    /// Where its stages are made.
+    pub(crate) workshop: Workshop<Broker>,
     dead_letters: LedgerLetters,
+}
+
+/// Inputs on the broker.
+struct BrokerInputs {
+    broker: Broker,
+    pipeline: PipelineConfig,
+}
+
+impl Inputs for BrokerInputs {
+    type Transport = JetStreamTransport;
+
+    fn input<S: Stage>(&self, shard: u16) -> JetStreamTransport {
+        JetStreamTransport::new::<S>(self.broker.clone(), shard, self.pipeline.clone())
+    }
 }
 
 impl Part {
     /// The role of this host; nothing of it runs yet.
     pub(crate) fn open(mut host: Host) -> Result<Part, StartError> {
         let store = host.open_ledger("", host.connections_max())?;
-        Ok(Part { dead_letters: LedgerLetters::new(store.clone()), host, store })
+        let dead_letters = LedgerLetters::new(store.clone());
+        let Host { config, broker, metrics, traces, drain, .. } = host.clone();
+        let workshop = Workshop::new(broker, config, metrics, traces, Clock::wall(), drain);
+        Ok(Part { host, store, workshop, dead_letters })
     }
 
     /// Opens the role's port, and answers its endpoints there and by NATS. `check` is what else it needs to
@@ -51,11 +70,8 @@ impl Part {
             http: config.http.clone(),
         });
         let requests = RequestMetrics::new(metrics);
-        // A stage may begin long after its port opens, and is not to be missed there: instruments of one name
-        // and label are one.
-        for stage in StageName::ALL.into_iter().filter(|stage| Role::playing(*stage) == *role) {
-            drop(StageMetrics::new(metrics, stage));
-        }
+        // A stage may begin long after its port opens, and is not to be missed there.
+        self.stages().for_each(|stage| drop(self.workshop.metrics_of(stage)));
         for listener in self.host.listen().await? {
             tasks.spawn(serve(
                 listener,
@@ -70,31 +86,28 @@ impl Part {
         Ok(())
     }
 
-    /// Starts a stage on its input, once a shard, and the trimming of those streams.
-    pub(crate) fn stage<S: Stage>(&self, of_shard: impl Fn(u16) -> S, tasks: &mut JoinSet<()>) {
+    /// Starts every stage that the role plays, once a shard, and the trimming of their inputs.
+    pub(crate) fn start_stages(&self, tasks: &mut JoinSet<()>) {
         let Host { config, broker, drain, .. } = &self.host;
-        let metrics = StageMetrics::new(&self.host.metrics, S::NAME);
-        let shards = if S::In::HOP.is_sharded() { config.pipeline.shards } else { 1 };
-        for shard in 0..shards {
-            let pipeline = config.pipeline.clone();
-            let transport = JetStreamTransport::new::<S>(broker.clone(), shard, pipeline.clone());
-            let input = S::input(shard);
-            if input.is_derived() {
-                tasks.spawn(trimming::follow(broker.clone(), input, pipeline.clone(), drain.clone()));
+        let every = Duration::from_millis(config.pipeline.dead_refresh_ms);
+        tasks.spawn(self.dead_letters.clone().refresh(every, drain.clone()));
+        for stage in self.stages() {
+            for shard in 0..self.workshop.shards(stage) {
+                tasks.spawn(self.workshop.clone().trimming(stage, shard));
+                let (broker, pipeline) = (broker.clone(), config.pipeline.clone());
+                let bench = Bench {
+                    ledger: self.store.apart(),
+                    inputs: BrokerInputs { broker, pipeline },
+                    dead_letters: self.dead_letters.clone(),
+                };
+                tasks.spawn(self.workshop.clone().stage(stage, shard, bench));
             }
-            let (stage, letters) = (of_shard(shard), self.dead_letters.clone());
-            let telemetry = StageTelemetry { metrics: metrics.clone(), traces: self.host.traces.clone() };
-            tasks.spawn(
-                Harness::new(stage, transport, letters, pipeline, telemetry, Clock::wall(), drain.clone())
-                    .run(),
-            );
         }
     }
 
-    /// Keeps in mind which payments are dead.
-    pub(crate) fn refresh_dead_letters(&self, tasks: &mut JoinSet<()>) {
-        let every = Duration::from_millis(self.host.config.pipeline.dead_refresh_ms);
-        tasks.spawn(self.dead_letters.clone().refresh(every, self.host.drain.clone()));
+    fn stages(&self) -> impl Iterator<Item = StageName> {
+        let role = self.host.role;
+        StageName::ALL.into_iter().filter(move |stage| Role::playing(*stage) == role)
     }
 }
 

@@ -6,27 +6,27 @@ use runtime::process::chain;
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-use store::Store;
+use store::{DeadLetterLedger, Store};
 use wire::dead_letter;
 
 /// The open dead letters that this process knows of, and the way to write more.
 #[derive(Clone)]
-pub struct LedgerLetters {
-    store: Store,
+pub struct LedgerLetters<L = Store> {
+    ledger: L,
     open: Arc<RwLock<HashSet<(String, String)>>>,
 }
 
-impl LedgerLetters {
+impl<L: DeadLetterLedger> LedgerLetters<L> {
     /// None is known yet.
-    pub fn new(store: Store) -> LedgerLetters {
-        LedgerLetters { store, open: Arc::default() }
+    pub fn new(ledger: L) -> LedgerLetters<L> {
+        LedgerLetters { ledger, open: Arc::default() }
     }
 
     /// Reads the open dead letters anew every so often, until the drain begins: someone may have worked some
     /// off.
     pub async fn refresh(self, every: Duration, drain: Drain) {
         loop {
-            match self.store.open_dead_letters().await {
+            match self.ledger.open_dead_letters().await {
                 Ok(read) => *self.open.write().unwrap_or_else(std::sync::PoisonError::into_inner) = read,
                 Err(error) => tracing::debug!(error = chain(&error), "dead letters cannot be read"),
             }
@@ -37,7 +37,7 @@ impl LedgerLetters {
     }
 }
 
-impl DeadLetters for LedgerLetters {
+impl<L: DeadLetterLedger> DeadLetters for LedgerLetters<L> {
     async fn write(&self, letter: &DeadLetter) -> Result<(), BurialError> {
         let (tenant, id) = dead_letter::key(&letter.token);
         let row = store::DeadLetter {
@@ -49,7 +49,7 @@ impl DeadLetters for LedgerLetters {
             reason: letter.reason.clone(),
             payload: letter.payload.to_vec(),
         };
-        self.store.bury(&row).await.map_err(|error| match error.is_outage() {
+        self.ledger.bury(&row).await.map_err(|error| match error.is_outage() {
             true => BurialError::Outage(chain(&error)),
             false => BurialError::Objection(chain(&error)),
         })?;

@@ -14,7 +14,7 @@ pub(crate) mod trimming;
 pub(crate) mod velocities;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use runtime::stage::follows;
 use store::Store;

@@ -94,6 +94,11 @@ impl RateBooks {
         self.read().book.figures(now)
     }
 
+    /// Takes in what a watch of the bucket tells.
+    pub(crate) fn tell(&self, event: BucketEvent) {
+        self.write().tell(event);
+    }
+
     /// Seeds the bucket and follows it until the drain begins.
     pub(crate) async fn follow(&self, broker: &Broker, drain: &Drain) {
         loop {
@@ -121,10 +126,10 @@ impl RateBooks {
             let next =
                 next.map_err(|_| BrokerError::Unavailable("the bucket was not told whole".to_owned()))?;
             let Some(event) = next else { return Ok(()) };
-            self.write().tell(event?);
+            self.tell(event?);
         }
         while let Some(event) = events.next().await {
-            self.write().tell(event?);
+            self.tell(event?);
         }
         Ok(())
     }
@@ -156,9 +161,9 @@ impl RateBooks {
     pub(crate) fn of(entries: &[(&str, &str)], at: Timestamp, age_seconds_max: i64) -> RateBooks {
         let books = RateBooks::new(age_seconds_max);
         for (key, value) in entries {
-            books.write().tell(changed(key, Some(value), at));
+            books.tell(changed(key, Some(value), at));
         }
-        books.write().tell(BucketEvent::Complete);
+        books.tell(BucketEvent::Complete);
         books
     }
 }

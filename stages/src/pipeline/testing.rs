@@ -13,26 +13,26 @@ use std::time::Duration;
 use store::{Answer, HoldRequest, PaymentPage, SettleRequest, Settlement, StageLedger, StoreError};
 
 /// When the stage under test is asked.
-pub(super) const NOW: Timestamp = at(9_000);
+pub(crate) const NOW: Timestamp = at(9_000);
 
-pub(super) const fn at(micros: i64) -> Timestamp {
+pub(crate) const fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
-pub(super) fn currency(code: &str) -> Currency {
+pub(crate) fn currency(code: &str) -> Currency {
     Currency::parse(code).unwrap()
 }
 
-pub(super) fn euros(minor: i64) -> Money {
+pub(crate) fn euros(minor: i64) -> Money {
     Money::new(minor, Currency::EUR)
 }
 
-pub(super) fn account(id: &str) -> AccountKey {
+pub(crate) fn account(id: &str) -> AccountKey {
     AccountKey { tenant: Tenant::default(), id: AccountId::parse(id).unwrap() }
 }
 
 /// A payment from `S`.
-pub(super) fn payment(id: &str, destination: &str, amount: Money) -> Payment {
+pub(crate) fn payment(id: &str, destination: &str, amount: Money) -> Payment {
     Payment {
         tenant: Tenant::default(),
         id: PaymentId::parse(id).unwrap(),
@@ -45,39 +45,39 @@ pub(super) fn payment(id: &str, destination: &str, amount: Money) -> Payment {
     }
 }
 
-pub(super) fn facts(payment: Payment) -> Facts {
+pub(crate) fn facts(payment: Payment) -> Facts {
     Facts { fingerprint: payment.fingerprint(), payment, accepted_seq: 7, accepted_at: at(1_000) }
 }
 
-pub(super) fn screening() -> Screening {
+pub(crate) fn screening() -> Screening {
     Screening { score: 1, at: at(2_000) }
 }
 
-pub(super) fn quote(amount: Money) -> Quote {
+pub(crate) fn quote(amount: Money) -> Quote {
     Quote { destination_amount: amount, conversion: None, at: at(3_000) }
 }
 
-pub(super) fn rejection(stage: StageName, reason: Refusal) -> Rejection {
+pub(crate) fn rejection(stage: StageName, reason: Refusal) -> Rejection {
     Rejection { stage, reason, rules: Vec::new(), at: at(3_000) }
 }
 
 /// The row of a payment whose money is held.
-pub(super) fn held(facts: Facts) -> Box<PaymentRecord> {
+pub(crate) fn held(facts: Facts) -> Box<PaymentRecord> {
     let reserved = Reserved { screening: screening(), quote: quote(facts.payment.amount), at: at(4_000) };
     Box::new(PaymentRecord { facts, state: RecordState::Reserved(reserved), trace: None })
 }
 
 /// The span of every delivery.
-pub(super) const TRACE: TraceContext = TraceContext { trace_id: 7, span_id: 7, is_sampled: true };
+pub(crate) const TRACE: TraceContext = TraceContext { trace_id: 7, span_id: 7, is_sampled: true };
 
 /// A delivery of the message, as a stage is asked about it.
-pub(super) fn input<M: Clone>(message: &M) -> Input<M> {
+pub(crate) fn input<M: Clone>(message: &M) -> Input<M> {
     Input { message: message.clone(), seq: 7, accepted_at: at(1_000), is_redriven: false, trace: Some(TRACE) }
 }
 
 /// A ledger that answers what was prepared, and remembers what it was asked. Clones share what they remember.
 #[derive(Clone, Default)]
-pub(super) struct ScriptedLedger {
+pub(crate) struct ScriptedLedger {
     currencies: HashMap<AccountKey, Currency>,
     answers: Vec<Answer>,
     settlements: Vec<Settlement>,
@@ -87,37 +87,37 @@ pub(super) struct ScriptedLedger {
 
 /// What a ledger was asked.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    pub(super) currencies: Vec<BTreeSet<AccountKey>>,
-    pub(super) holds: Vec<(Vec<HoldRequest>, Timestamp)>,
-    pub(super) settlements: Vec<(Vec<SettleRequest>, Timestamp, u16)>,
-    pub(super) rejections: Vec<Vec<PaymentRecord>>,
+pub(crate) struct Asked {
+    pub(crate) currencies: Vec<BTreeSet<AccountKey>>,
+    pub(crate) holds: Vec<(Vec<HoldRequest>, Timestamp)>,
+    pub(crate) settlements: Vec<(Vec<SettleRequest>, Timestamp, u16)>,
+    pub(crate) rejections: Vec<Vec<PaymentRecord>>,
 }
 
 impl ScriptedLedger {
     /// One in which these accounts exist.
-    pub(super) fn with_accounts(accounts: &[(&str, Currency)]) -> ScriptedLedger {
+    pub(crate) fn with_accounts(accounts: &[(&str, Currency)]) -> ScriptedLedger {
         let currencies = accounts.iter().map(|(id, currency)| (account(id), *currency)).collect();
         ScriptedLedger { currencies, ..ScriptedLedger::default() }
     }
 
     /// One that says this of each payment that it is to record.
-    pub(super) fn answering(answers: Vec<Answer>) -> ScriptedLedger {
+    pub(crate) fn answering(answers: Vec<Answer>) -> ScriptedLedger {
         ScriptedLedger { answers, ..ScriptedLedger::default() }
     }
 
     /// One that says this of each payment that it is to settle.
-    pub(super) fn settling(settlements: Vec<Settlement>) -> ScriptedLedger {
+    pub(crate) fn settling(settlements: Vec<Settlement>) -> ScriptedLedger {
         ScriptedLedger { settlements, ..ScriptedLedger::default() }
     }
 
     /// One that fails, whatever it is asked.
-    pub(super) fn failing(failure: fn() -> StoreError) -> ScriptedLedger {
+    pub(crate) fn failing(failure: fn() -> StoreError) -> ScriptedLedger {
         ScriptedLedger { failure: Some(failure), ..ScriptedLedger::default() }
     }
 
     /// What it was asked until now.
-    pub(super) fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
@@ -159,7 +159,7 @@ impl StageLedger for ScriptedLedger {
 }
 
 /// Errors of a ledger, and whether a stage takes each for an outage.
-pub(super) fn errors() -> [(fn() -> StoreError, bool); 2] {
+pub(crate) fn errors() -> [(fn() -> StoreError, bool); 2] {
     [
         (|| StoreError::Silent(Duration::from_secs(1)), true),
         (|| StoreError::Corrupt("a row".to_owned()), false),
