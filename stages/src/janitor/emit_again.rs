@@ -4,8 +4,7 @@
 //! uncommitted. What is open then is remembered, here and in the ledger, and looked at by key, ever less
 //! often, until it ends.
 
-use super::{ALARM_FROM, Janitor, LOOK_MAX, RoundError, chain};
-use crate::janitor::intake_window::later;
+use super::{ALARM_FROM, Janitor, LOOK_MAX, Now, RoundError, chain};
 use crate::janitor::open_holds::OpenHolds;
 use domain::facts::RecordState;
 use domain::{PaymentKey, PaymentRecord, StageName, Timestamp};
@@ -13,6 +12,7 @@ use runtime::broker::{BrokerError, Outgoing, Streams};
 use std::collections::HashMap;
 use std::time::Duration;
 use store::JanitorLedger;
+use tokio::time::Instant;
 use wire::header::Headers;
 use wire::{Hop, HopMessage};
 
@@ -45,7 +45,7 @@ struct Scans {
     watermark: Timestamp,
     /// When the lines are read anew. Of a ledger on which nothing happens the watermark stands still, so it
     /// is the same in an older state, which may have lines of holds that have ended since.
-    read_lines_at: Timestamp,
+    read_lines_at: Instant,
 }
 
 impl LateHolds {
@@ -56,20 +56,20 @@ impl LateHolds {
 }
 
 impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
-    pub(super) async fn emit_again(&mut self, now: Timestamp) -> Result<(), RoundError> {
+    pub(super) async fn emit_again(&mut self, now: Now) -> Result<(), RoundError> {
         // Whatever a scan fails of, those that are known are cared for.
-        let scanned = self.scan(now).await;
-        let due = self.late.open.due(now, LOOK_MAX);
+        let scanned = self.scan(now.steady).await;
+        let due = self.late.open.due(now.steady, LOOK_MAX);
         if !due.is_empty() {
-            let lost = self.without_message(due, now).await?;
-            self.emit(lost, now).await?;
+            let lost = self.without_message(due, now.steady).await?;
+            self.emit(lost, now.steady).await?;
         }
         self.tell_oldest(now).await?;
         scanned
     }
 
     /// Remembers the holds that have become late since the last round.
-    async fn scan(&mut self, now: Timestamp) -> Result<(), RoundError> {
+    async fn scan(&mut self, now: Instant) -> Result<(), RoundError> {
         // First: what is written after this is found by the scan, too.
         let watermark = self.ledger.holds_watermark().await?;
         let mut scans = match self.late.scans {
@@ -111,7 +111,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// What the ledger remembers, and the scans from where those that wrote it stood.
-    async fn begin(&mut self, watermark: Timestamp, now: Timestamp) -> Result<Scans, RoundError> {
+    async fn begin(&mut self, watermark: Timestamp, now: Instant) -> Result<Scans, RoundError> {
         let mut last = None;
         loop {
             let holds = self.ledger.remembered_holds(last.as_ref(), PAGE_ROWS).await?;
@@ -120,7 +120,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             self.late.open.remember(holds, true, now);
         }
         tracing::info!(holds = self.late.open.len(), from = %watermark, "late holds are looked for");
-        let read_lines_at = later(now, self.patience_max());
+        let read_lines_at = now + self.patience_max();
         Ok(Scans { late: watermark, young: watermark, watermark, read_lines_at })
     }
 
@@ -137,7 +137,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     async fn without_message(
         &mut self,
         due: Vec<PaymentKey>,
-        now: Timestamp,
+        now: Instant,
     ) -> Result<Vec<PaymentKey>, RoundError> {
         let tokens: Vec<String> = due.iter().map(PaymentKey::token).collect();
         let carried = self.carried(&tokens, [Hop::Reserved].into_iter()).await?;
@@ -154,7 +154,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     async fn still_open(
         &mut self,
         keys: Vec<PaymentKey>,
-        now: Timestamp,
+        now: Instant,
     ) -> Result<Vec<PaymentKey>, RoundError> {
         if keys.is_empty() {
             return Ok(keys);
@@ -177,7 +177,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         Ok(alive)
     }
 
-    async fn emit(&mut self, keys: Vec<PaymentKey>, now: Timestamp) -> Result<(), RoundError> {
+    async fn emit(&mut self, keys: Vec<PaymentKey>, now: Instant) -> Result<(), RoundError> {
         let mut count = 0;
         let ended = self.emit_in_parts(&keys, now, &mut count).await;
         if count > 0 {
@@ -189,7 +189,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     async fn emit_in_parts(
         &mut self,
         keys: &[PaymentKey],
-        now: Timestamp,
+        now: Instant,
         count: &mut u64,
     ) -> Result<(), RoundError> {
         let mut is_full = false;
@@ -212,7 +212,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         &mut self,
         key: &PaymentKey,
         record: Option<&PaymentRecord>,
-        now: Timestamp,
+        now: Instant,
     ) -> Option<(PaymentKey, Outgoing)> {
         let record = match record {
             Some(record) if matches!(record.state, RecordState::Reserved(_)) => record,
@@ -240,7 +240,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     async fn publish(
         &mut self,
         messages: Vec<(PaymentKey, Outgoing)>,
-        now: Timestamp,
+        now: Instant,
         count: &mut u64,
     ) -> Result<bool, RoundError> {
         let (keys, messages): (Vec<PaymentKey>, Vec<Outgoing>) = messages.into_iter().unzip();
@@ -292,19 +292,17 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
 
     /// Puts the age of the oldest hold that is late on the metrics. Most looks at a hold lie further apart
     /// than rounds: the oldest is looked at now, and when it has ended, as many others as a round may.
-    async fn tell_oldest(&mut self, now: Timestamp) -> Result<(), RoundError> {
+    async fn tell_oldest(&mut self, now: Now) -> Result<(), RoundError> {
         for looks in [1, LOOK_MAX] {
             let oldest = self.late.open.oldest(looks);
             let first = oldest.first().cloned();
-            let open = self.still_open(oldest, now).await?;
+            let open = self.still_open(oldest, now.steady).await?;
             if first.is_none() || open.first() == first.as_ref() {
                 break;
             }
         }
-        let held_at = self.late.open.oldest_held_at().unwrap_or(now);
-        self.metrics.oldest_open_hold(Duration::from_micros(
-            u64::try_from(now.micros() - held_at.micros()).unwrap_or(0),
-        ));
+        let held_at = self.late.open.oldest_held_at();
+        self.metrics.oldest_open_hold(held_at.map_or(Duration::ZERO, |held_at| now.since(held_at)));
         Ok(())
     }
 }

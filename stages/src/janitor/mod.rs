@@ -25,6 +25,7 @@ use runtime::telemetry::JanitorMetrics;
 use std::collections::HashSet;
 use std::time::Duration;
 use store::{JanitorLedger, StoreError, Trace};
+use tokio::time::Instant;
 use wire::{Hop, Stream, Subject, dead_letter};
 
 /// Payments looked for in the ledger at once.
@@ -46,6 +47,26 @@ pub(crate) enum RoundError {
     Store(#[from] StoreError),
 }
 
+/// When a round began. What is waited for goes by a clock that never jumps: one that was set an hour ahead, and
+/// back, would keep payments from being looked at for an hour.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// As it is compared with what servers have written down.
+    wall: Timestamp,
+    steady: Instant,
+}
+
+impl Now {
+    fn of(clock: &Clock) -> Now {
+        Now { wall: clock.now(), steady: Instant::now() }
+    }
+
+    /// How long ago this was; not at all where it is still to come.
+    fn since(self, at: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(self.wall.micros().saturating_sub(at.micros())).unwrap_or(0))
+    }
+}
+
 /// What it works on, and what it knows of it so far.
 pub(crate) struct Janitor<S, L> {
     streams: S,
@@ -54,7 +75,7 @@ pub(crate) struct Janitor<S, L> {
     pipeline: PipelineConfig,
     metrics: JanitorMetrics,
     window: IntakeWindow,
-    purged_at: Timestamp,
+    purged_at: Option<Instant>,
     late: LateHolds,
 }
 
@@ -67,7 +88,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         pipeline: PipelineConfig,
         metrics: JanitorMetrics,
     ) -> Janitor<S, L> {
-        let (window, purged_at) = (IntakeWindow::default(), Timestamp::default());
+        let (window, purged_at) = (IntakeWindow::default(), None);
         let late = LateHolds::new(
             Duration::from_millis(config.redrive_after_ms),
             Duration::from_millis(config.redrive_after_ms_max),
@@ -78,7 +99,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     /// Works in rounds until the drain begins.
     pub(crate) async fn run(mut self, clock: Clock, drain: Drain) {
         while drain.sleep(Duration::from_millis(self.config.every_ms)).await {
-            if let Err(error) = self.round(clock.now()).await {
+            if let Err(error) = self.round(Now::of(&clock)).await {
                 tracing::warn!(%error, "the janitor waits");
             }
         }
@@ -92,20 +113,20 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
         Duration::from_millis(self.config.redrive_after_ms_max)
     }
 
-    async fn round(&mut self, now: Timestamp) -> Result<(), RoundError> {
+    async fn round(&mut self, now: Now) -> Result<(), RoundError> {
         self.streams.declare_all(&self.pipeline).await?;
         // Before anything else is read: what risk has not had yet cannot have left a trace.
         let floor = self.streams.progress(Stream::Accepted).await?.map_or(0, |progress| progress.floor);
-        self.read().await?;
-        let untraced = self.look(now, floor).await?;
+        self.read(now).await?;
+        let untraced = self.look(now.steady, floor).await?;
         // First, since it makes room: a full intake may refuse even a re-drive.
-        self.purge(now).await?;
-        self.redrive(now, untraced).await?;
+        self.purge(now.steady).await?;
+        self.redrive(now.steady, untraced).await?;
         self.emit_again(now).await
     }
 
     /// Reads the intake's heads as far as memory allows.
-    async fn read(&mut self) -> Result<(), RoundError> {
+    async fn read(&mut self, now: Now) -> Result<(), RoundError> {
         if let Some(bounds) = self.streams.bounds(Stream::Accepted).await?
             && self.window.is_of_another(&bounds)
         {
@@ -124,13 +145,13 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
                 self.window.clear();
                 return Ok(());
             }
-            self.window.read(heads, self.first_patience(), self.patience_max());
+            self.window.read(heads, now, self.first_patience(), self.patience_max());
         }
         Ok(())
     }
 
     /// Looks for due payments in the ledger, and answers with those that have left no trace.
-    async fn look(&mut self, now: Timestamp, floor: u64) -> Result<Vec<u64>, RoundError> {
+    async fn look(&mut self, now: Instant, floor: u64) -> Result<Vec<u64>, RoundError> {
         let mut untraced = Vec::new();
         let due = self.window.due(now, floor, self.config.window_max);
         for part in due.chunks(LOOK_MAX) {
@@ -148,7 +169,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// Keeps in mind what the ledger says of a payment.
-    fn note(&mut self, seq: u64, trace: Option<Trace>, now: Timestamp) {
+    fn note(&mut self, seq: u64, trace: Option<Trace>, now: Instant) {
         match trace {
             Some(Trace::Recorded { wait }) => self.window.recorded(seq, now, wait),
             // Nothing that dies is driven again; once its letter is old enough the intake may forget it too.

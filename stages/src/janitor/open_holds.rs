@@ -1,10 +1,11 @@
 //! The janitor's memory of holds that are late: which there are, and when to look at each again. Pure.
 
-use crate::janitor::intake_window::{later, patience};
+use crate::janitor::intake_window::patience;
 use domain::{PaymentKey, Timestamp};
 use std::collections::HashMap;
 use std::time::Duration;
 use store::OpenHold;
+use tokio::time::Instant;
 
 /// Of the holds that a round looks at, so many in one may be dead: each is looked at often, so that it goes on
 /// soon after its letter is resolved, and however many there are they keep nobody else from being looked at.
@@ -13,7 +14,7 @@ const DEAD_SHARE: usize = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hold {
     held_at: Timestamp,
-    next_look: Timestamp,
+    next_look: Instant,
     /// How often its look was put off in a row, each time for twice as long.
     delays: u32,
     /// It waits for someone to resolve its dead letter.
@@ -42,7 +43,7 @@ impl OpenHolds {
     }
 
     /// Takes in holds, to be looked at now. One that is known keeps its patience.
-    pub(crate) fn remember(&mut self, holds: Vec<OpenHold>, have_lines: bool, now: Timestamp) {
+    pub(crate) fn remember(&mut self, holds: Vec<OpenHold>, have_lines: bool, now: Instant) {
         for OpenHold { key, held_at } in holds {
             let fresh = Hold { held_at, next_look: now, delays: 0, is_dead: false, has_line: false };
             self.holds.entry(key).or_insert(fresh).has_line |= have_lines;
@@ -51,7 +52,7 @@ impl OpenHolds {
 
     /// The holds to look at now, those that have waited longest first, at most `max`. Of the dead ones there
     /// are as many as may be at most, and the others have what those leave.
-    pub(crate) fn due(&self, now: Timestamp, max: usize) -> Vec<PaymentKey> {
+    pub(crate) fn due(&self, now: Instant, max: usize) -> Vec<PaymentKey> {
         let due = |is_dead: bool, max: usize| {
             let due = move |hold: &Hold| hold.is_dead == is_dead && hold.next_look <= now;
             let holds = self.holds.iter().filter(move |(_, hold)| due(hold));
@@ -65,18 +66,18 @@ impl OpenHolds {
 
     /// Its message waits, or cannot be published yet, or it is dead: that is no failure, and the next look
     /// comes soon.
-    pub(crate) fn wait(&mut self, key: &PaymentKey, now: Timestamp) {
+    pub(crate) fn wait(&mut self, key: &PaymentKey, now: Instant) {
         if let Some(hold) = self.holds.get_mut(key) {
-            hold.next_look = later(now, self.patience.0);
+            hold.next_look = now + self.patience.0;
         }
     }
 
     /// It was emitted again, or could not be: the next look comes later from time to time. Answers how often
     /// that was so before.
-    pub(crate) fn put_off(&mut self, key: &PaymentKey, now: Timestamp) -> u32 {
+    pub(crate) fn put_off(&mut self, key: &PaymentKey, now: Instant) -> u32 {
         let Some(hold) = self.holds.get_mut(key) else { return 0 };
         let before = hold.delays;
-        hold.next_look = later(now, patience(before, self.patience.0, self.patience.1));
+        hold.next_look = now + patience(before, self.patience.0, self.patience.1);
         hold.delays = before.saturating_add(1);
         before
     }
@@ -118,8 +119,8 @@ impl OpenHolds {
 }
 
 /// The keys of the earliest instants, in order, at most `max`.
-fn first<'k>(keys: impl Iterator<Item = (Timestamp, &'k PaymentKey)>, max: usize) -> Vec<PaymentKey> {
-    let mut keys: Vec<(Timestamp, &PaymentKey)> = keys.collect();
+fn first<'k, T: Ord>(keys: impl Iterator<Item = (T, &'k PaymentKey)>, max: usize) -> Vec<PaymentKey> {
+    let mut keys: Vec<(T, &PaymentKey)> = keys.collect();
     keys.sort_unstable();
     keys.into_iter().take(max).map(|(_, key)| key.clone()).collect()
 }
@@ -127,9 +128,10 @@ fn first<'k>(keys: impl Iterator<Item = (Timestamp, &'k PaymentKey)>, max: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::janitor::tests::{at, now};
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_micros(seconds * 1_000_000)
+    fn instant(second: i64) -> Instant {
+        now(second).steady
     }
 
     fn key(id: &str) -> PaymentKey {
@@ -140,7 +142,7 @@ mod tests {
     fn holds(made: &[(&str, i64)]) -> OpenHolds {
         let mut holds = OpenHolds::new(Duration::from_secs(30), Duration::from_secs(600));
         let found = made.iter().map(|(id, second)| OpenHold { key: key(id), held_at: at(*second) });
-        holds.remember(found.collect(), false, at(100));
+        holds.remember(found.collect(), false, instant(100));
         holds
     }
 
@@ -151,22 +153,22 @@ mod tests {
     #[test]
     fn each_hold_is_due_once_per_patience() {
         let mut holds = holds(&[("A", 10), ("B", 20), ("C", 30)]);
-        assert_eq!(ids(&holds.due(at(99), 10)), [""; 0]);
-        assert_eq!(ids(&holds.due(at(100), 10)), ["A", "B", "C"]);
-        assert_eq!(ids(&holds.due(at(100), 2)), ["A", "B"], "no more than are looked at in one round");
-        holds.wait(&key("A"), at(100));
-        holds.put_off(&key("B"), at(101));
+        assert_eq!(ids(&holds.due(instant(99), 10)), [""; 0]);
+        assert_eq!(ids(&holds.due(instant(100), 10)), ["A", "B", "C"]);
+        assert_eq!(ids(&holds.due(instant(100), 2)), ["A", "B"], "no more than are looked at in one round");
+        holds.wait(&key("A"), instant(100));
+        holds.put_off(&key("B"), instant(101));
         let rows: [(i64, &[&str]); 3] = [(129, &["C"]), (130, &["C", "A"]), (131, &["C", "A", "B"])];
         for (now, expected) in rows {
             assert_eq!(
-                ids(&holds.due(at(now), 10)),
+                ids(&holds.due(instant(now), 10)),
                 expected,
                 "at {now} s: whoever waits longest comes first"
             );
         }
         // Found again by the other scan: known, and no sooner due.
-        holds.remember(vec![OpenHold { key: key("B"), held_at: at(20) }], true, at(110));
-        assert_eq!(ids(&holds.due(at(130), 10)), ["C", "A"]);
+        holds.remember(vec![OpenHold { key: key("B"), held_at: at(20) }], true, instant(110));
+        assert_eq!(ids(&holds.due(instant(130), 10)), ["C", "A"]);
         assert_eq!(ids(&holds.with_lines(&["A", "B", "X"].map(key))), ["B"]);
     }
 
@@ -190,22 +192,22 @@ mod tests {
         ];
         for (now, is_dead, expected) in rows {
             match is_dead {
-                None => holds.wait(&key("A"), at(now)),
+                None => holds.wait(&key("A"), instant(now)),
                 Some(is_dead) => {
                     holds.set_dead(&key("A"), is_dead);
                     match is_dead {
-                        true => holds.wait(&key("A"), at(now)),
-                        false => _ = holds.put_off(&key("A"), at(now)),
+                        true => holds.wait(&key("A"), instant(now)),
+                        false => _ = holds.put_off(&key("A"), instant(now)),
                     }
                 }
             }
-            assert!(holds.due(at(expected - 1), DEAD_SHARE).is_empty(), "before {expected} s");
-            assert_eq!(ids(&holds.due(at(expected), DEAD_SHARE)), ["A"], "at {expected} s");
+            assert!(holds.due(instant(expected - 1), DEAD_SHARE).is_empty(), "before {expected} s");
+            assert_eq!(ids(&holds.due(instant(expected), DEAD_SHARE)), ["A"], "at {expected} s");
         }
         for _ in 0..100 {
-            holds.put_off(&key("A"), at(1_000));
+            holds.put_off(&key("A"), instant(1_000));
         }
-        assert_eq!(ids(&holds.due(at(1_600), 1)), ["A"]);
+        assert_eq!(ids(&holds.due(instant(1_600), 1)), ["A"]);
     }
 
     #[test]
@@ -225,7 +227,7 @@ mod tests {
             let mut holds = holds(&made);
             let dead: Vec<PaymentKey> = names.iter().take(count).map(|name| key(name)).collect();
             dead.iter().for_each(|key| holds.set_dead(key, true));
-            let due = holds.due(at(100), max);
+            let due = holds.due(instant(100), max);
             let looked_at = due.iter().filter(|key| dead.contains(key)).count();
             assert_eq!((due.len() - looked_at, looked_at), expected, "{count} of 30 are dead, {max} are due");
         }

@@ -6,10 +6,11 @@
 //! read: so it is asked for the last of what would go.
 
 use super::{Janitor, LOOK_MAX, RoundError};
-use domain::{PaymentKey, Timestamp};
+use domain::PaymentKey;
 use runtime::broker::{Stored, Streams};
 use std::time::Duration;
 use store::{JanitorLedger, Trace};
+use tokio::time::Instant;
 use wire::{Stream, Subject};
 
 /// A purge rewrites the intake's index: it waits for this many messages or for [`PURGE_EVERY`].
@@ -21,9 +22,8 @@ const PURGE_EVERY: Duration = Duration::from_secs(5);
 const PURGE_MAX: usize = 10 * LOOK_MAX;
 
 impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
-    pub(super) async fn purge(&mut self, now: Timestamp) -> Result<(), RoundError> {
-        let rested =
-            now.micros() - self.purged_at.micros() >= i64::try_from(PURGE_EVERY.as_micros()).unwrap_or(0);
+    pub(super) async fn purge(&mut self, now: Instant) -> Result<(), RoundError> {
+        let rested = self.purged_at.is_none_or(|purged_at| now - purged_at >= PURGE_EVERY);
         let every = Duration::from_millis(self.config.purge_after_ms) < PURGE_EVERY;
         if !(rested || every || self.window.len() >= PURGE_MESSAGES) {
             return Ok(());
@@ -46,7 +46,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             let below = last + 1;
             self.streams.purge_below(Stream::Accepted, below).await?;
             self.window.purged(below);
-            self.purged_at = now;
+            self.purged_at = Some(now);
             tracing::debug!(count, below, "purged the intake");
         }
         Ok(())
@@ -63,7 +63,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
 
     /// How many of these payments, from the first one on, the ledger still has for good. What else it says is
     /// kept in mind of all of them.
-    async fn still_purgeable(&mut self, seqs: &[u64], now: Timestamp) -> Result<usize, RoundError> {
+    async fn still_purgeable(&mut self, seqs: &[u64], now: Instant) -> Result<usize, RoundError> {
         let (mut still, mut gone) = (seqs.len(), 0);
         for (place, (seq, trace)) in self.traces(seqs).await?.into_iter().enumerate() {
             let may_go = match trace {

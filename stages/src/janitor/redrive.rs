@@ -4,11 +4,12 @@
 //! intake refuses it. So a janitor that stood still, or a second one, drives nothing again that has moved on.
 
 use super::{ALARM_FROM, Janitor, RoundError};
-use domain::{PaymentKey, Timestamp};
+use domain::PaymentKey;
 use runtime::broker::{BrokerError, Outgoing, Stored, Streams};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use store::JanitorLedger;
+use tokio::time::Instant;
 use wire::header::Headers;
 use wire::{Hop, Stream, Subject};
 
@@ -17,7 +18,7 @@ use wire::{Hop, Stream, Subject};
 pub(super) const COPIES_MAX: usize = 256;
 
 impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
-    pub(super) async fn redrive(&mut self, now: Timestamp, untraced: Vec<u64>) -> Result<(), RoundError> {
+    pub(super) async fn redrive(&mut self, now: Instant, untraced: Vec<u64>) -> Result<(), RoundError> {
         if untraced.is_empty() {
             return Ok(());
         }
@@ -32,7 +33,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// Those that wait for no stage.
-    async fn not_carried(&mut self, seqs: Vec<u64>, now: Timestamp) -> Result<Vec<u64>, RoundError> {
+    async fn not_carried(&mut self, seqs: Vec<u64>, now: Instant) -> Result<Vec<u64>, RoundError> {
         let token = |seq: &u64| self.window.entry(*seq).map(|entry| entry.token.clone());
         let carried =
             self.carried(&seqs.iter().filter_map(token).collect::<Vec<_>>(), Hop::carrying()).await?;
@@ -50,7 +51,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     async fn drive_in_parts(
         &mut self,
         candidates: &[u64],
-        now: Timestamp,
+        now: Instant,
         count: &mut u64,
     ) -> Result<(), RoundError> {
         for part in candidates.chunks(COPIES_MAX) {
@@ -70,7 +71,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// What drives these payments again, by the sequences of the copies that the intake has.
-    async fn copies(&mut self, seqs: &[u64], now: Timestamp) -> Result<Vec<(u64, Outgoing)>, RoundError> {
+    async fn copies(&mut self, seqs: &[u64], now: Instant) -> Result<Vec<(u64, Outgoing)>, RoundError> {
         let subjects = self.subjects(seqs, now);
         let asked: Vec<Subject> = subjects.iter().map(|(_, subject)| subject.clone()).collect();
         let found = self.streams.last_of_each(Stream::Accepted, &asked).await?;
@@ -94,7 +95,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     }
 
     /// Where the intake keeps these payments.
-    fn subjects(&mut self, seqs: &[u64], now: Timestamp) -> Vec<(u64, Subject)> {
+    fn subjects(&mut self, seqs: &[u64], now: Instant) -> Vec<(u64, Subject)> {
         let mut subjects = Vec::with_capacity(seqs.len());
         for seq in seqs {
             let Some(entry) = self.window.entry(*seq) else { continue };
@@ -126,7 +127,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     async fn without_trace(
         &mut self,
         mut copies: Vec<(u64, Outgoing)>,
-        now: Timestamp,
+        now: Instant,
     ) -> Result<Vec<(u64, Outgoing)>, RoundError> {
         let seqs: Vec<u64> = copies.iter().map(|(seq, _)| *seq).collect();
         let mut traced = HashSet::new();
@@ -145,7 +146,7 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
     async fn drive(
         &mut self,
         copies: Vec<(u64, Outgoing)>,
-        now: Timestamp,
+        now: Instant,
         count: &mut u64,
     ) -> Result<u64, RoundError> {
         let (seqs, messages): (Vec<u64>, Vec<Outgoing>) = copies.into_iter().unzip();

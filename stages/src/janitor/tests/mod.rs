@@ -1,18 +1,21 @@
 //! The janitor's rounds on streams and a ledger in memory; every test says what time it is.
 
 mod intake;
+mod jumping_clock;
 mod late_holds;
 mod memory_ledger;
 mod purge;
 mod standing_still;
 
-use super::{Janitor, RoundError};
+use super::{Janitor, Now, RoundError};
 use domain::{PaymentKey, Timestamp, TraceContext};
 use memory_ledger::{MemoryLedger, held};
 use runtime::broker::{MemoryStreams, Outgoing, Streams};
 use runtime::config::{Config, JanitorConfig, PipelineConfig, StackConfig};
 use runtime::telemetry::{JanitorMetrics, Metrics};
+use std::sync::LazyLock;
 use std::time::Duration;
+use tokio::time::Instant;
 use wire::header::Headers;
 use wire::{Hop, Role, Stream, Subject};
 
@@ -33,8 +36,19 @@ fn trace(bytes: usize) -> Option<TraceContext> {
     (bytes < 16).then_some(TRACE)
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
+}
+
+/// This second, by both clocks.
+pub(super) fn now(second: i64) -> Now {
+    now_where_wall_shows(second, second)
+}
+
+/// This second, where the wall clock shows another one.
+fn now_where_wall_shows(wall: i64, second: i64) -> Now {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Now { wall: at(wall), steady: *BEGIN + Duration::from_secs(u64::try_from(second).unwrap()) }
 }
 
 fn key(id: &str) -> PaymentKey {
@@ -93,7 +107,7 @@ impl World {
 
     async fn round(&mut self, second: i64) -> Result<(), RoundError> {
         self.set_now(second);
-        self.janitor.round(at(second)).await
+        self.janitor.round(now(second)).await
     }
 
     /// The tokens of what a stream holds, in order.

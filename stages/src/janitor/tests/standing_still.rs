@@ -28,7 +28,7 @@ async fn who_stood_still_stores_nothing_that_another_has_stored() {
         let mut sleeper =
             janitor(&world.streams.with_permits(permits.clone()), &world.ledger, &world.metrics);
         world.set_now(61);
-        let mut round = pin!(unconstrained(sleeper.round(at(61))));
+        let mut round = pin!(unconstrained(sleeper.round(now(61))));
         if poll!(&mut round).is_ready() {
             assert!(calls >= CALLS_MIN, "a round of only {calls} calls");
             break;
