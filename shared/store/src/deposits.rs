@@ -1,20 +1,22 @@
 //! Deposits: money from outside, each once by its operation id.
 
 use crate::locked_rows::RowKey;
-use crate::locks::{AccountRow, Locks, customer_row};
+use crate::locks::{AccountRow, customer_row};
 use crate::operations::{self, Recorded};
 use crate::posting::{LedgerWrite, Operation, OperationKind, books};
-use crate::system_accounts::{Judged, Ours};
+use crate::session::{PostgresSession, Session};
+use crate::system_accounts::{Judged, Ours, with_system_accounts};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError};
 use domain::ledger::{LedgerAccount, PostingError, Postings};
 use domain::system_account::SystemKind;
-use domain::{AccountKey, Money, OperationId, Timestamp};
+use domain::{AccountKey, Currency, Money, OperationId, Tenant, Timestamp};
 use sqlx::postgres::PgConnection;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// Deposits go to the system accounts of the first shard, whichever shard the account's payments travel in.
-const SHARD: u16 = 0;
+pub(crate) const SHARD: u16 = 0;
 
 /// Money that is to come in.
 #[derive(Debug, Clone)]
@@ -72,39 +74,43 @@ impl Store {
                 .collect()
         };
         let judge = async |piece: Piece<Deposit>| {
-            let currencies = piece
-                .iter()
-                .map(|deposit| (deposit.account.tenant.clone(), deposit.amount.currency))
-                .collect();
             let attempt = |ours| {
                 let input = Input { piece: piece.clone(), ours, now };
                 self.transact(input, |connection, input, locks| {
-                    Box::pin(deposit_all(connection, input, locks))
+                    let session = PostgresSession { connection, locks };
+                    Box::pin(deposit_all(session, &input.piece, &input.ours, input.now))
                 })
             };
-            self.with_system_accounts(currencies, SHARD, attempt).await
+            with_system_accounts(self, currencies(&piece), SHARD, attempt).await
         };
         self.judge_all(deposits, rows, || DepositOutcome::Locked, judge).await
     }
 }
 
-async fn deposit_all(
-    connection: &mut PgConnection,
-    Input { piece, ours, now }: &Input,
-    locks: &Locks,
+/// The currencies that our accounts are posted to in.
+pub(crate) fn currencies(deposits: &[Deposit]) -> BTreeSet<(Tenant, Currency)> {
+    deposits.iter().map(|deposit| (deposit.account.tenant.clone(), deposit.amount.currency)).collect()
+}
+
+/// One attempt, in a transaction that has begun.
+pub(crate) async fn deposit_all(
+    mut session: impl Session,
+    deposits: &[Deposit],
+    ours: &Ours,
+    now: Timestamp,
 ) -> Result<Attempt<Judged<Vec<DepositOutcome>>>, Broken> {
     let touched =
-        piece.iter().flat_map(|deposit| [account_row(deposit), outside_row(deposit, ours)]).collect();
-    let accounts = locks.accounts(connection, &touched).await?;
+        deposits.iter().flat_map(|deposit| [account_row(deposit), outside_row(deposit, ours)]).collect();
+    let accounts = session.lock_accounts(&touched).await?;
     if let Some(obstacle) = ours.obstacle(&touched, &accounts) {
         return Ok(Attempt::Nothing(obstacle));
     }
     let mut books = books(&accounts);
-    let keys = piece.iter().map(|deposit| (&deposit.account.tenant, &deposit.id));
-    let mut known = operations::read(connection, OperationKind::Deposit, keys).await?;
+    let keys = deposits.iter().map(|deposit| (deposit.account.tenant.clone(), deposit.id.clone()));
+    let mut known = session.deposits(keys.collect()).await?;
     let (mut fresh, mut operations) = (Vec::new(), Vec::new());
-    let mut outcomes = Vec::with_capacity(piece.len());
-    for deposit in piece.iter() {
+    let mut outcomes = Vec::with_capacity(deposits.len());
+    for deposit in deposits {
         let (tenant, account) = account_row(deposit);
         let key = (tenant.clone(), deposit.id.clone());
         let needed = [account_row(deposit), outside_row(deposit, ours)];
@@ -138,9 +144,18 @@ async fn deposit_all(
     if operations.is_empty() {
         return Ok(Attempt::Nothing(outcomes));
     }
-    let recorded = |query| operations::bind(query, &operations, &fresh);
-    let is_written = DEPOSIT.run(connection, &operations, *now, recorded).await.map_err(Broken::at_insert)?;
+    let is_written = session.write_deposits(&fresh, &operations, now).await?;
     Ok(if is_written { Attempt::Commit(outcomes) } else { Attempt::Again })
+}
+
+/// Records deposits and posts their entries; whether all of it was written.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    recorded: &[Recorded],
+    operations: &[Operation],
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    DEPOSIT.run(connection, operations, now, |query| operations::bind(query, operations, recorded)).await
 }
 
 fn account_row(deposit: &Deposit) -> AccountRow {

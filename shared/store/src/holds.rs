@@ -1,14 +1,14 @@
 //! Reserve: hold the money of a batch of quoted payments, or record why not.
 
 use crate::locked_rows::RowKey;
-use crate::locks::{AccountRow, AccountState, Locks, customer_row};
+use crate::locks::{AccountRow, AccountState, customer_row};
 use crate::posting::{LedgerWrite, Operation, OperationKind};
+use crate::session::{PostgresSession, Session};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::facts::{Quote, RecordState, Rejection, Reserved, Screening};
-use domain::{Facts, PaymentKey, PaymentRecord, Refusal, StageName, Timestamp, TraceContext};
+use domain::{Facts, PaymentRecord, Refusal, StageName, Timestamp, TraceContext};
 use sqlx::postgres::PgConnection;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// A quoted payment whose money is to be held.
@@ -59,26 +59,27 @@ impl Store {
         };
         let judge = |piece: Piece<HoldRequest>| {
             self.transact(piece, move |connection, piece, locks| {
-                Box::pin(reserve(connection, piece, now, locks))
+                Box::pin(reserve(PostgresSession { connection, locks }, piece, now))
             })
         };
         self.judge_all(requests, rows, || Answer::Locked, judge).await
     }
 }
 
+/// The account that a payment's money leaves.
 fn source_row(request: &HoldRequest) -> AccountRow {
     customer_row(&request.facts.payment.tenant, &request.facts.payment.source_account)
 }
 
-async fn reserve(
-    connection: &mut PgConnection,
+/// One attempt, in a transaction that has begun.
+pub(crate) async fn reserve(
+    mut session: impl Session,
     requests: &[HoldRequest],
     now: Timestamp,
-    locks: &Locks,
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
-    let mut sources = locks.accounts(connection, &requests.iter().map(source_row).collect()).await?;
-    let mut known =
-        read_records(connection, requests.iter().map(|request| request.facts.payment.key())).await?;
+    let mut sources = session.lock_accounts(&requests.iter().map(source_row).collect()).await?;
+    let keys = requests.iter().map(|request| request.facts.payment.key());
+    let mut known = session.records(keys.collect()).await?;
     let mut fresh = Vec::new();
     for request in requests {
         let (key, source) = (request.facts.payment.key(), source_row(request));
@@ -95,21 +96,18 @@ async fn reserve(
         return Ok(Attempt::Nothing(answers));
     }
     let operations: Vec<Operation> = fresh.iter().map(operation).collect();
-    let is_written = RESERVE
-        .run(connection, &operations, now, |query| record::bind(query, &fresh))
-        .await
-        .map_err(Broken::at_insert)?;
+    let is_written = session.write_holds(&fresh, &operations, now).await?;
     Ok(if is_written { Attempt::Commit(answers) } else { Attempt::Again })
 }
 
-/// The rows that are already there. A statement of its own after the locks, so that it sees all that they
-/// waited for.
-pub(crate) async fn read_records(
+/// Inserts the rows and raises the holds; whether all of it was written.
+pub(crate) async fn write(
     connection: &mut PgConnection,
-    keys: impl Iterator<Item = PaymentKey>,
-) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
-    let query = record::by_keys(&keys.collect::<Vec<_>>());
-    record::decode_all(&query.fetch_all(connection).await?)
+    records: &[PaymentRecord],
+    operations: &[Operation],
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    RESERVE.run(connection, operations, now, |query| record::bind(query, records)).await
 }
 
 /// One payment against the running state of its source account.

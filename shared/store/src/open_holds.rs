@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// How much later the late scan reads a row than the young one: longer than any transaction lives.
-const COMMIT_DELAY: Duration = Duration::from_secs(60);
+pub(crate) const COMMIT_DELAY: Duration = Duration::from_secs(60);
 
 /// A payment whose money is held.
 #[derive(Debug, Clone, PartialEq, Eq)]

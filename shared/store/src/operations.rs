@@ -53,10 +53,10 @@ pub(crate) fn bind<'q>(query: PgQuery<'q>, operations: &[Operation], recorded: &
 pub(crate) async fn read(
     connection: &mut PgConnection,
     kind: OperationKind,
-    keys: impl Iterator<Item = (&Tenant, &OperationId)>,
+    keys: &[(Tenant, OperationId)],
 ) -> Result<HashMap<(Tenant, OperationId), Recorded>, StoreError> {
     let (tenants, ids): (Vec<&str>, Vec<&str>) =
-        keys.map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
+        keys.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
     let rows = sqlx::query(
         "SELECT o.tenant, o.id, o.account_id, o.currency, o.amount, o.balance_after
          FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id)

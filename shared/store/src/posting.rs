@@ -15,9 +15,11 @@ use sqlx::postgres::PgConnection;
 use std::collections::{BTreeMap, HashMap};
 
 /// What an entry belongs to, as the check of `entries.operation_kind` lists it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum OperationKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OperationKind {
+    /// A payment that is settled.
     Payment,
+    /// Money that comes in from outside.
     Deposit,
 }
 

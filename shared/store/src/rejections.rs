@@ -1,7 +1,8 @@
 //! Record the payments that risk and fx refused. They hold no money, so no account is locked.
 
-use crate::holds::{Answer, read_records};
+use crate::holds::Answer;
 use crate::locked_rows::RowKey;
+use crate::session::{PostgresSession, Session};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError, record};
 use domain::PaymentRecord;
@@ -20,17 +21,21 @@ impl Store {
     pub async fn record_rejections(&self, refused: Vec<PaymentRecord>) -> Result<Vec<Answer>, StoreError> {
         let rows = |record: &PaymentRecord| vec![RowKey::Payment(record.facts.payment.key())];
         let judge = |piece: Piece<PaymentRecord>| {
-            self.transact(piece, |connection, piece, _| Box::pin(record_rejections(connection, piece)))
+            self.transact(piece, |connection, piece, locks| {
+                Box::pin(record_rejections(PostgresSession { connection, locks }, piece))
+            })
         };
         self.judge_all(refused, rows, || Answer::Locked, judge).await
     }
 }
 
-async fn record_rejections(
-    connection: &mut PgConnection,
+/// One attempt, in a transaction that has begun.
+pub(crate) async fn record_rejections(
+    mut session: impl Session,
     refused: &[PaymentRecord],
 ) -> Result<Attempt<Vec<Answer>>, Broken> {
-    let mut known = read_records(connection, refused.iter().map(|record| record.facts.payment.key())).await?;
+    let keys = refused.iter().map(|record| record.facts.payment.key());
+    let mut known = session.records(keys.collect()).await?;
     let mut fresh = Vec::new();
     for record in refused {
         if let Entry::Vacant(place) = known.entry(record.facts.payment.key()) {
@@ -41,12 +46,16 @@ async fn record_rejections(
     if fresh.is_empty() {
         return Ok(Attempt::Nothing(answers));
     }
-    let statement = record::bind(sqlx::query(RECORD.as_str()), &fresh);
-    let row = statement.fetch_one(&mut *connection).await.map_err(Broken::at_insert)?;
-    let recorded: i64 = row.try_get("recorded")?;
-    if usize::try_from(recorded) == Ok(fresh.len()) {
-        Ok(Attempt::Commit(answers))
-    } else {
-        Ok(Attempt::Again)
-    }
+    let is_written = session.write_rejections(&fresh).await?;
+    Ok(if is_written { Attempt::Commit(answers) } else { Attempt::Again })
+}
+
+/// Inserts the rows; whether all of it was written.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    records: &[PaymentRecord],
+) -> Result<bool, sqlx::Error> {
+    let statement = record::bind(sqlx::query(RECORD.as_str()), records);
+    let recorded: i64 = statement.fetch_one(&mut *connection).await?.try_get("recorded")?;
+    Ok(usize::try_from(recorded) == Ok(records.len()))
 }

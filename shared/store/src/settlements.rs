@@ -2,18 +2,19 @@
 
 use crate::columns::columns;
 use crate::locked_rows::RowKey;
-use crate::locks::{AccountRow, AccountState, Locks, Rows, customer_row};
+use crate::locks::{AccountRow, AccountState, Rows, customer_row};
 use crate::posting::{LedgerWrite, Operation, OperationKind, books};
-use crate::system_accounts::{Judged, Ours};
+use crate::session::{PostgresSession, Session};
+use crate::system_accounts::{Judged, Ours, with_system_accounts};
 use crate::transaction::{Attempt, Broken, Piece};
 use crate::{Store, StoreError};
-use domain::facts::{RecordState, Rejection};
+use domain::facts::{RecordState, Rejection, Reserved};
 use domain::fx::Conversion;
 use domain::ledger::{Book, Entry, PostingError, Postings};
 use domain::system_account::{SystemAccounts, SystemKind};
 use domain::{AccountId, Currency, PaymentKey, PaymentRecord, Refusal, StageName, Tenant, Timestamp};
 use sqlx::postgres::PgConnection;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 /// A payment that is to be settled. The row alone decides what is posted; the rest says which rows that will
@@ -83,16 +84,14 @@ impl Store {
         shard: u16,
     ) -> Result<Vec<Settlement>, StoreError> {
         let judge = async |piece: Piece<SettleRequest>| {
-            let converting =
-                piece.iter().filter_map(|request| Some((&request.payment.tenant, request.conversion?)));
-            let currencies = converting
-                .flat_map(|(tenant, (from, to))| [from, to].map(|currency| (tenant.clone(), currency)))
-                .collect();
             let attempt = |ours| {
                 let input = Input { piece: piece.clone(), ours, now };
-                self.transact(input, |connection, input, locks| Box::pin(settle(connection, input, locks)))
+                self.transact(input, |connection, input, locks| {
+                    let session = PostgresSession { connection, locks };
+                    Box::pin(settle(session, &input.piece, &input.ours, input.now))
+                })
             };
-            self.with_system_accounts(currencies, shard, attempt).await
+            with_system_accounts(self, currencies(&piece), shard, attempt).await
         };
         self.judge_all(requests, |request| self.rows(request, shard), || Settlement::Locked, judge).await
     }
@@ -113,13 +112,24 @@ impl Store {
     }
 }
 
-async fn settle(
-    connection: &mut PgConnection,
-    Input { piece, ours, now }: &Input,
-    locks: &Locks,
+/// The currencies that our accounts are posted to in.
+pub(crate) fn currencies(requests: &[SettleRequest]) -> BTreeSet<(Tenant, Currency)> {
+    let converting =
+        requests.iter().filter_map(|request| Some((&request.payment.tenant, request.conversion?)));
+    converting
+        .flat_map(|(tenant, (from, to))| [from, to].map(|currency| (tenant.clone(), currency)))
+        .collect()
+}
+
+/// One attempt, in a transaction that has begun.
+pub(crate) async fn settle(
+    mut session: impl Session,
+    requests: &[SettleRequest],
+    ours: &Ours,
+    now: Timestamp,
 ) -> Result<Attempt<Judged<Vec<Settlement>>>, Broken> {
     let mut payments =
-        locks.payments(connection, &piece.iter().map(|request| request.payment.clone()).collect()).await?;
+        session.lock_payments(&requests.iter().map(|request| request.payment.clone()).collect()).await?;
     let planned = payments
         .found
         .iter()
@@ -128,7 +138,7 @@ async fn settle(
     let mut outcome = Outcome::default();
     if !planned.is_empty() {
         let touched = planned.iter().flat_map(|(key, postings)| rows_of(key, postings)).collect();
-        let accounts = locks.accounts(connection, &touched).await?;
+        let accounts = session.lock_accounts(&touched).await?;
         if let Some(obstacle) = ours.obstacle(&touched, &accounts) {
             return Ok(Attempt::Nothing(obstacle));
         }
@@ -142,19 +152,26 @@ async fn settle(
         outcome.set_aside_other_currencies(&mut planned, &accounts);
         outcome.post_all(&planned, &payments.found, books(&accounts));
     }
-    outcome.end_all(&mut payments.found, *now);
-    let answers = piece.iter().map(|request| outcome.answer(&request.payment, &payments)).collect();
+    outcome.end_all(&mut payments.found, now);
+    let answers = requests.iter().map(|request| outcome.answer(&request.payment, &payments)).collect();
     if outcome.ended.is_empty() {
         return Ok(Attempt::Nothing(Judged::Answered(answers)));
     }
-    let ended = |query| {
-        EndColumns::of(outcome.ended.iter())
-            .bind(query)
-            .bind(now.to_datetime())
-            .bind(StageName::Settle.as_str())
-    };
-    let is_written = SETTLE.run(connection, &outcome.operations, *now, ended).await?;
+    let is_written = session.write_ends(&outcome.ended, &outcome.operations, now).await?;
     Ok(if is_written { Attempt::Commit(Judged::Answered(answers)) } else { Attempt::Again })
+}
+
+/// Ends payments, posts and releases; whether all of it was written.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    ended: &[(PaymentKey, Option<Refusal>)],
+    operations: &[Operation],
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let end = |query| {
+        EndColumns::of(ended.iter()).bind(query).bind(now.to_datetime()).bind(StageName::Settle.as_str())
+    };
+    SETTLE.run(connection, operations, now, end).await
 }
 
 /// What a held payment posts; nothing for one that has ended.
@@ -179,6 +196,20 @@ fn postings(record: &PaymentRecord, ours: &SystemAccounts) -> Option<Postings> {
             )
         }
     })
+}
+
+/// What a held payment becomes when it ends.
+pub(crate) fn ended_state(reserved: Reserved, refusal: Option<Refusal>, now: Timestamp) -> RecordState {
+    match refusal {
+        None => RecordState::Captured { reserved, finished_at: now },
+        Some(reason) => RecordState::Failed {
+            screening: Some(reserved.screening),
+            quote: Some(reserved.quote),
+            reserved_at: Some(reserved.at),
+            rejection: Rejection { stage: StageName::Settle, reason, rules: Vec::new(), at: now },
+            finished_at: now,
+        },
+    }
 }
 
 /// The accounts that a payment's entries belong to.
@@ -255,21 +286,7 @@ impl Outcome {
         for (key, refusal) in &self.ended {
             let Some(record) = records.get_mut(key) else { continue };
             let RecordState::Reserved(reserved) = record.state.clone() else { continue };
-            record.state = match refusal {
-                None => RecordState::Captured { reserved, finished_at: now },
-                Some(reason) => RecordState::Failed {
-                    screening: Some(reserved.screening),
-                    quote: Some(reserved.quote),
-                    reserved_at: Some(reserved.at),
-                    rejection: Rejection {
-                        stage: StageName::Settle,
-                        reason: *reason,
-                        rules: Vec::new(),
-                        at: now,
-                    },
-                    finished_at: now,
-                },
-            };
+            record.state = ended_state(reserved, *refusal, now);
         }
     }
 

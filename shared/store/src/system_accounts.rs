@@ -7,6 +7,7 @@ use domain::ledger::LedgerAccount;
 use domain::system_account::{SystemAccount, SystemAccounts, SystemKind};
 use domain::{Currency, Tenant};
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{MutexGuard, PoisonError};
@@ -67,44 +68,100 @@ impl Ours {
     }
 }
 
-impl Store {
-    /// Judges a batch with the accounts of these currencies: again with the next row where one is full, and
-    /// once more, with accounts made anew, where a known one is not there, as after the ledger was set back.
-    pub(crate) async fn with_system_accounts<T, F>(
+/// Where the rows of our accounts are, and what this process knows of them.
+pub(crate) trait OurRows: Sync {
+    /// What this process knows.
+    fn known_system_accounts(&self) -> MutexGuard<'_, KnownSystemAccounts>;
+
+    /// Makes these rows where they are not there, and tells for each which is its account's last, if that is
+    /// none of the first ones. One round trip.
+    fn make(
         &self,
-        mut currencies: BTreeSet<(Tenant, Currency)>,
-        shard: u16,
-        judge: impl Fn(Ours) -> F,
-    ) -> Result<T, Broken>
-    where
-        F: Future<Output = Result<Judged<T>, Broken>>,
-    {
-        let mut is_renewed = false;
-        for _ in 0..ROUNDS_MAX {
-            let ours = self.ours(&currencies, shard, is_renewed).await?;
-            match judge(ours).await? {
-                Judged::Answered(answer) => return Ok(answer),
-                Judged::Full(rows) => {
-                    currencies
-                        .extend(rows.iter().map(|(tenant, account)| (tenant.clone(), account.currency)));
-                    self.make(rows.into_iter().map(|(tenant, account)| (tenant, account.next())).collect())
-                        .await?;
-                }
-                Judged::Missing(rows) => {
-                    let example = rows.first().map(|(_, account)| account.to_string());
-                    tracing::error!(
-                        example,
-                        "system accounts are not in the ledger any more: they are made anew"
-                    );
-                    currencies.extend(rows.into_iter().map(|(tenant, account)| (tenant, account.currency)));
-                    self.known_system_accounts().clear();
-                    is_renewed = true;
-                }
+        rows: &BTreeSet<(Tenant, SystemAccount)>,
+    ) -> impl Future<Output = Result<Vec<Option<SystemAccount>>, StoreError>> + Send;
+}
+
+/// Judges a batch with the accounts of these currencies: again with the next row where one is full, and once
+/// more, with accounts made anew, where a known one is not there, as after the ledger was set back.
+pub(crate) async fn with_system_accounts<T, F>(
+    ledger: &impl OurRows,
+    mut currencies: BTreeSet<(Tenant, Currency)>,
+    shard: u16,
+    judge: impl Fn(Ours) -> F,
+) -> Result<T, Broken>
+where
+    F: Future<Output = Result<Judged<T>, Broken>>,
+{
+    let mut is_renewed = false;
+    for _ in 0..ROUNDS_MAX {
+        let ours = ours(ledger, &currencies, shard, is_renewed).await?;
+        match judge(ours).await? {
+            Judged::Answered(answer) => return Ok(answer),
+            Judged::Full(rows) => {
+                currencies.extend(rows.iter().map(|(tenant, account)| (tenant.clone(), account.currency)));
+                let next = rows.into_iter().map(|(tenant, account)| (tenant, account.next())).collect();
+                meet(ledger, next).await?;
+            }
+            Judged::Missing(rows) => {
+                let example = rows.first().map(|(_, account)| account.to_string());
+                tracing::error!(
+                    example,
+                    "system accounts are not in the ledger any more: they are made anew"
+                );
+                currencies.extend(rows.into_iter().map(|(tenant, account)| (tenant, account.currency)));
+                ledger.known_system_accounts().clear();
+                is_renewed = true;
             }
         }
-        Err(StoreError::Contention(ROUNDS_MAX).into())
     }
+    Err(StoreError::Contention(ROUNDS_MAX).into())
+}
 
+/// The accounts of these currencies, made if this process has not met them.
+async fn ours(
+    ledger: &impl OurRows,
+    currencies: &BTreeSet<(Tenant, Currency)>,
+    shard: u16,
+    is_renewed: bool,
+) -> Result<Ours, StoreError> {
+    let first_rows = currencies.iter().flat_map(|(tenant, currency)| {
+        SystemKind::ALL.map(|kind| (tenant.clone(), SystemAccount::first(kind, *currency, shard)))
+    });
+    let unmet: BTreeSet<(Tenant, SystemAccount)> = {
+        let known = ledger.known_system_accounts();
+        let is_known = |tenant: &Tenant, account: &SystemAccount| {
+            known
+                .get(&(tenant.clone(), shard))
+                .is_some_and(|accounts| accounts.knows(account.kind, account.currency))
+        };
+        first_rows.filter(|(tenant, account)| !is_known(tenant, account)).collect()
+    };
+    if !unmet.is_empty() {
+        meet(ledger, unmet).await?;
+    }
+    let known = ledger.known_system_accounts();
+    let of_tenant = |tenant: &Tenant| Some((tenant.clone(), known.get(&(tenant.clone(), shard))?.clone()));
+    let tenants: BTreeSet<&Tenant> = currencies.iter().map(|(tenant, _)| tenant).collect();
+    Ok(Ours {
+        known: tenants.into_iter().filter_map(of_tenant).collect(),
+        unknown: SystemAccounts::of(shard),
+        is_renewed,
+    })
+}
+
+/// Makes these rows where they are not there, and learns which is the last of each account.
+async fn meet(ledger: &impl OurRows, rows: BTreeSet<(Tenant, SystemAccount)>) -> Result<(), StoreError> {
+    let last_rows = ledger.make(&rows).await?;
+    let mut known = ledger.known_system_accounts();
+    for ((tenant, made), last) in rows.into_iter().zip(last_rows) {
+        let accounts = known.entry((tenant, made.shard)).or_insert_with(|| SystemAccounts::of(made.shard));
+        accounts.reach(made);
+        last.into_iter().for_each(|last| accounts.reach(last));
+    }
+    Ok(())
+}
+
+impl Store {
     /// The row that an account of ours is at, as far as this process knows.
     pub(crate) fn current_row(
         &self,
@@ -117,43 +174,17 @@ impl Store {
         let current = known.get(&(tenant.clone(), shard)).map(|accounts| accounts.current(kind, currency));
         current.unwrap_or(SystemAccount::first(kind, currency, shard)).into()
     }
+}
 
-    /// The accounts of these currencies, made if this process has not met them.
-    async fn ours(
-        &self,
-        currencies: &BTreeSet<(Tenant, Currency)>,
-        shard: u16,
-        is_renewed: bool,
-    ) -> Result<Ours, StoreError> {
-        let first_rows = currencies.iter().flat_map(|(tenant, currency)| {
-            SystemKind::ALL.map(|kind| (tenant.clone(), SystemAccount::first(kind, *currency, shard)))
-        });
-        let unmet: BTreeSet<(Tenant, SystemAccount)> = {
-            let known = self.known_system_accounts();
-            let is_known = |tenant: &Tenant, account: &SystemAccount| {
-                known
-                    .get(&(tenant.clone(), shard))
-                    .is_some_and(|accounts| accounts.knows(account.kind, account.currency))
-            };
-            first_rows.filter(|(tenant, account)| !is_known(tenant, account)).collect()
-        };
-        if !unmet.is_empty() {
-            self.make(unmet).await?;
-        }
-        let known = self.known_system_accounts();
-        let of_tenant =
-            |tenant: &Tenant| Some((tenant.clone(), known.get(&(tenant.clone(), shard))?.clone()));
-        let tenants: BTreeSet<&Tenant> = currencies.iter().map(|(tenant, _)| tenant).collect();
-        Ok(Ours {
-            known: tenants.into_iter().filter_map(of_tenant).collect(),
-            unknown: SystemAccounts::of(shard),
-            is_renewed,
-        })
+impl OurRows for Store {
+    fn known_system_accounts(&self) -> MutexGuard<'_, KnownSystemAccounts> {
+        self.system_accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes these rows where they are not there, and learns which is the last of each account. One round
-    /// trip.
-    async fn make(&self, rows: BTreeSet<(Tenant, SystemAccount)>) -> Result<(), StoreError> {
+    async fn make(
+        &self,
+        rows: &BTreeSet<(Tenant, SystemAccount)>,
+    ) -> Result<Vec<Option<SystemAccount>>, StoreError> {
         let query = sqlx::query(
             "WITH made AS (
                 INSERT INTO accounts (tenant, id, kind, currency)
@@ -173,22 +204,12 @@ impl Store {
             .bind(accounts().map(|account| account.to_string()).collect::<Vec<_>>())
             .bind(accounts().map(|account| account.currency.code()).collect::<Vec<_>>())
             .bind(accounts().map(SystemAccount::later_rows_prefix).collect::<Vec<_>>());
-        let last_rows = self.fetch_all(query).await?;
-        let mut known = self.known_system_accounts();
-        for ((tenant, made), row) in rows.into_iter().zip(&last_rows) {
-            let last = row.try_get::<Option<&str>, _>("last")?.map(SystemAccount::parse);
-            let last = last
-                .map(|parsed| parsed.ok_or_else(|| StoreError::Corrupt("accounts.id".to_owned())))
-                .transpose()?;
-            let accounts =
-                known.entry((tenant, made.shard)).or_insert_with(|| SystemAccounts::of(made.shard));
-            accounts.reach(made);
-            last.into_iter().for_each(|last| accounts.reach(last));
-        }
-        Ok(())
-    }
-
-    fn known_system_accounts(&self) -> MutexGuard<'_, KnownSystemAccounts> {
-        self.system_accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        let last = |row: &PgRow| match row.try_get::<Option<&str>, _>("last")? {
+            None => Ok(None),
+            Some(id) => SystemAccount::parse(id)
+                .map(Some)
+                .ok_or_else(|| StoreError::Corrupt("accounts.id".to_owned())),
+        };
+        self.fetch_all(query).await?.iter().map(last).collect()
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// How often a batch is judged again before its caller hears of it. Locks are taken in one order, so losing
 /// even once takes an outsider; ten losses in a row are an outage.
-const ATTEMPTS_MAX: u32 = 10;
+pub(crate) const ATTEMPTS_MAX: u32 = 10;
 
 /// How often one batch may wait for keys that others insert. Finding one payment of a thousand takes eleven
 /// waits.
@@ -56,7 +56,7 @@ impl Broken {
     }
 
     /// Whether the same batch may be judged again at once.
-    fn lost_a_race(&self) -> bool {
+    pub(crate) fn lost_a_race(&self) -> bool {
         matches!(self, Broken::Failed(StoreError::Unavailable(error)) if lost_a_race(error))
     }
 }
@@ -126,7 +126,13 @@ impl Store {
             .filter(|(_, is_locked)| !**is_locked)
             .map(|(item, _)| item)
             .collect();
-        let mut judged = self.judge_in_pieces(free, rows, locked, judge).await?.into_iter();
+        let remember = |item: &I| {
+            if let Some(own) = rows(item).into_iter().next() {
+                let mut memory = self.locked_rows.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.remember_key(own, Instant::now());
+            }
+        };
+        let mut judged = judge_in_pieces(free, locked, judge, remember).await?.into_iter();
         Ok(is_locked
             .into_iter()
             .filter_map(|is_locked| if is_locked { Some(locked()) } else { judged.next() })
@@ -140,56 +146,6 @@ impl Store {
             return vec![false; items.len()];
         }
         items.iter().map(|item| memory.has_any(&rows(item), now)).collect()
-    }
-
-    async fn judge_in_pieces<I, A, F>(
-        &self,
-        items: Arc<[I]>,
-        rows: impl Fn(&I) -> Vec<RowKey>,
-        locked: fn() -> A,
-        judge: impl Fn(Piece<I>) -> F,
-    ) -> Result<Vec<A>, StoreError>
-    where
-        F: Future<Output = Result<Vec<A>, Broken>>,
-    {
-        let mut answers = Vec::with_capacity(items.len());
-        let starts = (0..items.len()).step_by(OPERATIONS_MAX).rev();
-        let mut pieces: Vec<Range<usize>> =
-            starts.map(|start| start..items.len().min(start + OPERATIONS_MAX)).collect();
-        let (mut waits, mut is_any_judged) = (0, false);
-        while let Some(range) = pieces.pop() {
-            let piece = Piece { items: Arc::clone(&items), range: range.clone() };
-            if waits == WAITS_MAX {
-                answers.extend(piece.iter().map(|_| locked()));
-                continue;
-            }
-            let error = match judge(piece.clone()).await {
-                Ok(judged) => {
-                    answers.extend(judged);
-                    is_any_judged = true;
-                    continue;
-                }
-                Err(Broken::KeyLocked(error)) => error,
-                Err(broken) => return Err(broken.into()),
-            };
-            waits += 1;
-            if waits == WAITS_MAX && !is_any_judged {
-                // Not one of them can be written: the others are no better off without the first.
-                return Err(StoreError::Unavailable(error));
-            } else if let [item] = &*piece {
-                if let Some(own) = rows(item).into_iter().next() {
-                    self.locked_rows
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remember_key(own, Instant::now());
-                }
-                answers.push(locked());
-            } else {
-                let middle = range.start + range.len() / 2;
-                pieces.extend([middle..range.end, range.start..middle]);
-            }
-        }
-        Ok(answers)
     }
 
     /// Runs `body` over `input` in a transaction until it commits. When the caller goes away the task goes on;
@@ -263,6 +219,52 @@ impl Store {
         }
         Err(StoreError::Contention(ATTEMPTS_MAX).into())
     }
+}
+
+/// Judges a batch at once, and where one of its INSERTs waits, in halves, down to the one item that is then
+/// `locked`; `locked_key` is told of it.
+pub(crate) async fn judge_in_pieces<I, A, F>(
+    items: Arc<[I]>,
+    locked: fn() -> A,
+    judge: impl Fn(Piece<I>) -> F,
+    locked_key: impl Fn(&I),
+) -> Result<Vec<A>, StoreError>
+where
+    F: Future<Output = Result<Vec<A>, Broken>>,
+{
+    let mut answers = Vec::with_capacity(items.len());
+    let starts = (0..items.len()).step_by(OPERATIONS_MAX).rev();
+    let mut pieces: Vec<Range<usize>> =
+        starts.map(|start| start..items.len().min(start + OPERATIONS_MAX)).collect();
+    let (mut waits, mut is_any_judged) = (0, false);
+    while let Some(range) = pieces.pop() {
+        let piece = Piece { items: Arc::clone(&items), range: range.clone() };
+        if waits == WAITS_MAX {
+            answers.extend(piece.iter().map(|_| locked()));
+            continue;
+        }
+        let error = match judge(piece.clone()).await {
+            Ok(judged) => {
+                answers.extend(judged);
+                is_any_judged = true;
+                continue;
+            }
+            Err(Broken::KeyLocked(error)) => error,
+            Err(broken) => return Err(broken.into()),
+        };
+        waits += 1;
+        if waits == WAITS_MAX && !is_any_judged {
+            // Not one of them can be written: the others are no better off without the first.
+            return Err(StoreError::Unavailable(error));
+        } else if let [item] = &*piece {
+            locked_key(item);
+            answers.push(locked());
+        } else {
+            let middle = range.start + range.len() / 2;
+            pieces.extend([middle..range.end, range.start..middle]);
+        }
+    }
+    Ok(answers)
 }
 
 /// One transaction, from its BEGIN to its end.

@@ -1,0 +1,258 @@
+//! The steps of a transaction of the ledger in memory.
+
+use crate::locks::{AccountRow, AccountState, Rows, Waiting};
+use crate::memory::locks::{Lockable, Taken};
+use crate::memory::tables::{Change, Tables, hold_of};
+use crate::memory::{Call, MemoryLedger, Place, State, objection};
+use crate::operations::Recorded;
+use crate::posting::{Operation, OperationKind};
+use crate::session::Session;
+use crate::transaction::Broken;
+use domain::facts::RecordState;
+use domain::{OperationId, PaymentKey, PaymentRecord, Refusal, Tenant, Timestamp};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use tokio::time::Instant;
+
+/// A transaction that has begun, by its number.
+pub(super) struct MemorySession {
+    ledger: MemoryLedger,
+    call: Call,
+    waiting: Waiting,
+    number: u64,
+}
+
+impl MemorySession {
+    pub(super) fn new(ledger: MemoryLedger, call: Call, waiting: Waiting, number: u64) -> MemorySession {
+        MemorySession { ledger, call, waiting, number }
+    }
+
+    /// One round trip that reads or writes.
+    async fn trip<T>(
+        &self,
+        place: Place,
+        act: impl FnOnce(&mut State) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Broken> {
+        let begun = self.ledger.step(self.call, place).await?;
+        let answer = act(&mut self.ledger.server.state())?;
+        begun.answered().await?;
+        Ok(answer)
+    }
+
+    /// Takes a lock, waiting for it as long as for any.
+    pub(super) async fn take(&self, key: &Lockable) -> Result<(), sqlx::Error> {
+        let server = &self.ledger.server;
+        let deadline = Instant::now() + server.lock_timeout;
+        loop {
+            let taken = server.state().transactions.take(self.number, key);
+            let ended = match taken {
+                Taken::Held => return Ok(()),
+                Taken::After(ended) => ended,
+                Taken::Circle => return Err(objection::deadlock()),
+                Taken::Ended => return Err(objection::cut()),
+            };
+            if tokio::time::timeout_at(deadline, ended).await.is_err() {
+                server.state().transactions.gives_up(self.number);
+                return Err(objection::lock_timeout());
+            }
+        }
+    }
+
+    /// Takes the locks of those rows that are there, in the order of the keys, and reads them.
+    async fn lock<K: Ord + Hash + Clone, R>(
+        &self,
+        keys: &BTreeSet<K>,
+        lockable: impl Fn(K) -> Lockable,
+        there: impl Fn(&Tables, &K) -> bool,
+        read: impl Fn(&Tables, &K) -> Option<R>,
+    ) -> Result<Rows<K, R>, Broken> {
+        let server = &self.ledger.server;
+        let begun = self.ledger.step(self.call, Place::Lock).await?;
+        let mut present: Vec<Lockable> = {
+            let state = server.state();
+            keys.iter().filter(|key| there(&state.tables, key)).map(|key| lockable(key.clone())).collect()
+        };
+        self.put_in_order(&mut present);
+        for key in &present {
+            match self.waiting {
+                Waiting::UntilTimeout => self.take(key).await.map_err(Broken::at_lock)?,
+                // What another holds is skipped.
+                Waiting::Skipping => {
+                    let taken = server.state().transactions.take_free(self.number, key);
+                    taken.ok_or_else(objection::cut)?;
+                }
+            }
+        }
+        let rows = {
+            let state = server.state();
+            let mut rows = Rows { found: HashMap::with_capacity(present.len()), locked: HashSet::new() };
+            for key in keys {
+                if state.transactions.holds(self.number, &lockable(key.clone())) {
+                    rows.found.extend(read(&state.tables, key).map(|row| (key.clone(), row)));
+                } else if self.waiting == Waiting::Skipping && there(&state.tables, key) {
+                    rows.locked.insert(key.clone());
+                }
+            }
+            rows
+        };
+        begun.answered().await?;
+        Ok(rows)
+    }
+
+    /// Sorted, unless that is taken out.
+    fn put_in_order<K: Ord>(&self, keys: &mut [K]) {
+        keys.sort_unstable();
+        if self.ledger.server.removed.lock_order && self.number.is_multiple_of(2) {
+            keys.reverse();
+        }
+    }
+
+    /// Inserts rows by their keys, in the order of the keys; each waits for whoever else is inserting it.
+    /// When each was inserted.
+    async fn insert(&self, mut keys: Vec<(Lockable, usize)>) -> Result<Vec<(usize, Timestamp)>, Broken> {
+        self.put_in_order(&mut keys);
+        let mut inserted = Vec::with_capacity(keys.len());
+        for (key, place) in keys {
+            self.take(&key).await.map_err(Broken::at_insert)?;
+            inserted.push((place, self.ledger.server.now()));
+        }
+        Ok(inserted)
+    }
+
+    /// Writes new payments, and what they do to the ledger.
+    async fn insert_payments(
+        &self,
+        records: &[PaymentRecord],
+        operations: &[Operation],
+        at: Timestamp,
+    ) -> Result<bool, Broken> {
+        let begun = self.ledger.step(self.call, Place::Write).await?;
+        let keys = records.iter().map(|record| Lockable::NewPayment(record.facts.payment.key()));
+        let inserted = self.insert(keys.zip(0..).collect()).await?;
+        let record = |(place, at): (usize, Timestamp)| Some((records.get(place)?.clone(), at));
+        let inserted = inserted.into_iter().filter_map(record).collect();
+        let change = Change { inserted, ..Change::of(OperationKind::Payment, operations, at) };
+        let is_new = |tables: &Tables, change: &Change| {
+            let mut keys = change.inserted.iter().map(|(record, _)| record.facts.payment.key());
+            keys.all(|key| !tables.payments.contains_key(&key))
+        };
+        let is_written = self.write(change, is_new)?;
+        begun.answered().await?;
+        Ok(is_written)
+    }
+
+    /// Keeps what is written until the COMMIT; whether all of it can be.
+    fn write(
+        &self,
+        change: Change,
+        is_possible: impl FnOnce(&Tables, &Change) -> bool,
+    ) -> Result<bool, Broken> {
+        let mut state = self.ledger.server.state();
+        let is_written = is_possible(&state.tables, &change);
+        state.transactions.write(self.number, change).ok_or_else(objection::cut)?;
+        Ok(is_written)
+    }
+}
+
+impl Session for MemorySession {
+    async fn lock_payments(
+        &mut self,
+        keys: &BTreeSet<PaymentKey>,
+    ) -> Result<Rows<PaymentKey, PaymentRecord>, Broken> {
+        let is_unguarded = self.ledger.server.removed.settle_state_guard;
+        let read = |tables: &Tables, key: &PaymentKey| {
+            let mut record = tables.payments.get(key)?.record.clone();
+            if is_unguarded && let Some(reserved) = hold_of(&record.state) {
+                record.state = RecordState::Reserved(reserved);
+            }
+            Some(record)
+        };
+        self.lock(keys, Lockable::Payment, |tables, key| tables.payments.contains_key(key), read).await
+    }
+
+    async fn lock_accounts(
+        &mut self,
+        keys: &BTreeSet<AccountRow>,
+    ) -> Result<Rows<AccountRow, AccountState>, Broken> {
+        let there = |tables: &Tables, key: &AccountRow| tables.accounts.contains_key(key);
+        self.lock(keys, Lockable::Account, there, |tables, key| tables.accounts.get(key).copied()).await
+    }
+
+    async fn records(&mut self, keys: Vec<PaymentKey>) -> Result<HashMap<PaymentKey, PaymentRecord>, Broken> {
+        let read = |state: &mut State| {
+            let found = |key: PaymentKey| Some((state.tables.payments.get(&key)?.record.clone(), key));
+            Ok(keys.into_iter().filter_map(found).map(|(record, key)| (key, record)).collect())
+        };
+        self.trip(Place::Read, read).await
+    }
+
+    async fn deposits(
+        &mut self,
+        keys: Vec<(Tenant, OperationId)>,
+    ) -> Result<HashMap<(Tenant, OperationId), Recorded>, Broken> {
+        let read = |state: &mut State| {
+            let found = |key| Some((state.tables.deposits.get(&key)?.clone(), key));
+            Ok(keys.into_iter().filter_map(found).map(|(recorded, key)| (key, recorded)).collect())
+        };
+        self.trip(Place::Read, read).await
+    }
+
+    async fn write_holds(
+        &mut self,
+        records: &[PaymentRecord],
+        operations: &[Operation],
+        now: Timestamp,
+    ) -> Result<bool, Broken> {
+        self.insert_payments(records, operations, now).await
+    }
+
+    async fn write_rejections(&mut self, records: &[PaymentRecord]) -> Result<bool, Broken> {
+        self.insert_payments(records, &[], Timestamp::default()).await
+    }
+
+    async fn write_ends(
+        &mut self,
+        ended: &[(PaymentKey, Option<Refusal>)],
+        operations: &[Operation],
+        now: Timestamp,
+    ) -> Result<bool, Broken> {
+        let is_unguarded = self.ledger.server.removed.settle_state_guard;
+        let is_held = |tables: &Tables, change: &Change| {
+            let mut rows = change.ended.iter().map(|(key, _)| tables.payments.get(key));
+            rows.all(|row| {
+                row.is_some_and(|row| is_unguarded || matches!(row.record.state, RecordState::Reserved(_)))
+            })
+        };
+        let begun = self.ledger.step(self.call, Place::Write).await?;
+        let change = Change { ended: ended.to_vec(), ..Change::of(OperationKind::Payment, operations, now) };
+        let is_written = self.write(change, is_held)?;
+        begun.answered().await?;
+        Ok(is_written)
+    }
+
+    async fn write_deposits(
+        &mut self,
+        recorded: &[Recorded],
+        operations: &[Operation],
+        now: Timestamp,
+    ) -> Result<bool, Broken> {
+        let begun = self.ledger.step(self.call, Place::Write).await?;
+        let key = |operation: &Operation| {
+            Some((operation.tenant.clone(), OperationId::parse(operation.id.as_str()).ok()?))
+        };
+        let deposits: Vec<((Tenant, OperationId), Recorded)> = operations
+            .iter()
+            .zip(recorded)
+            .filter_map(|(operation, recorded)| Some((key(operation)?, recorded.clone())))
+            .collect();
+        let keys = deposits.iter().map(|((tenant, id), _)| Lockable::NewDeposit(tenant.clone(), id.clone()));
+        self.insert(keys.zip(0..).collect()).await?;
+        let change = Change { deposits, ..Change::of(OperationKind::Deposit, operations, now) };
+        let is_new = |tables: &Tables, change: &Change| {
+            change.deposits.iter().all(|(key, _)| !tables.deposits.contains_key(key))
+        };
+        let is_written = self.write(change, is_new)?;
+        begun.answered().await?;
+        Ok(is_written)
+    }
+}
