@@ -1,18 +1,24 @@
-//! The streams in memory: what the border, the stages and the janitor see of a broker, without a server.
-//! Nothing is delivered; how far a stage has come, what time it is and when the broker is away is for the
-//! test to say.
+//! The streams in memory: what the border, the stages and the janitor see of a broker, without a server. What
+//! time it is, when the broker is away and what it loses is for the test or the simulation to say.
+//!
+//! Deliveries go by tokio's time, what is stored by the clock. Nothing happens in the background.
 
+use super::memory_consumer::Consumer;
+use super::memory_inbox::Inboxes;
 use super::memory_log::{Log, Message, head, matches, stored};
 use super::streams::stream_config;
 use super::trim::trim;
 use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Since, Stored, Streams, Subscription};
+use crate::clock::Clock;
 use crate::config::PipelineConfig;
 use bytes::Bytes;
 use domain::Timestamp;
 use futures::stream;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use wire::{Stream, Subject};
 
 /// Messages that a subscription keeps for who does not take them.
@@ -29,10 +35,14 @@ pub struct MemoryStreams {
     permits: Option<Arc<Semaphore>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+pub(super) struct State {
     streams: BTreeMap<Stream, Log>,
-    now: Timestamp,
+    /// What was fetched from them and not yet taken.
+    pub(super) inboxes: Inboxes,
+    /// Inboxes that were ever opened.
+    opened: u64,
+    clock: Clock,
     /// Streams that were ever declared.
     declared: u64,
     /// So many calls until the broker is away.
@@ -45,22 +55,77 @@ struct State {
     subscribers: Vec<(String, mpsc::Sender<Bytes>)>,
 }
 
+impl Default for State {
+    fn default() -> State {
+        State {
+            streams: BTreeMap::new(),
+            inboxes: Inboxes::new(),
+            opened: 0,
+            clock: Clock::new(Timestamp::default),
+            declared: 0,
+            calls_left: None,
+            found_max: None,
+            lost_answer: None,
+            subscribers: Vec::new(),
+        }
+    }
+}
+
 impl MemoryStreams {
+    /// Streams that store what comes at the instant that this clock shows.
+    pub fn with_clock(clock: Clock) -> MemoryStreams {
+        let streams = MemoryStreams::default();
+        streams.state().clock = clock;
+        streams
+    }
+
     /// What is stored from now on is stored at this instant.
     pub fn set_now(&self, now: Timestamp) {
-        self.state().now = now;
+        self.state().clock = Clock::new(move || now);
     }
 
     /// The stream's stage has acknowledged everything up to this sequence, and has had nothing beyond it.
     pub fn acknowledge(&self, stream: Stream, floor: u64) {
-        if let Some(log) = self.state().streams.get_mut(&stream) {
-            (log.floor, log.delivered) = (floor, Some(floor));
-        }
+        self.state().touch(stream, |log| {
+            if let Some(consumer) = &mut log.consumer {
+                consumer.set_floor(floor, &log.messages);
+            }
+        });
     }
 
     /// The stream vanishes with its messages and its consumer, as one in memory does with its server.
     pub fn lose(&self, stream: Stream) {
+        self.lose_consumer(stream);
         self.state().streams.remove(&stream);
+    }
+
+    /// The stream's consumer vanishes: one that is declared again delivers everything that is there.
+    pub fn lose_consumer(&self, stream: Stream) {
+        let state = &mut *self.state();
+        if let Some(mut consumer) = state.streams.get_mut(&stream).and_then(|log| log.consumer.take()) {
+            consumer.end(&mut state.inboxes, &BrokerError::Missing);
+        }
+    }
+
+    /// The server dies and starts: streams in memory vanish, and the consumers of those on disk have forgotten
+    /// what they delivered and what was acknowledged in the last tenth of a second.
+    pub fn restart(&self) {
+        let state = &mut *self.state();
+        state.disconnect();
+        state.streams.retain(|_, log| log.is_on_disk());
+        let now = Instant::now();
+        for log in state.streams.values_mut() {
+            log.pass_time(now, &mut state.inboxes);
+            log.restart();
+        }
+    }
+
+    /// A message that was delivered comes again now, although nobody asked for it; whether there is one.
+    pub fn redeliver(&self, stream: Stream, seq: u64) -> bool {
+        let redelivered = self.state().touch(stream, |log| {
+            log.consumer.as_mut().is_some_and(|consumer| consumer.redeliver(seq, &log.messages))
+        });
+        redelivered.unwrap_or(false)
     }
 
     /// After so many more calls every call fails, until the outage ends.
@@ -68,9 +133,13 @@ impl MemoryStreams {
         self.state().calls_left = Some(calls);
     }
 
-    /// The broker is there again.
+    /// The broker is there again; whoever had an input opened has to open it again.
     pub fn end_outage(&self) {
-        self.state().calls_left = None;
+        let state = &mut *self.state();
+        if state.is_away() {
+            state.disconnect();
+        }
+        state.calls_left = None;
     }
 
     /// What a stream holds, in order; nothing when it is missing.
@@ -106,12 +175,12 @@ impl MemoryStreams {
         MemoryStreams { permits: Some(permits), ..self.clone() }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One call of the broker's.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         act: impl FnOnce(&mut State) -> Result<T, BrokerError> + Send,
     ) -> Result<T, BrokerError> {
@@ -131,6 +200,61 @@ impl MemoryStreams {
 }
 
 impl State {
+    /// Does something with a stream, after what has come due until now and before what can be delivered then;
+    /// nothing when it is missing.
+    pub(super) fn touch<T>(&mut self, stream: Stream, act: impl FnOnce(&mut Log) -> T) -> Option<T> {
+        let is_away = self.is_away();
+        let log = self.streams.get_mut(&stream)?;
+        if is_away {
+            return Some(act(log));
+        }
+        log.pass_time(Instant::now(), &mut self.inboxes);
+        let answer = act(log);
+        log.hand_out(&mut self.inboxes);
+        Some(answer)
+    }
+
+    /// Whether the broker is away: nothing is delivered meanwhile.
+    pub(super) fn is_away(&self) -> bool {
+        self.calls_left == Some(0)
+    }
+
+    /// Every connection was cut and is there again.
+    fn disconnect(&mut self) {
+        let why = BrokerError::unavailable("reconnected");
+        for log in self.streams.values_mut() {
+            if let Some(consumer) = &mut log.consumer {
+                consumer.end(&mut self.inboxes, &why);
+            }
+        }
+    }
+
+    /// A number for a new inbox.
+    pub(super) fn number(&mut self) -> u64 {
+        self.opened += 1;
+        self.opened
+    }
+
+    /// When the next delivery of a stream comes again by itself.
+    pub(super) fn next_due(&self, stream: Stream) -> Option<Instant> {
+        let consumer = self.streams.get(&stream)?.consumer.as_ref()?;
+        consumer.next_due().filter(|_| !self.is_away())
+    }
+
+    fn declare(&mut self, stream: Stream, pipeline: &PipelineConfig) {
+        let declared = &mut self.declared;
+        let log = self.streams.entry(stream).or_insert_with(|| {
+            *declared += 1;
+            Log::new(stream_config(stream, pipeline), *declared * SEQUENCES)
+        });
+        if stream.consumer().is_some() && log.consumer.is_none() {
+            let ack_wait = Duration::from_millis(pipeline.ack_wait_ms);
+            let open_max = usize::try_from(pipeline.ack_pending_max).unwrap_or(usize::MAX);
+            let (first, is_on_disk) = (log.first(), log.is_on_disk());
+            log.consumer = Some(Consumer::new(ack_wait, open_max, first, &log.messages, is_on_disk));
+        }
+    }
+
     /// Shows a message to whoever has subscribed to its subject; one that does not take it misses it.
     fn tell(&mut self, subject: &str, payload: &Bytes) {
         self.subscribers.retain(|(_, messages)| !messages.is_closed());
@@ -144,11 +268,7 @@ impl Streams for MemoryStreams {
     async fn declare_all(&self, pipeline: &PipelineConfig) -> Result<(), BrokerError> {
         self.call(|state| {
             for stream in Stream::all(pipeline.shards) {
-                if !state.streams.contains_key(&stream) {
-                    state.declared += 1;
-                    let log = Log::new(stream_config(stream, pipeline), state.declared * SEQUENCES);
-                    state.streams.insert(stream, log);
-                }
+                state.declare(stream, pipeline);
             }
             Ok(())
         })
@@ -174,18 +294,16 @@ impl Streams for MemoryStreams {
     async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
         self.call(|state| {
             let Some(first) = batch.first() else { return Ok(()) };
-            let (now, lost_answer) = (state.now, state.lost_answer.take());
+            let (now, lost_answer) = (state.clock.now(), state.lost_answer.take());
             let answer = lost_answer
                 .map_or(Ok(()), |_| Err(BrokerError::Unknown("an answer that was lost".to_owned())));
             if lost_answer == Some(false) {
                 return answer;
             }
-            let mut streams = state.streams.values_mut();
-            let log = streams.find(|log| log.takes(&first.subject)).ok_or(BrokerError::Missing)?;
-            log.check(batch)?;
-            for message in batch {
-                log.store(message.clone(), now);
-            }
+            let mut streams = state.streams.iter();
+            let taking = streams.find(|(_, log)| log.takes(&first.subject)).map(|(stream, _)| *stream);
+            let stream = taking.ok_or(BrokerError::Missing)?;
+            state.touch(stream, |log| log.publish(batch, now)).unwrap_or(Err(BrokerError::Missing))?;
             for message in batch {
                 state.tell(&message.subject, &message.payload);
             }
@@ -214,7 +332,7 @@ impl Streams for MemoryStreams {
 
     async fn progress(&self, stream: Stream) -> Result<Option<Progress>, BrokerError> {
         self.call(|state| {
-            Ok(state.streams.get(&stream).filter(|_| stream.consumer().is_some()).map(Log::progress))
+            Ok(state.touch(stream, |log| log.consumer.as_ref().map(Consumer::progress)).flatten())
         })
         .await
     }
@@ -242,7 +360,7 @@ impl Streams for MemoryStreams {
             .call(|state| {
                 let log = state.streams.get(&Stream::Accepted);
                 let messages = log.into_iter().flat_map(|log| log.messages.range(..=last));
-                let is_wanted = |(seq, message): &(&u64, &Message)| match since {
+                let is_wanted = |(seq, message): &(&u64, &Arc<Message>)| match since {
                     Since::Instant(instant) => message.stored_at >= instant,
                     Since::Sequence(first) => **seq >= first,
                 };
@@ -255,11 +373,8 @@ impl Streams for MemoryStreams {
 
     async fn purge_below(&self, stream: Stream, seq: u64) -> Result<u64, BrokerError> {
         self.call(|state| {
-            let log = state
-                .streams
-                .get_mut(&stream)
-                .ok_or_else(|| BrokerError::unavailable("the stream is missing"))?;
-            Ok(log.purge_below(seq))
+            let purged = state.touch(stream, |log| log.purge_below(seq));
+            purged.ok_or_else(|| BrokerError::unavailable("the stream is missing"))
         })
         .await
     }
