@@ -1,6 +1,7 @@
 //! What the ledger in memory objects with: errors as the server makes them, by SQLSTATE, so that they mean to
 //! the store what they would mean from Postgres.
 
+use domain::PaymentRecord;
 use sqlx::error::{DatabaseError, ErrorKind};
 use std::borrow::Cow;
 use std::error::Error;
@@ -40,6 +41,16 @@ pub(super) fn cut() -> sqlx::Error {
 /// No text of Postgres may have a zero byte.
 pub(super) fn zero_byte() -> sqlx::Error {
     objection("22021", "invalid byte sequence for encoding \"UTF8\": 0x00")
+}
+
+/// What the table's checks say of a new payment that no border of ours lets through.
+pub(super) fn to_record(record: &PaymentRecord) -> Option<sqlx::Error> {
+    let payment = &record.facts.payment;
+    if payment.description.as_ref().is_some_and(|text| text.contains('\0')) {
+        return Some(zero_byte());
+    }
+    let is_sound = payment.amount.minor > 0 && payment.source_account != payment.destination_account;
+    (!is_sound).then(|| objection("23514", "new row for relation \"payments\" violates check constraint"))
 }
 
 impl fmt::Display for Objection {

@@ -129,6 +129,9 @@ impl MemorySession {
         let begun = self.ledger.step(self.call, Place::Write).await?;
         let keys = records.iter().map(|record| Lockable::NewPayment(record.facts.payment.key()));
         let inserted = self.insert(keys.zip(0..).collect()).await?;
+        if let Some(error) = records.iter().find_map(objection::to_record) {
+            return Err(error.into());
+        }
         let record = |(place, at): (usize, Timestamp)| Some((records.get(place)?.clone(), at));
         let inserted = inserted.into_iter().filter_map(record).collect();
         let change = Change { inserted, ..Change::of(OperationKind::Payment, operations, at) };

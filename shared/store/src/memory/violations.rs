@@ -159,8 +159,7 @@ impl Tables {
             let arrives = quote.destination_amount.currency;
             let is_asked = payment.destination_currency.is_none_or(|asked| asked == arrives);
             if currency(&payment.source_account) != Some(payment.amount.currency)
-                // Settle leaves a payment alone whose destination is not there.
-                || (is_captured && currency(&payment.destination_account) != Some(arrives))
+                || currency(&payment.destination_account) != Some(arrives)
                 || !is_asked
             {
                 broken.push(format!("payments_match_their_accounts: {}~{}", key.tenant, key.id));

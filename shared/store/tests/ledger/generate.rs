@@ -4,7 +4,8 @@
 use crate::common::{at, converted, currency, refused, request, settlement, settlements};
 use domain::fx::Rate;
 use domain::{
-    AccountId, AccountKey, Currency, Money, OperationId, PaymentRecord, Tenant, Timestamp, TraceContext,
+    AccountId, AccountKey, Currency, Money, OperationId, PaymentId, PaymentKey, PaymentRecord, Tenant,
+    Timestamp, TraceContext,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -40,7 +41,7 @@ pub(crate) struct WorldAccount {
 }
 
 pub(crate) struct World {
-    random: StdRng,
+    pub(crate) random: StdRng,
     pub(crate) accounts: Vec<WorldAccount>,
     /// Every payment that was asked for; settlements and redeliveries choose from it.
     asked: Vec<HoldRequest>,
@@ -97,6 +98,18 @@ impl World {
             6 => Operation::Reject((0..size).map(|_| refused(&self.redelivered_or_new())).collect()),
             _ => self.settlement(size),
         }
+    }
+
+    /// Some of the payments that were asked for, and one that never was.
+    pub(crate) fn some_payments(&mut self) -> Vec<PaymentKey> {
+        let size = self.random.random_range(0..BATCH_MAX);
+        let asked = (0..size).filter_map(|_| self.asked.choose(&mut self.random));
+        let mut keys: Vec<PaymentKey> = asked.map(|request| request.facts.payment.key()).collect();
+        keys.push(PaymentKey {
+            tenant: self.accounts[0].key.tenant.clone(),
+            id: PaymentId::parse("NEVER").unwrap(),
+        });
+        keys
     }
 
     fn settlement(&mut self, size: usize) -> Operation {

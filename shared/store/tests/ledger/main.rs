@@ -20,6 +20,8 @@ mod janitor;
 mod limits;
 mod locked;
 mod lookups;
+mod memory;
+mod memory_pair;
 mod model;
 mod model_check;
 mod open_holds;

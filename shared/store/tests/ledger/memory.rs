@@ -1,0 +1,274 @@
+//! The ledger in memory answers as the one in Postgres does: random calls of every kind on both, every answer
+//! compared, and in the end all that each has.
+//!
+//! `SEED=17 cargo test -p store memory_answers` runs one seed again, `KILAT_DEEP=1` many.
+
+use crate::generate::{Operation, World};
+use crate::lookups::letter;
+use crate::memory_pair::{Locked, Pair, assert_same, is_near};
+use domain::ledger::AccountStatus;
+use domain::{AccountKey, Money, PaymentId, PaymentKey, Timestamp};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use store::memory::MemoryLedger;
+use store::{
+    BorderLedger, DeadLetter, DeadLetterLedger, JanitorLedger, Known, OpenHold, StageLedger, Store, Trace,
+};
+
+const SEEDS: u64 = 8;
+const SEEDS_DEEP: u64 = 200;
+const STEPS_PER_SEED: u32 = 120;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_answers_as_postgres_does() {
+    let is_deep = std::env::var_os("KILAT_DEEP").is_some();
+    let seeds = std::env::var("SEED").ok().map(|seed| seed.parse().unwrap());
+    let seeds = seeds.map_or(0..if is_deep { SEEDS_DEEP } else { SEEDS }, |seed| seed..seed + 1);
+    for seed in seeds {
+        let mut script = Script::begin(seed).await;
+        for step in 0..STEPS_PER_SEED {
+            script.step(&format!("seed {seed}, step {step}")).await;
+        }
+        script.end(&format!("seed {seed}")).await;
+    }
+}
+
+/// A seed's calls, and where its scans stand.
+struct Script {
+    world: World,
+    pair: Pair,
+    young: Timestamp,
+    late: Timestamp,
+}
+
+impl Script {
+    async fn begin(seed: u64) -> Script {
+        let (world, pair) = (World::new(seed), Pair::open().await);
+        let script = Script { world, pair, young: Timestamp::default(), late: Timestamp::default() };
+        script.open_accounts(false).await;
+        script
+    }
+
+    /// Opens the accounts that are missing, or all others.
+    async fn open_accounts(&self, is_missing: bool) {
+        for account in self.world.accounts.iter().filter(|account| account.is_missing == is_missing) {
+            self.pair.ledger.store.open_account(&account.key, account.currency).await.unwrap();
+            self.pair.memory.open_account(&account.key, Money::new(0, account.currency)).unwrap();
+        }
+    }
+
+    async fn step(&mut self, about: &str) {
+        match self.world.random.random_range(0..20) {
+            0..=7 => {
+                let (store, memory) = (self.pair.ledger.store.clone(), self.pair.memory.clone());
+                self.write(&store, &memory, about).await;
+            }
+            8 => self.write_around_a_lock(about).await,
+            9 => self.bury(about).await,
+            10 => {
+                let key = self.payment();
+                self.pair.resolve(&key).await;
+            }
+            11 => {
+                let key = self.account();
+                let statuses = [AccountStatus::Frozen, AccountStatus::Active, AccountStatus::Active];
+                let status = *statuses.choose(&mut self.world.random).unwrap();
+                self.pair.set_status(&key, status).await;
+            }
+            12..=15 => {
+                self.pair.begin_read();
+                self.scan(about).await;
+            }
+            _ => {
+                self.pair.begin_read();
+                self.look(about).await;
+            }
+        }
+    }
+
+    /// The same transaction on both sides.
+    async fn write(&mut self, store: &Store, memory: &MemoryLedger, about: &str) {
+        let now = self.world.now();
+        self.pair.begin_write();
+        match self.world.operation() {
+            Operation::Reserve(requests) => {
+                let (theirs, ours) = (requests.clone(), requests);
+                assert_same(store.reserve(theirs, now).await, memory.reserve(ours, now).await, about);
+            }
+            Operation::Settle { requests, shard } => {
+                let (theirs, ours) = (requests.clone(), requests);
+                let theirs = store.settle(theirs, now, shard).await;
+                assert_same(theirs, memory.settle(ours, now, shard).await, about);
+            }
+            Operation::Reject(refused) => {
+                let theirs = store.record_rejections(refused.clone()).await;
+                assert_same(theirs, memory.record_rejections(refused).await, about);
+            }
+            Operation::Deposit(deposits) => {
+                let theirs = store.deposit(deposits.clone(), now).await;
+                assert_same(theirs, memory.deposit(deposits, now).await, about);
+            }
+        }
+        self.pair.end_write().await;
+    }
+
+    /// The same while somebody else holds a row that it may need.
+    async fn write_around_a_lock(&mut self, about: &str) {
+        let payment = self.payment();
+        let row = match self.world.random.random_range(0..3) {
+            0 => Locked::Account(self.account()),
+            1 => Locked::Payment(payment),
+            _ if self.pair.memory.has_record(&payment) => Locked::Payment(payment),
+            _ => Locked::NewPayment(payment),
+        };
+        let outsiders = self.pair.lock(&row).await;
+        let (store, memory) = self.pair.newcomers();
+        self.write(&store, &memory, about).await;
+        drop(outsiders);
+        store.close().await;
+    }
+
+    async fn bury(&mut self, about: &str) {
+        let (key, random) = (self.payment(), &mut self.world.random);
+        let (seq, id) = (random.random_range(0..3), key.id.to_string());
+        let odd = ["no payment 👻", "zero\0byte"];
+        let id = if random.random_bool(0.2) { (*odd.choose(random).unwrap()).to_owned() } else { id };
+        let letter = DeadLetter { tenant: key.tenant.to_string(), ..letter(&id, seq, about) };
+        self.pair.begin_write();
+        assert_same(self.pair.ledger.store.bury(&letter).await, self.pair.memory.bury(&letter).await, about);
+        self.pair.end_write().await;
+    }
+
+    /// What scans the rows in the order in which they were recorded.
+    async fn scan(&mut self, about: &str) {
+        let (pair, random) = (&self.pair, &mut self.world.random);
+        let (store, memory) = (&pair.ledger.store, &pair.memory);
+        let (rows_max, age) = (random.random_range(1..60), pair.age(random.random_range(0..20)));
+        match random.random_range(0..4) {
+            0 => {
+                let theirs = store.young_holds(self.young, age, rows_max).await.unwrap();
+                let ours = memory.young_holds(self.young, age, rows_max).await.unwrap();
+                pair.assert_same_page(&theirs, &ours, about);
+                self.young = ours.read_to;
+            }
+            1 => {
+                let theirs = store.late_holds(self.late, age, rows_max).await.unwrap();
+                let ours = memory.late_holds(self.late, age, rows_max).await.unwrap();
+                pair.assert_same_page(&theirs, &ours, about);
+                self.late = if random.random_bool(0.1) { Timestamp::default() } else { ours.read_to };
+            }
+            2 => {
+                let theirs = store.holds_watermark().await.unwrap();
+                let ours = memory.holds_watermark().await.unwrap();
+                assert!(is_near(ours, theirs), "{about}: {ours}, not {theirs}");
+            }
+            _ => {
+                let after = pair.instant(random.random_range(0..40));
+                let theirs = store.recent_payments(after, rows_max).await.unwrap();
+                let ours = memory.recent_payments(after, rows_max).await.unwrap();
+                assert_eq!((ours.is_full, ours.read_to), (theirs.is_full, theirs.read_to), "{about}");
+                let groups = [ours, theirs].map(|page| {
+                    let payments = page.payments.into_iter();
+                    pair.in_groups(payments.map(|payment| (payment.key.clone(), payment)))
+                });
+                assert_eq!(groups[0], groups[1], "{about}");
+            }
+        }
+    }
+
+    /// What looks for some payments or accounts.
+    async fn look(&mut self, about: &str) {
+        let keys = self.world.some_payments();
+        let (account, key) = (self.account(), self.payment());
+        let (pair, random) = (&self.pair, &mut self.world.random);
+        let (store, memory) = (&pair.ledger.store, &pair.memory);
+        match random.random_range(0..10) {
+            0 => assert_same(store.records(&keys).await, memory.records(&keys).await, about),
+            1 => assert_same(store.still_held(&keys).await, memory.still_held(&keys).await, about),
+            2 => {
+                let after = random.random_bool(0.5).then_some(&key);
+                let rows_max = random.random_range(1..40);
+                let ours: Result<Vec<OpenHold>, _> = memory.remembered_holds(after, rows_max).await;
+                assert_same(store.remembered_holds(after, rows_max).await, ours, about);
+            }
+            3 => assert_same(store.forget_holds(&keys).await, memory.forget_holds(&keys).await, about),
+            4 => assert_same(store.account(&account).await, memory.account(&account).await, about),
+            5 => {
+                let accounts: BTreeSet<AccountKey> = (0..6)
+                    .filter_map(|_| self.world.accounts.choose(random))
+                    .map(|of| of.key.clone())
+                    .collect();
+                let ours = memory.account_currencies(&accounts).await;
+                assert_same(store.account_currencies(&accounts).await, ours, about);
+            }
+            6 => assert_same(store.open_dead_letters().await, memory.open_dead_letters().await, about),
+            7 => self.look_at_traces(&keys, about).await,
+            8 => assert_same(store.status(&key).await, memory.status(&key).await, about),
+            _ => {
+                let [theirs, ours] =
+                    [store.known(&keys).await, memory.known(&keys).await].map(Result::unwrap);
+                // Which of several open letters it is, is nobody's business.
+                let told = |known: std::collections::HashMap<PaymentKey, Known>| {
+                    let plain = |(key, known): (PaymentKey, Known)| match known {
+                        Known::Dead(_) => (key, Known::Dead(Vec::new())),
+                        recorded @ Known::Recorded(_) => (key, recorded),
+                    };
+                    known.into_iter().map(plain).collect::<BTreeMap<_, _>>()
+                };
+                assert_eq!(told(ours), told(theirs), "{about}");
+            }
+        }
+    }
+
+    async fn look_at_traces(&mut self, keys: &[PaymentKey], about: &str) {
+        let mut names: Vec<(String, String)> =
+            keys.iter().map(|key| (key.tenant.to_string(), key.id.to_string())).collect();
+        let tenant = self.world.accounts[0].key.tenant.to_string();
+        names.push((tenant, "no payment 👻".to_owned()));
+        let age = self.pair.age(self.world.random.random_range(0..20));
+        let theirs = self.pair.ledger.store.traces(&names, age).await.unwrap();
+        let ours = self.pair.memory.traces(&names, age).await.unwrap();
+        let near = |one: Duration, other: Duration| one.abs_diff(other) < Duration::from_secs(20);
+        for place in 0..=names.len() {
+            let is_same = match (ours.get(&place), theirs.get(&place)) {
+                (Some(Trace::Recorded { wait: ours }), Some(Trace::Recorded { wait: theirs }))
+                | (Some(Trace::Dead { wait: ours }), Some(Trace::Dead { wait: theirs })) => {
+                    near(*ours, *theirs)
+                }
+                (ours, theirs) => ours.is_none() && theirs.is_none(),
+            };
+            assert!(is_same, "{about}: {:?}, not {:?}", ours.get(&place), theirs.get(&place));
+        }
+    }
+
+    /// A payment, more likely than not one that was asked for.
+    fn payment(&mut self) -> PaymentKey {
+        let asked = self.world.some_payments().into_iter().next();
+        let number = self.world.random.random_range(0..150);
+        match asked {
+            Some(key) if self.world.random.random_bool(0.8) => key,
+            _ => PaymentKey {
+                tenant: self.account().tenant,
+                id: PaymentId::parse(format!("PAY{number}")).unwrap(),
+            },
+        }
+    }
+
+    fn account(&mut self) -> AccountKey {
+        self.world.accounts.choose(&mut self.world.random).unwrap().key.clone()
+    }
+
+    /// All that both have, and that it is sound.
+    async fn end(mut self, about: &str) {
+        // Without its destination a hold is unsound on both sides.
+        self.open_accounts(true).await;
+        let ours = self.pair.memory_content();
+        assert_eq!(ours, self.pair.postgres_content().await, "{about}");
+        self.pair.ledger.assert_sound(about).await;
+        assert_eq!(self.pair.memory.violations(), Vec::<String>::new(), "{about}");
+        let open = (self.pair.memory.open_transactions(), self.pair.memory.locks_held());
+        assert_eq!((open, self.pair.memory.lock_cycles()), ((0, 0), 0), "{about}");
+    }
+}
