@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test up down restart ps logs trace watch clean
+.PHONY: help deps build demo test simulate up down restart ps logs trace watch clean
 
 # rustup puts cargo here; not every shell has it on its path.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -31,6 +31,12 @@ test: ## Run everything that must pass.
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 	cargo test --workspace --locked
+
+# The number of seeds, the first one (any, when it is not said), and whether its steps are told.
+SEEDS ?= 2000
+simulate: ## Play the pipeline in memory, with faults from SEEDS=2000 seeds from SEED=n on; TRACE=1 tells every step.
+	@KILAT_SIMULATE_SEEDS="$(SEEDS)" KILAT_SIMULATE_SEED="$(or $(SEED),$(shell od -An -N6 -tu8 /dev/urandom | tr -d ' '))" \
+		KILAT_SIMULATE_TRACE="$(TRACE)" cargo test --quiet --locked --package simulation -- --exact no_seed_breaks_a_promise
 
 up: deps build ## Start what is not running of the private stack.
 	@$(DEVSTACK) up

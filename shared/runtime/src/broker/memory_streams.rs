@@ -149,6 +149,11 @@ impl MemoryStreams {
         messages.map(|message| message.outgoing.clone()).collect()
     }
 
+    /// Whether a stream holds a message under this subject.
+    pub fn holds(&self, stream: Stream, subject: &str) -> bool {
+        self.state().streams.get(&stream).is_some_and(|log| log.last_of(subject).is_some())
+    }
+
     /// The next publish gets no answer, and is stored or not.
     pub fn lose_next_answer(&self, is_stored: bool) {
         self.state().lost_answer = Some(is_stored);

@@ -47,6 +47,15 @@ impl MemoryReceipt {
     pub fn attempt(&self) -> u64 {
         self.attempt
     }
+
+    /// Its acknowledgement arrives, whoever sent it and however late.
+    pub fn acknowledge(&self, streams: &MemoryStreams) {
+        streams.state().touch(self.stream, |log| {
+            if let Some(consumer) = &mut log.consumer {
+                consumer.acknowledge(self.seq);
+            }
+        });
+    }
 }
 
 /// One stage's input in memory.

@@ -36,8 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a payment is sent until its client lets it be.
 const ATTEMPTS_MAX: u32 = 6;
 
-/// Between a client's payments, in milliseconds.
+/// Between a client's payments, in milliseconds: in most runs, and in those in which all are in a hurry.
 const PAUSE: std::ops::Range<u64> = 0..16_000;
+const HURRY: std::ops::Range<u64> = 0..300;
 
 /// Between two questions of one who only asks.
 const ASK_PAUSE: std::ops::Range<u64> = 500..10_000;
@@ -62,11 +63,14 @@ impl Clients {
 pub(crate) fn start<D: Door>(door: &D, history: &History) -> Clients {
     let (is_over, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
     let chance = history.conditions().chance();
-    let (senders, payments) = (chance.between(3..7), chance.between(4..9));
+    let senders = chance.between(3..7);
+    let (pause, payments) =
+        if chance.one_in(4) { (HURRY, chance.between(8..16)) } else { (PAUSE, chance.between(4..9)) };
     let shared = Arc::new(Shared {
         orders: Mutex::default(),
         numbers: AtomicU64::new(1),
         ids: senders * payments * 2,
+        pause,
     });
     let client = |name: String| Client {
         name,
@@ -98,6 +102,8 @@ struct Shared {
     numbers: AtomicU64,
     /// So many ids there are to choose from: some are chosen twice.
     ids: u64,
+    /// Between a client's payments, in milliseconds.
+    pause: std::ops::Range<u64>,
 }
 
 struct Client<D> {
@@ -132,7 +138,7 @@ impl<D: Door> Client<D> {
         for _ in 0..payments {
             // Some come one right after the other.
             if self.below(4) > 0 {
-                self.pause(PAUSE).await;
+                self.pause(self.shared.pause.clone()).await;
             }
             if self.is_over() {
                 return;

@@ -3,7 +3,7 @@
 use crate::checkout::{Checkout, File, Finding};
 
 /// The arrows: a crate and those of ours that it may depend on. Tests may use more.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("wire", &["domain"]),
     ("store", &["domain"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("gateway", &["host", "runtime", "store", "config", "signals", "wire", "domain"]),
     ("loadtest", &["runtime", "store", "config", "wire", "domain"]),
     ("devstack", &["config", "signals", "wire"]),
+    ("simulation", &[]),
     ("tidy", &[]),
 ];
 

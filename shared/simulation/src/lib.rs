@@ -1,0 +1,1 @@
+//! Nothing: the simulation of the whole pipeline is this package's test.

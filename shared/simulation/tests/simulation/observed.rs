@@ -1,0 +1,125 @@
+//! What is seen of the streams, whoever writes them: who has had which message, which payments were told as
+//! finished, and whether what is driven again had to be.
+
+use crate::conditions::Conditions;
+use crate::faults::Fault;
+use crate::process::Process;
+use runtime::broker::{MemoryStreams, Outgoing, Streams};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use wire::{Hop, StageName, Stream, Subject};
+
+/// From this delivery on a message has come again and again.
+const OFTEN: u64 = 5;
+
+/// Faults after which a payment may be nowhere on its way, or the broker does not know how far risk has come.
+const LOSES_MESSAGES: [Fault; 10] = [
+    Fault::StreamLost,
+    Fault::ConsumerLost,
+    Fault::BrokerRestart,
+    Fault::LedgerSetBack,
+    Fault::AccountLocked,
+    Fault::PaymentLocked,
+    Fault::Newer,
+    Fault::Junk,
+    Fault::SmallStreams,
+    Fault::ClockJump,
+];
+
+/// Clones share it.
+#[derive(Clone)]
+pub(crate) struct Observed {
+    conditions: Conditions,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Payments that were told as finished.
+    finished: BTreeSet<String>,
+    /// Who was given a message last, and in which of its lives.
+    holders: HashMap<(Stream, u64), (Arc<Process>, Option<u64>)>,
+    /// How often rates had moved when fx was asked first.
+    quoted_at: HashMap<String, u64>,
+    rates_moved: u64,
+}
+
+impl Observed {
+    pub(crate) fn new(conditions: Conditions) -> Observed {
+        Observed { conditions, state: Arc::default() }
+    }
+
+    /// Whether nothing in this run's plan makes payments vanish from the streams.
+    pub(crate) fn keeps_messages(&self) -> bool {
+        LOSES_MESSAGES.iter().all(|fault| !self.conditions.plan().has(*fault))
+    }
+
+    /// A message was stored.
+    pub(crate) fn stored(&self, message: &Outgoing) {
+        if Subject::hop(&message.subject) == Some(Hop::Finished) {
+            let token = Subject::payment_token(&message.subject).to_owned();
+            self.state.lock().unwrap().finished.insert(token);
+        }
+    }
+
+    /// Whether a payment was told as finished.
+    pub(crate) fn is_told(&self, token: &str) -> bool {
+        self.state.lock().unwrap().finished.contains(token)
+    }
+
+    /// A janitor is about to drive a payment again, in the place of the copy of this sequence.
+    pub(crate) async fn is_driven_again(&self, streams: &MemoryStreams, message: &Outgoing) {
+        let replaced = message.expected_last.unwrap_or(0);
+        self.conditions.count("driven again", 1);
+        let is_known = |fault| !self.conditions.plan().has(fault);
+        // A consumer that is gone, or a broker that starts again, forgets what risk has had.
+        if is_known(Fault::ConsumerLost)
+            && is_known(Fault::BrokerRestart)
+            && let Ok(Some(progress)) = streams.progress(Stream::Accepted).await
+            && progress.floor < replaced
+        {
+            self.conditions.violated(format!("{} is driven again before risk has had it", message.subject));
+        }
+        if self.keeps_messages() {
+            self.conditions.violated(format!("{} is driven again, and nothing has lost it", message.subject));
+        }
+    }
+
+    pub(crate) fn rate_moved(&self) {
+        self.state.lock().unwrap().rates_moved += 1;
+    }
+
+    /// A worker is given a message.
+    pub(crate) fn taken(
+        &self,
+        by: &Arc<Process>,
+        stage: StageName,
+        (stream, seq): (Stream, u64),
+        token: &str,
+        attempt: u64,
+    ) {
+        let mut state = self.state.lock().unwrap();
+        if let Some((holder, life)) = state.holders.insert((stream, seq), (by.clone(), by.incarnation()))
+            && attempt > 1
+            && life.is_some()
+            && holder.incarnation() == life
+        {
+            self.conditions.window(if Arc::ptr_eq(&holder, by) { "W27" } else { "W24" });
+        }
+        if stage == StageName::Fx {
+            let moved = state.rates_moved;
+            let first = *state.quoted_at.entry(token.to_owned()).or_insert(moved);
+            if first < moved {
+                self.conditions.window("W25");
+            }
+        }
+        if attempt >= OFTEN {
+            self.conditions.window("W26");
+        }
+    }
+
+    /// Nobody has a message in hand any more.
+    pub(crate) fn answered(&self, stream: Stream, seq: u64) {
+        self.state.lock().unwrap().holders.remove(&(stream, seq));
+    }
+}

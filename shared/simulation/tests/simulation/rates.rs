@@ -1,0 +1,52 @@
+//! The rates of a run, which move; every fx process is told of them.
+
+use crate::conditions::Conditions;
+use domain::Timestamp;
+use runtime::broker::{BucketChange, BucketEvent};
+use std::sync::Mutex;
+
+/// What a currency is worth in each other one, at first, in millionths.
+const PAIRS: [(&str, u64); 3] = [("EUR.USD", 1_082_300), ("EUR.JPY", 163_500_000), ("EUR.KWD", 332_100)];
+
+/// A way to tell a process of a rate.
+type Tell = Box<dyn Fn(BucketEvent) + Send + Sync>;
+
+/// The book, and who is told of it.
+pub(crate) struct Rates {
+    book: Mutex<Vec<(&'static str, u64, Timestamp)>>,
+    listeners: Mutex<Vec<(String, Tell)>>,
+}
+
+impl Rates {
+    pub(crate) fn new(conditions: &Conditions) -> Rates {
+        let now = conditions.now();
+        let book = PAIRS.iter().map(|(key, millionths)| (*key, *millionths, now)).collect();
+        Rates { book: Mutex::new(book), listeners: Mutex::default() }
+    }
+
+    /// A process of this name has started: it is told of the book, and of what changes.
+    pub(crate) fn follow(&self, name: &str, tell: impl Fn(BucketEvent) + Send + Sync + 'static) {
+        self.book.lock().unwrap().iter().for_each(|rate| tell(changed(rate)));
+        tell(BucketEvent::Complete);
+        let mut listeners = self.listeners.lock().unwrap();
+        listeners.retain(|(other, _)| other != name);
+        listeners.push((name.to_owned(), Box::new(tell)));
+    }
+
+    /// One of them changes by up to a tenth.
+    pub(crate) fn change(&self, conditions: &Conditions) {
+        let mut book = self.book.lock().unwrap();
+        let place = usize::try_from(conditions.chance().below(book.len() as u64)).unwrap();
+        let (key, millionths, at) = &mut book[place];
+        *millionths = *millionths * conditions.chance().between(900..1_100) / 1_000;
+        *at = conditions.now();
+        conditions.tell("world", || format!("{key} is {millionths} millionths"));
+        let event = changed(&book[place]);
+        self.listeners.lock().unwrap().iter().for_each(|(_, tell)| tell(event.clone()));
+    }
+}
+
+fn changed((key, millionths, at): &(&'static str, u64, Timestamp)) -> BucketEvent {
+    let value = format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000);
+    BucketEvent::Changed(BucketChange { key: (*key).to_owned(), value: Some(value.into()), at: *at })
+}
