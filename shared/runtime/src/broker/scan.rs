@@ -100,6 +100,10 @@ impl Broker {
     /// Removes every message below `seq`.
     pub async fn purge_below(&self, stream: Stream, seq: u64) -> Result<u64, BrokerError> {
         self.require_connection()?;
+        // The server takes a purge below 0 for one of everything.
+        if seq == 0 {
+            return Ok(0);
+        }
         let handle =
             self.reading.get_stream_no_info(stream.name()).await.map_err(BrokerError::unavailable)?;
         Ok(handle.purge().sequence(seq).await.map_err(BrokerError::unavailable)?.purged)
