@@ -375,3 +375,7 @@ impl Consumer {
         unwritten.push_back(Change { at: self.now, marks: self.marks, seq, open });
     }
 }
+
+#[cfg(test)]
+#[path = "memory_consumer_tests.rs"]
+mod tests;

@@ -42,6 +42,16 @@ impl Inbox {
         self.fetched.len() < self.asked
     }
 
+    #[cfg(test)]
+    pub(super) fn fetched(&self) -> usize {
+        self.fetched.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_asked(&self) -> bool {
+        self.asked > 0
+    }
+
     pub(super) fn put(&mut self, fetched: Fetched) {
         self.fetched.push_back(fetched);
         self.notify.notify_one();

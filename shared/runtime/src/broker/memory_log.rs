@@ -131,6 +131,9 @@ impl Log {
 
     /// Removes every message below a sequence, and answers how many there were.
     pub(super) fn purge_below(&mut self, seq: u64) -> u64 {
+        if seq == 0 {
+            return 0;
+        }
         let before = self.messages.len();
         while let Some(oldest) = self.messages.keys().next().copied()
             && oldest < seq
@@ -140,6 +143,8 @@ impl Log {
                 consumer.purging(oldest);
             }
         }
+        // What is purged is never stored any more, either.
+        self.next = self.next.max(seq);
         let first = self.first();
         if let Some(consumer) = &mut self.consumer {
             consumer.purged(first);
@@ -180,7 +185,8 @@ impl Log {
     pub(super) fn bounds(&self) -> Bounds {
         let bound = |max: i64| u64::try_from(max).ok().filter(|max| *max > 0);
         Bounds {
-            first: self.first(),
+            // The server says 0 of a stream that never held anything.
+            first: if self.next == 1 { 0 } else { self.first() },
             last: self.next - 1,
             messages: self.messages.len() as u64,
             bytes: self.bytes,

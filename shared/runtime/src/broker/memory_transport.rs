@@ -152,6 +152,21 @@ impl MemoryTransport {
         ahead.iter().map(|delivery| delivery.receipt).collect()
     }
 
+    /// How many deliveries have been fetched and not yet been taken.
+    #[cfg(test)]
+    fn ready(&self) -> usize {
+        let fetched =
+            self.inbox.and_then(|number| Some(self.streams.state().inboxes.get(&number)?.fetched()));
+        fetched.unwrap_or(0) + self.ahead.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    #[cfg(test)]
+    fn has_asked(&self) -> bool {
+        let asked =
+            self.inbox.and_then(|number| Some(self.streams.state().inboxes.get(&number)?.has_asked()));
+        asked.unwrap_or(false)
+    }
+
     /// Is given nothing more.
     fn leave(&self, number: u64) {
         self.streams.state().touch(self.stream, |log| {

@@ -233,4 +233,36 @@ pub(super) const ROWS: &[Row<'_>] = &[
         ],
         ..INTAKE
     },
+    Row {
+        name: "a broker that dies keeps what it had written down of the intake, and what is open comes again",
+        ack_wait_ms: 3_000,
+        steps: &[
+            (Publish(&["A", "B", "C"]), Some((0, None, 3, 0))),
+            (Take(&[(1, 1), (2, 1)]), Some((0, Some(3), 0, 3))),
+            (Acknowledge(&[0]), Some((1, Some(3), 0, 2))),
+            (WaitWritten, Some((1, Some(3), 0, 2))),
+            (Restart, Some((1, Some(3), 0, 2))),
+            (Cut, Some((1, Some(3), 0, 2))),
+            (Reopen, Some((1, Some(3), 0, 2))),
+            (Publish(&["D"]), Some((1, Some(3), 1, 2))),
+            (TakeAll(&[(2, 2), (3, 2), (4, 1)]), Some((1, Some(4), 0, 3))),
+            (Acknowledge(&[1]), Some((2, Some(4), 0, 2))),
+        ],
+        ..INTAKE
+    },
+    Row {
+        name: "a stream in memory vanishes with its broker",
+        stream: Stream::Screened(0),
+        steps: &[
+            (Publish(&["A", "B"]), Some((0, None, 2, 0))),
+            (Take(&[(1, 1)]), Some((0, Some(2), 0, 2))),
+            (Restart, None),
+            (Cut, None),
+            (Acknowledge(&[0]), None),
+            (Reopen, Some((0, None, 0, 0))),
+            (Publish(&["C"]), Some((0, None, 1, 0))),
+            (Take(&[(1, 1)]), Some((0, Some(1), 0, 1))),
+        ],
+        ..INTAKE
+    },
 ];

@@ -7,6 +7,12 @@ use domain::{StageName, Timestamp};
 use rows::ROWS;
 use wire::message::{PaymentAccepted, PaymentQuoted, PaymentScreened};
 
+#[path = "memory_chaos_tests.rs"]
+mod chaos;
+#[path = "memory_faults_tests.rs"]
+mod faults;
+#[path = "memory_transport_model_tests.rs"]
+mod model;
 #[path = "memory_transport_rows.rs"]
 mod rows;
 
@@ -44,6 +50,8 @@ trait Stack {
     fn input(&self, stream: Stream, pipeline: &PipelineConfig) -> Self::Input;
     async fn lose(&self, stream: Stream);
     async fn lose_consumer(&self, stream: Stream);
+    /// The broker dies, and is there again.
+    async fn restart(&self);
 }
 
 impl Stack for MemoryStreams {
@@ -69,31 +77,63 @@ impl Stack for MemoryStreams {
     async fn lose_consumer(&self, stream: Stream) {
         MemoryStreams::lose_consumer(self, stream);
     }
+
+    async fn restart(&self) {
+        MemoryStreams::restart(self);
+    }
 }
 
-impl Stack for Broker {
+/// A real one.
+struct Server {
+    nats: TestNats,
+    broker: Broker,
+}
+
+impl Server {
+    async fn start() -> Server {
+        let nats = TestNats::start().await;
+        let flags = Flags { config: None, overrides: vec![format!("nats.url={}", nats.url())] };
+        let broker = Broker::connect(&load(&flags).unwrap().nats, "test", None).await.unwrap();
+        broker.connected().await;
+        Server { nats, broker }
+    }
+
+    async fn lose_all(&self) {
+        for stream in Stream::all(1) {
+            self.broker.reading.delete_stream(stream.name()).await.unwrap();
+        }
+    }
+}
+
+impl Stack for Server {
     type Streams = Broker;
     type Input = JetStreamTransport;
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn streams(&self) -> &Broker {
-        self
+        &self.broker
     }
 
     fn input(&self, stream: Stream, pipeline: &PipelineConfig) -> JetStreamTransport {
         match stream {
-            Stream::Accepted => JetStreamTransport::new::<OfIntake>(self.clone(), 0, pipeline.clone()),
-            _ => JetStreamTransport::new::<OfDerived>(self.clone(), 0, pipeline.clone()),
+            Stream::Accepted => JetStreamTransport::new::<OfIntake>(self.broker.clone(), 0, pipeline.clone()),
+            _ => JetStreamTransport::new::<OfDerived>(self.broker.clone(), 0, pipeline.clone()),
         }
     }
 
     async fn lose(&self, stream: Stream) {
-        self.reading.delete_stream(stream.name()).await.unwrap();
+        self.broker.reading.delete_stream(stream.name()).await.unwrap();
     }
 
     async fn lose_consumer(&self, stream: Stream) {
-        let handle = self.reading.get_stream(stream.name()).await.unwrap();
+        let handle = self.broker.reading.get_stream(stream.name()).await.unwrap();
         handle.delete_consumer(stream.consumer().unwrap().as_str()).await.unwrap();
+    }
+
+    async fn restart(&self) {
+        self.nats.kill().await;
+        self.nats.restart().await;
+        self.broker.connected().await;
     }
 }
 
@@ -120,6 +160,11 @@ enum Do<'r> {
     LoseConsumer,
     /// The input has ended.
     Ended,
+    /// For long enough that the broker writes down how far it has come.
+    WaitWritten,
+    Restart,
+    /// The connection was cut.
+    Cut,
 }
 
 use Do::*;
@@ -154,8 +199,7 @@ async fn check<S: Stack>(stack: &S, row: &Row<'_>) {
         batch_max: row.batch_max,
         ..Config::on(StackConfig::shifted(0)).pipeline
     };
-    let mut input = stack.input(row.stream, &pipeline);
-    input.reopen().await.unwrap();
+    let input = opened(stack, row.stream, &pipeline).await;
     let mut run = Run { stack, row, input, taken: Vec::new(), before: 0 };
     run.count_anew().await;
     for (step, (act, figures)) in row.steps.iter().enumerate() {
@@ -166,6 +210,19 @@ async fn check<S: Stack>(stack: &S, row: &Row<'_>) {
             panic!("{}: step {step}, {act:?}: {found:?}, not {figures:?}", row.name);
         }
     }
+}
+
+/// An input that is open. A server that still removes a stream of that name is given a while.
+async fn opened<S: Stack>(stack: &S, stream: Stream, pipeline: &PipelineConfig) -> S::Input {
+    let mut input = stack.input(stream, pipeline);
+    let opening = async {
+        while input.reopen().await.is_err() {
+            // Polled: the server tells nobody.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), opening).await.unwrap();
+    input
 }
 
 impl<S: Stack> Run<'_, S> {
@@ -241,6 +298,14 @@ impl<S: Stack> Run<'_, S> {
             PurgeBelow(seq) => {
                 streams.purge_below(stream, self.before + seq).await.unwrap();
             }
+            // It tells nobody when it does.
+            WaitWritten => tokio::time::sleep(Duration::from_millis(300)).await,
+            Restart => self.stack.restart().await,
+            Cut => {
+                let taking = tokio::time::timeout(Duration::from_secs(30), self.input.take(1));
+                let taken = taking.await.unwrap().map(|batch| batch.len());
+                assert!(matches!(taken, Err(BrokerError::Unavailable(_))), "{}: {taken:?}", self.row.name);
+            }
             Lose => self.stack.lose(stream).await,
             LoseConsumer => self.stack.lose_consumer(stream).await,
             Ended => {
@@ -279,14 +344,9 @@ async fn streams_in_memory_deliver_by_the_rows() {
 /// The rows that the streams in memory are held to say what the server does.
 #[tokio::test]
 async fn a_server_delivers_by_the_rows() {
-    let nats = TestNats::start().await;
-    let flags = Flags { config: None, overrides: vec![format!("nats.url={}", nats.url())] };
-    let broker = Broker::connect(&load(&flags).unwrap().nats, "test", None).await.unwrap();
-    broker.connected().await;
+    let server = Server::start().await;
     for row in ROWS {
-        check(&broker, row).await;
-        for stream in Stream::all(1) {
-            broker.lose(stream).await;
-        }
+        check(&server, row).await;
+        server.lose_all().await;
     }
 }
