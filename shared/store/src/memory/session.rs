@@ -58,7 +58,20 @@ impl MemorySession {
         }
     }
 
-    /// Takes the locks of those rows that are there, in the order of the keys, and reads them.
+    /// Takes the lock of a row, or goes on without it where locked rows are skipped.
+    async fn take_or_skip(&self, key: &Lockable) -> Result<(), Broken> {
+        match self.waiting {
+            Waiting::UntilTimeout => self.take(key).await.map_err(Broken::at_lock),
+            Waiting::Skipping => {
+                let taken = self.ledger.server.state().transactions.take_free(self.number, key);
+                Ok(taken.map(|_| ()).ok_or_else(objection::cut)?)
+            }
+        }
+    }
+
+    /// Takes the locks of those rows that are there, in the order of the keys, and reads them. The first one
+    /// as the statement begins and the others when it has taken its time, so that two statements can come to
+    /// hold what the other needs.
     async fn lock<K: Ord + Hash + Clone, R>(
         &self,
         keys: &BTreeSet<K>,
@@ -67,25 +80,22 @@ impl MemorySession {
         read: impl Fn(&Tables, &K) -> Option<R>,
     ) -> Result<Rows<K, R>, Broken> {
         let server = &self.ledger.server;
-        let begun = self.ledger.step(self.call, Place::Lock).await?;
         let mut present: Vec<Lockable> = {
             let state = server.state();
             keys.iter().filter(|key| there(&state.tables, key)).map(|key| lockable(key.clone())).collect()
         };
         self.put_in_order(&mut present);
-        for key in &present {
-            match self.waiting {
-                Waiting::UntilTimeout => self.take(key).await.map_err(Broken::at_lock)?,
-                // What another holds is skipped.
-                Waiting::Skipping => {
-                    let taken = server.state().transactions.take_free(self.number, key);
-                    taken.ok_or_else(objection::cut)?;
-                }
-            }
+        let mut present = present.iter();
+        if let Some(first) = present.next() {
+            self.take_or_skip(first).await?;
+        }
+        let begun = self.ledger.step(self.call, Place::Lock).await?;
+        for key in present {
+            self.take_or_skip(key).await?;
         }
         let rows = {
             let state = server.state();
-            let mut rows = Rows { found: HashMap::with_capacity(present.len()), locked: HashSet::new() };
+            let mut rows = Rows { found: HashMap::with_capacity(keys.len()), locked: HashSet::new() };
             for key in keys {
                 if state.transactions.holds(self.number, &lockable(key.clone())) {
                     rows.found.extend(read(&state.tables, key).map(|row| (key.clone(), row)));

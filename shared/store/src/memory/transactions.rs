@@ -3,7 +3,7 @@
 use crate::StoreError;
 use crate::locks::Waiting;
 use crate::memory::session::MemorySession;
-use crate::memory::weather::{Begun, begin};
+use crate::memory::weather::{Begun, begin, pause};
 use crate::memory::{Call, MemoryLedger, Place, Server, Step, objection};
 use crate::transaction::{ATTEMPTS_MAX, Attempt, Broken};
 use std::future::Future;
@@ -28,6 +28,12 @@ impl Running {
         let change = state.transactions.end(self.number).ok_or_else(objection::cut)?;
         change.into_iter().for_each(|change| state.tables.apply(change));
         Ok(())
+    }
+
+    /// The same when so much time has passed. Nobody hears of it.
+    async fn commit_after(self, time: Duration) {
+        pause(time).await;
+        let _ = self.commit();
     }
 }
 
@@ -80,6 +86,10 @@ impl MemoryLedger {
         let tried = body(MemorySession::new(self.clone(), call, waiting, running.number)).await?;
         if matches!(tried, Attempt::Commit(_)) {
             let begun = self.step(call, Place::Commit).await?;
+            if begun.is_late {
+                tokio::spawn(running.commit_after(begun.after));
+                return Err(StoreError::Silent(begun.after).into());
+            }
             running.commit()?;
             begun.answered().await?;
         }

@@ -210,3 +210,7 @@ fn line_of(entry: &EntryLine) -> Line {
 fn is_customer(account: &LedgerAccount) -> bool {
     !account.as_str().contains(':')
 }
+
+#[cfg(test)]
+#[path = "violations_tests.rs"]
+mod tests;

@@ -87,6 +87,9 @@ pub enum Strike {
     /// The server does it, and the caller never hears: a COMMIT or a statement of its own stays, anything else
     /// is rolled back. An outage for the caller.
     AnswerLost,
+    /// The caller gives up when the step has come to the server, and a COMMIT is carried out only `after` that,
+    /// with its locks held until then; any other step is as with `AnswerLost`.
+    CommitLate,
 }
 
 /// How a step goes.
@@ -118,7 +121,9 @@ impl Weather for Calm {
 
 /// A step that the server has come to.
 pub(super) struct Begun {
-    after: Duration,
+    pub(super) after: Duration,
+    /// Whether the caller has given up already.
+    pub(super) is_late: bool,
     is_answer_lost: bool,
 }
 
@@ -127,8 +132,9 @@ pub(super) async fn begin(weather: &dyn Weather, step: Step) -> Result<Begun, Br
     let Happening { before, after, strike } = weather.at(step);
     pause(before).await;
     match strike {
-        None => Ok(Begun { after, is_answer_lost: false }),
-        Some(Strike::AnswerLost) => Ok(Begun { after, is_answer_lost: true }),
+        None => Ok(Begun { after, is_late: false, is_answer_lost: false }),
+        Some(Strike::AnswerLost) => Ok(Begun { after, is_late: false, is_answer_lost: true }),
+        Some(Strike::CommitLate) => Ok(Begun { after, is_late: true, is_answer_lost: true }),
         Some(Strike::Cut) => Err(objection::cut().into()),
         Some(Strike::LostRace) => Err(objection::lost_race().into()),
     }
@@ -142,7 +148,8 @@ impl Begun {
     }
 }
 
-async fn pause(time: Duration) {
+/// Lets time pass, or the other tasks have their turn.
+pub(super) async fn pause(time: Duration) {
     if time.is_zero() {
         tokio::task::yield_now().await;
     } else {

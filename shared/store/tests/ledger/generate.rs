@@ -23,6 +23,7 @@ const RICH: &str = "ACC0";
 const FULL: &str = "ACC3";
 
 /// A call of the store.
+#[derive(Clone)]
 pub(crate) enum Operation {
     Reserve(Vec<HoldRequest>),
     Settle { requests: Vec<SettleRequest>, shard: u16 },

@@ -17,7 +17,7 @@ use store::memory::{Calm, MemoryLedger, MemoryOptions, OperationKind, Outsider};
 use store::{HoldPage, OpenHold, Store, StoreError};
 
 /// How long each side waits for a lock.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(30);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(10);
 
 const MINUTE_MICROS: i64 = 60_000_000;
 
@@ -48,6 +48,7 @@ pub(crate) struct Content {
 }
 
 /// A row that somebody else has locked on both sides.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Locked {
     Account(AccountKey),
     Payment(PaymentKey),
@@ -268,10 +269,23 @@ pub(crate) fn assert_same<T: std::fmt::Debug + PartialEq>(
     memory: Result<T, StoreError>,
     about: &str,
 ) {
+    same_answer(postgres, memory, about);
+}
+
+/// The answer of both sides, which must be the same; nothing where both have the same kind of error.
+pub(crate) fn same_answer<T: std::fmt::Debug + PartialEq>(
+    postgres: Result<T, StoreError>,
+    memory: Result<T, StoreError>,
+    about: &str,
+) -> Option<T> {
     match (postgres, memory) {
-        (Ok(postgres), Ok(memory)) => assert_eq!(memory, postgres, "{about}"),
+        (Ok(postgres), Ok(memory)) => {
+            assert_eq!(memory, postgres, "{about}");
+            Some(memory)
+        }
         (Err(postgres), Err(memory)) => {
             assert_eq!(memory.is_outage(), postgres.is_outage(), "{about}: {memory:?}, not {postgres:?}");
+            None
         }
         (postgres, memory) => panic!("{about}: memory says {memory:?}, Postgres {postgres:?}"),
     }
