@@ -8,12 +8,17 @@ use crate::steps::Steps;
 use crate::tally::Tally;
 use crate::windows::{self, Struck};
 use domain::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// When every run begins.
 const BEGINNING_MICROS: i64 = 1_800_000_000_000_000;
+
+/// So many calls a run makes at most: about a hundred times as many as one does. Who makes more goes round in
+/// circles, and time would never pass.
+const CALLS_MAX: u64 = 3_000_000;
 
 /// So much goes wrong before a run is given up: its trace is read from the top.
 const VIOLATIONS_MAX: usize = 20;
@@ -29,6 +34,7 @@ struct Shared {
     removed: Option<Guard>,
     started: Instant,
     is_healed: Changing<bool>,
+    calls: AtomicU64,
     found: Mutex<Found>,
 }
 
@@ -48,6 +54,7 @@ impl Conditions {
             removed,
             started,
             is_healed,
+            calls: AtomicU64::new(0),
             found: Mutex::default(),
         }))
     }
@@ -85,6 +92,12 @@ impl Conditions {
     pub(crate) async fn lasts(&self, duration: Duration) {
         // Either may be first.
         let _ = tokio::time::timeout(duration, self.0.is_healed.wait_for(|is_healed| is_healed)).await;
+    }
+
+    /// A process calls a server.
+    pub(crate) fn called(&self) {
+        let calls = self.0.calls.fetch_add(1, Ordering::Relaxed);
+        assert!(calls < CALLS_MAX, "the run does not come to its end");
     }
 
     /// Whether a fault strikes here and now; then it is counted.

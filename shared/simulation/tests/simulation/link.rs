@@ -71,6 +71,7 @@ impl Link {
         act: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, E> {
         let conditions = self.conditions();
+        conditions.called();
         self.process.goes_on().await;
         self.may_die(Fault::DiesBefore, Struck::DiedBefore, call, &told).await;
         self.travel().await;

@@ -154,7 +154,12 @@ fn config(conditions: &Conditions) -> Config {
     config.pipeline.trim_every_ms = 2_500;
     config.pipeline.dead_refresh_ms = 4_000;
     config.janitor.every_ms = 2_000;
-    config.pipeline.stream_messages_max = if plan.has(Fault::SmallStreams) { 24 } else { 1_024 };
+    // Two batches and a half, by number or by size.
+    match (plan.has(Fault::SmallStreams), conditions.chance().one_in(2)) {
+        (true, true) => config.pipeline.stream_messages_max = 20,
+        (true, false) => config.pipeline.stream_bytes_max = 24 << 10,
+        (false, _) => config.pipeline.stream_messages_max = 1_024,
+    }
     config.pipeline.accepted_messages_max = if plan.has(Fault::SmallIntake) { 24 } else { -1 };
     config.pipeline.shards = if conditions.chance().one_in(4) { 2 } else { 1 };
     config.risk.window_count_max = 1_000;
