@@ -3,6 +3,7 @@
 
 use crate::changing::Changing;
 use crate::conditions::Conditions;
+use crate::faults::Fault;
 use domain::Timestamp;
 use runtime::clock::Clock;
 use runtime::drain::Drain;
@@ -32,6 +33,16 @@ pub(crate) enum Server {
 
 /// How long a stopped process may take until it has ended.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
+
+/// What may keep a process from stopping for longer.
+const HOLD_UP: [Fault; 6] = [
+    Fault::Freeze,
+    Fault::BrokerAway,
+    Fault::BrokerSilent,
+    Fault::BrokerRestart,
+    Fault::LedgerAway,
+    Fault::LedgerSilent,
+];
 
 pub(crate) struct Process {
     pub(crate) name: String,
@@ -216,14 +227,12 @@ impl Process {
             () = self.killed.notified() => {}
             ended = tokio::time::timeout(DRAIN_MAX, ended) => match ended {
                 Ok(()) => self.conditions.tell(&self.name, || "has stopped"),
-                Err(_) if self.is_healthy() => self.conditions.violated(format!("{} does not stop", self.name)),
+                Err(_) if HOLD_UP.iter().all(|fault| !self.conditions.plan().has(*fault)) => {
+                    self.conditions.violated(format!("{} does not stop", self.name));
+                }
                 Err(_) => {}
             }
         }
-    }
-
-    fn is_healthy(&self) -> bool {
-        self.reach(Server::Broker) == Reach::Up && self.reach(Server::Ledger) == Reach::Up
     }
 }
 
