@@ -257,31 +257,19 @@ impl Consumer {
         self.now = now;
     }
 
-    /// Gives to who asks what is ready: first what comes again, then new messages in order.
+    /// Gives to who asks what is ready: first what comes again, then new messages in order; to each client in
+    /// its turn, if it has asked for more than it was given.
     pub(super) fn hand_out(&mut self, messages: &Messages, inboxes: &mut Inboxes) {
-        while let Some(inbox) = self.next_asking(inboxes) {
-            match self.next_delivery(messages) {
-                Some(fetched) => inbox.put(fetched),
-                None => return,
+        let asks = |client: &u64, inboxes: &Inboxes| inboxes.get(client).is_some_and(Inbox::has_room);
+        while let Some(place) = self.clients.iter().position(|client| asks(client, inboxes))
+            && let Some(fetched) = self.next_delivery(messages)
+            && let Some(client) = self.clients.remove(place)
+        {
+            self.clients.push_back(client);
+            if let Some(inbox) = inboxes.get_mut(&client) {
+                inbox.put(fetched);
             }
         }
-    }
-
-    /// Whose turn it is among those who have asked for more than they were given. Nothing is taken from its
-    /// turn when there is nothing to give.
-    fn next_asking<'i>(&mut self, inboxes: &'i mut Inboxes) -> Option<&'i mut Inbox> {
-        let asks = |client: &u64| inboxes.get(client).is_some_and(Inbox::has_room);
-        let place = self.clients.iter().position(asks)?;
-        if !self.has_some() {
-            return None;
-        }
-        let client = self.clients.remove(place)?;
-        self.clients.push_back(client);
-        inboxes.get_mut(&client)
-    }
-
-    fn has_some(&self) -> bool {
-        !self.again.is_empty() || (self.pending > 0 && self.open.len() < self.open_max)
     }
 
     fn next_delivery(&mut self, messages: &Messages) -> Option<Fetched> {

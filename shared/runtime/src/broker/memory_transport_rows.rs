@@ -95,7 +95,7 @@ pub(super) const ROWS: &[Row<'_>] = &[
     },
     Row {
         name: "what is let go of comes again only after its time",
-        ack_wait_ms: 300,
+        ack_wait_ms: 1_500,
         steps: &[
             (Publish(&["A"]), Some((0, None, 1, 0))),
             (Take(&[(1, 1)]), Some((0, Some(1), 0, 1))),
@@ -167,7 +167,7 @@ pub(super) const ROWS: &[Row<'_>] = &[
     },
     Row {
         name: "a purge sends what was to come at once back to its time",
-        ack_wait_ms: 1_000,
+        ack_wait_ms: 2_000,
         batch_max: 1,
         steps: &[
             (Publish(&["A", "B"]), Some((0, None, 2, 0))),
