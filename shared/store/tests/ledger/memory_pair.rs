@@ -25,7 +25,7 @@ const MINUTE_MICROS: i64 = 60_000_000;
 const APART_MICROS_MAX: i64 = MINUTE_MICROS / 2;
 
 /// Everything of before this was set to an instant of the script.
-const SCRIPT_MINUTES: i64 = 300;
+const SCRIPT_MINUTES: i64 = 1_000;
 
 pub(crate) struct Pair {
     pub(crate) ledger: Ledger,
