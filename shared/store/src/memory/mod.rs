@@ -32,6 +32,7 @@ pub use weather::{Call, Calm, Happening, Place, Step, Strike, Weather};
 use crate::system_accounts::KnownSystemAccounts;
 use domain::Timestamp;
 use locks::Transactions;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tables::Tables;
@@ -95,6 +96,8 @@ struct Server {
 struct State {
     tables: Tables,
     transactions: Transactions,
+    /// How often the janitor has looked for each payment, by tenant and id.
+    looks: BTreeMap<(String, String), u64>,
 }
 
 impl Server {

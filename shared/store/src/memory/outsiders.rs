@@ -1,6 +1,5 @@
 //! What others than the services do to the ledger in memory, and what a test looks at.
 
-use crate::StoreError;
 use crate::locks::{Waiting, customer_row};
 use crate::memory::locks::Lockable;
 use crate::memory::session::MemorySession;
@@ -9,7 +8,7 @@ use crate::memory::transactions::Running;
 use crate::memory::{AccountView, Call, EntryLine, MemoryLedger, OperationKind};
 use crate::operations::Recorded;
 use crate::posting::Operation;
-use crate::{OpenDeadLetter, OpenHold};
+use crate::{DeadLetter, OpenDeadLetter, OpenHold, StoreError};
 use domain::ledger::{AccountStatus, Balance, Book, LedgerAccount, Postings};
 use domain::system_account::{SystemAccounts, SystemKind};
 use domain::{AccountKey, Money, OperationId, PaymentKey, PaymentRecord, Tenant, Timestamp};
@@ -102,6 +101,32 @@ impl MemoryLedger {
         row.map(|row| row.status = status).is_some()
     }
 
+    /// Puts a payment's row in the place of any that it has. The accounts know nothing of it.
+    pub fn put_record(&self, record: PaymentRecord, recorded_at: Timestamp) {
+        self.server.state().tables.put(record, recorded_at);
+    }
+
+    /// Changes a payment's row where it stands; whether it has one. The accounts know nothing of it.
+    pub fn change_record(&self, key: &PaymentKey, change: impl FnOnce(&mut PaymentRecord)) -> bool {
+        let mut state = self.server.state();
+        state.tables.payments.get_mut(key).map(|row| change(&mut row.record)).is_some()
+    }
+
+    /// Takes a payment's row away, as in a ledger that was set back; whether it had one.
+    pub fn lose_record(&self, key: &PaymentKey) -> bool {
+        self.server.state().tables.lose(key)
+    }
+
+    /// Another build has written the payment's row, and this one does not understand it; whether it has one.
+    pub fn make_unreadable(&self, key: &PaymentKey) -> bool {
+        self.server.state().tables.make_unreadable(key)
+    }
+
+    /// Buries a delivery at this instant; the same delivery again changes nothing.
+    pub fn put_letter(&self, letter: &DeadLetter, at: Timestamp) {
+        self.server.state().tables.bury(letter, at);
+    }
+
     /// Resolves the dead letters of a payment, given as tenant and id; how many were open.
     pub fn resolve_letters(&self, tenant: &str, id: &str) -> usize {
         self.server.state().tables.resolve(&(tenant.to_owned(), id.to_owned()))
@@ -163,6 +188,11 @@ impl MemoryLedger {
         let hold =
             |(key, held_at): (&PaymentKey, &Timestamp)| OpenHold { key: key.clone(), held_at: *held_at };
         self.server.state().tables.lines.iter().map(hold).collect()
+    }
+
+    /// How often the janitor has looked for the payment that it looked for most.
+    pub fn looks_max(&self) -> u64 {
+        self.server.state().looks.values().copied().max().unwrap_or(0)
     }
 
     /// How many transactions are open, those of outsiders as well.

@@ -122,11 +122,11 @@ impl BorderLedger for MemoryLedger {
     }
 
     async fn status(&self, key: &PaymentKey) -> Result<StatusRow, StoreError> {
-        let read = |tables: &Tables, _| StatusRow {
-            record: tables.payments.get(key).map(|row| row.record.clone()),
-            dead: tables.open_letters(&names(key)).max_by_key(|letter| letter.at).cloned(),
+        let read = |state: &mut State, _| {
+            let newest = state.tables.open_letters(&names(key)).max_by_key(|letter| letter.at);
+            Ok(StatusRow { record: state.tables.record(key)?.cloned(), dead: newest.cloned() })
         };
-        self.read(Call::Status, read).await
+        self.query(Call::Status, read).await
     }
 
     async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
@@ -152,6 +152,12 @@ impl JanitorLedger for MemoryLedger {
     ) -> Result<HashMap<usize, Trace>, StoreError> {
         let look = |state: &mut State, now| {
             without_zero_bytes(keys.iter().flat_map(|(tenant, id)| [tenant, id]))?;
+            for key in keys {
+                match state.looks.get_mut(key) {
+                    Some(looks) => *looks += 1,
+                    None => drop(state.looks.insert(key.clone(), 1)),
+                }
+            }
             let trace = |key| trace(&state.tables, key, now, age);
             Ok(keys.iter().enumerate().filter_map(|(place, key)| Some((place, trace(key)?))).collect())
         };
@@ -159,10 +165,12 @@ impl JanitorLedger for MemoryLedger {
     }
 
     async fn records(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, PaymentRecord>, StoreError> {
-        let record =
-            |tables: &Tables, key: &PaymentKey| Some((key.clone(), tables.payments.get(key)?.record.clone()));
-        let read = |tables: &Tables, _| keys.iter().filter_map(|key| record(tables, key)).collect();
-        self.read(Call::Records, read).await
+        let read = |state: &mut State, _| {
+            let record =
+                |key: &PaymentKey| Ok(state.tables.record(key)?.map(|record| (key.clone(), record.clone())));
+            keys.iter().map(record).filter_map(Result::transpose).collect()
+        };
+        self.query(Call::Records, read).await
     }
 
     async fn holds_watermark(&self) -> Result<Timestamp, StoreError> {

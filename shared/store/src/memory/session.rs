@@ -1,5 +1,6 @@
 //! The steps of a transaction of the ledger in memory.
 
+use crate::StoreError;
 use crate::locks::{AccountRow, AccountState, Rows, Waiting};
 use crate::memory::locks::{Lockable, Taken};
 use crate::memory::tables::{Change, Tables, hold_of};
@@ -31,7 +32,7 @@ impl MemorySession {
     async fn trip<T>(
         &self,
         place: Place,
-        act: impl FnOnce(&mut State) -> Result<T, sqlx::Error>,
+        act: impl FnOnce(&mut State) -> Result<T, StoreError>,
     ) -> Result<T, Broken> {
         let begun = self.ledger.step(self.call, place).await?;
         let answer = act(&mut self.ledger.server.state())?;
@@ -77,7 +78,7 @@ impl MemorySession {
         keys: &BTreeSet<K>,
         lockable: impl Fn(K) -> Lockable,
         there: impl Fn(&Tables, &K) -> bool,
-        read: impl Fn(&Tables, &K) -> Option<R>,
+        read: impl Fn(&Tables, &K) -> Result<Option<R>, StoreError>,
     ) -> Result<Rows<K, R>, Broken> {
         let server = &self.ledger.server;
         let mut present: Vec<Lockable> = {
@@ -98,7 +99,7 @@ impl MemorySession {
             let mut rows = Rows { found: HashMap::with_capacity(keys.len()), locked: HashSet::new() };
             for key in keys {
                 if state.transactions.holds(self.number, &lockable(key.clone())) {
-                    rows.found.extend(read(&state.tables, key).map(|row| (key.clone(), row)));
+                    rows.found.extend(read(&state.tables, key)?.map(|row| (key.clone(), row)));
                 } else if self.waiting == Waiting::Skipping && there(&state.tables, key) {
                     rows.locked.insert(key.clone());
                 }
@@ -174,11 +175,14 @@ impl Session for MemorySession {
     ) -> Result<Rows<PaymentKey, PaymentRecord>, Broken> {
         let is_unguarded = self.ledger.server.removed.settle_state_guard;
         let read = |tables: &Tables, key: &PaymentKey| {
-            let mut record = tables.payments.get(key)?.record.clone();
-            if is_unguarded && let Some(reserved) = hold_of(&record.state) {
+            let mut record = tables.record(key)?.cloned();
+            if is_unguarded
+                && let Some(record) = &mut record
+                && let Some(reserved) = hold_of(&record.state)
+            {
                 record.state = RecordState::Reserved(reserved);
             }
-            Some(record)
+            Ok(record)
         };
         self.lock(keys, Lockable::Payment, |tables, key| tables.payments.contains_key(key), read).await
     }
@@ -188,13 +192,13 @@ impl Session for MemorySession {
         keys: &BTreeSet<AccountRow>,
     ) -> Result<Rows<AccountRow, AccountState>, Broken> {
         let there = |tables: &Tables, key: &AccountRow| tables.accounts.contains_key(key);
-        self.lock(keys, Lockable::Account, there, |tables, key| tables.accounts.get(key).copied()).await
+        self.lock(keys, Lockable::Account, there, |tables, key| Ok(tables.accounts.get(key).copied())).await
     }
 
     async fn records(&mut self, keys: Vec<PaymentKey>) -> Result<HashMap<PaymentKey, PaymentRecord>, Broken> {
         let read = |state: &mut State| {
-            let found = |key: PaymentKey| Some((state.tables.payments.get(&key)?.record.clone(), key));
-            Ok(keys.into_iter().filter_map(found).map(|(record, key)| (key, record)).collect())
+            let found = |key: PaymentKey| Ok(state.tables.record(&key)?.cloned().map(|record| (key, record)));
+            keys.into_iter().map(found).filter_map(Result::transpose).collect()
         };
         self.trip(Place::Read, read).await
     }

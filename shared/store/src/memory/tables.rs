@@ -4,7 +4,7 @@ use crate::locks::{AccountRow, AccountState};
 use crate::operations::Recorded;
 use crate::posting::{Operation, OperationKind};
 use crate::settlements::ended_state;
-use crate::{DeadLetter, OpenDeadLetter, OpenHold};
+use crate::{DeadLetter, OpenDeadLetter, OpenHold, StoreError};
 use domain::facts::{RecordState, Reserved};
 use domain::ledger::{AccountStatus, LedgerAccount};
 use domain::{Currency, Money, OperationId, PaymentKey, PaymentRecord, Refusal, Tenant, Timestamp};
@@ -16,7 +16,8 @@ pub(super) struct Tables {
     pub(super) accounts: BTreeMap<AccountRow, AccountState>,
     pub(super) payments: BTreeMap<PaymentKey, PaymentRow>,
     /// The payments in the order in which they were recorded.
-    recorded: BTreeMap<(Timestamp, usize), PaymentKey>,
+    recorded: BTreeMap<(Timestamp, u64), PaymentKey>,
+    last_recorded: u64,
     pub(super) deposits: BTreeMap<(Tenant, OperationId), Recorded>,
     /// The entries of each operation, in the order in which they were written.
     pub(super) entries: BTreeMap<(OperationKind, Tenant, String), Vec<EntryLine>>,
@@ -31,6 +32,8 @@ pub(super) struct Tables {
 pub(super) struct PaymentRow {
     pub(super) record: PaymentRecord,
     pub(super) recorded_at: Timestamp,
+    /// As by a build that this one does not understand.
+    is_unreadable: bool,
 }
 
 /// A row of `entries`.
@@ -104,9 +107,7 @@ impl Tables {
     /// Carries out what a transaction has written.
     pub(super) fn apply(&mut self, change: Change) {
         for (record, recorded_at) in change.inserted {
-            let key = record.facts.payment.key();
-            self.recorded.insert((recorded_at, self.payments.len()), key.clone());
-            self.payments.insert(key, PaymentRow { record, recorded_at });
+            self.put(record, recorded_at);
         }
         for (key, refusal) in change.ended {
             let Some(row) = self.payments.get_mut(&key) else { continue };
@@ -147,6 +148,40 @@ impl Tables {
         }
     }
 
+    /// Puts a payment's row in the place of any that it has.
+    pub(super) fn put(&mut self, record: PaymentRecord, recorded_at: Timestamp) {
+        let key = record.facts.payment.key();
+        self.lose(&key);
+        self.last_recorded += 1;
+        self.recorded.insert((recorded_at, self.last_recorded), key.clone());
+        self.payments.insert(key, PaymentRow { record, recorded_at, is_unreadable: false });
+    }
+
+    /// Takes a payment's row away; whether it had one.
+    pub(super) fn lose(&mut self, key: &PaymentKey) -> bool {
+        let lost = self.payments.remove(key);
+        if let Some(row) = &lost {
+            let first = (row.recorded_at, 0);
+            let places = self.recorded.range(first..).take_while(|((at, _), _)| *at == row.recorded_at);
+            let place = places.filter(|(_, recorded)| *recorded == key).map(|(place, _)| *place).next();
+            place.map(|place| self.recorded.remove(&place));
+        }
+        lost.is_some()
+    }
+
+    /// No build of ours can read the payment's row any more; whether it has one.
+    pub(super) fn make_unreadable(&mut self, key: &PaymentKey) -> bool {
+        self.payments.get_mut(key).map(|row| row.is_unreadable = true).is_some()
+    }
+
+    /// What a payment's row says.
+    pub(super) fn record(&self, key: &PaymentKey) -> Result<Option<&PaymentRecord>, StoreError> {
+        match self.payments.get(key) {
+            Some(row) if row.is_unreadable => Err(StoreError::Corrupt("payments.status".to_owned())),
+            row => Ok(row.map(|row| &row.record)),
+        }
+    }
+
     /// Opens an account, if there is none by this name.
     pub(super) fn open(&mut self, row: AccountRow, currency: Currency) {
         let status = AccountStatus::Active;
@@ -171,7 +206,7 @@ impl Tables {
         if after >= until {
             return page;
         }
-        let range = (after, usize::MAX)..=(until, usize::MAX);
+        let range = (after, u64::MAX)..=(until, u64::MAX);
         for row in self.recorded.range(range).filter_map(|(_, key)| self.payments.get(key)) {
             let is_full = page.len() as u64 >= u64::from(rows_max);
             if is_full && page.last().is_some_and(|last| last.recorded_at != row.recorded_at) {

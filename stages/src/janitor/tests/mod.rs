@@ -9,12 +9,13 @@ mod standing_still;
 
 use super::{Janitor, Now, RoundError};
 use domain::{PaymentKey, Timestamp, TraceContext};
-use memory_ledger::{MemoryLedger, held};
+use memory_ledger::{Ledger, held};
 use runtime::broker::{MemoryStreams, Outgoing, Streams};
 use runtime::config::{Config, JanitorConfig, PipelineConfig, StackConfig};
 use runtime::telemetry::{JanitorMetrics, Metrics};
 use std::sync::LazyLock;
 use std::time::Duration;
+use store::memory::MemoryLedger;
 use tokio::time::Instant;
 use wire::header::Headers;
 use wire::{Hop, Role, Stream, Subject};
@@ -59,7 +60,7 @@ fn key(id: &str) -> PaymentKey {
 /// rows.
 struct World {
     streams: MemoryStreams,
-    ledger: MemoryLedger,
+    ledger: Ledger,
     metrics: Metrics,
     janitor: Janitor<MemoryStreams, MemoryLedger>,
 }
@@ -71,7 +72,7 @@ impl World {
 
     /// With streams as these settings say.
     async fn with(pipeline: PipelineConfig) -> World {
-        let (streams, ledger) = (MemoryStreams::default(), MemoryLedger::default());
+        let (streams, ledger) = (MemoryStreams::default(), Ledger::new());
         let metrics = Metrics::new(Role::Janitor, true).unwrap();
         streams.declare_all(&pipeline).await.unwrap();
         streams.set_now(at(BEGIN));
@@ -153,7 +154,7 @@ fn pipeline() -> PipelineConfig {
 
 fn janitor(
     streams: &MemoryStreams,
-    ledger: &MemoryLedger,
+    ledger: &Ledger,
     metrics: &Metrics,
 ) -> Janitor<MemoryStreams, MemoryLedger> {
     let seconds = |seconds| u64::try_from(Duration::from_secs(seconds).as_millis()).unwrap();
@@ -164,5 +165,5 @@ fn janitor(
         ..Config::on(StackConfig::shifted(0)).janitor
     };
     let metrics = JanitorMetrics::new(metrics, Duration::from_secs(30));
-    Janitor::new(streams.clone(), ledger.clone(), config, pipeline(), metrics)
+    Janitor::new(streams.clone(), ledger.memory.clone(), config, pipeline(), metrics)
 }

@@ -40,7 +40,10 @@ impl World {
             Vanished => self.ledger.lose(&key(token)),
             RecordedAnew(second) => self.record(token, second),
             Resolved => self.ledger.resolve(&dead_letter::key(token)),
-            BuriedAgain(second) => self.ledger.bury(dead_letter::key(token), at(second)),
+            BuriedAgain(second) => {
+                self.ledger.resolve(&dead_letter::key(token));
+                self.ledger.bury(dead_letter::key(token), at(second));
+            }
         }
     }
 }
