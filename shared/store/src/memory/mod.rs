@@ -57,6 +57,9 @@ pub struct MemoryOptions {
     pub clock: LedgerClock,
     /// How long a locked row is waited for, by tokio's clock.
     pub lock_timeout: Duration,
+    /// How long the answer of a statement is waited for, and half of a transaction however many attempts it
+    /// takes; then the ledger is silent.
+    pub patience: Duration,
     /// What befalls the steps.
     pub weather: Arc<dyn Weather>,
     /// What is taken out.
@@ -64,11 +67,12 @@ pub struct MemoryOptions {
 }
 
 impl MemoryOptions {
-    /// A ledger in calm weather, with the lock timeout of the services.
+    /// A ledger in calm weather, with the timeouts that services have by default.
     pub fn new(clock: LedgerClock) -> MemoryOptions {
         MemoryOptions {
             clock,
             lock_timeout: Duration::from_millis(200),
+            patience: Duration::from_secs(7),
             weather: Arc::new(Calm),
             removed: Removed::default(),
         }
@@ -88,6 +92,7 @@ pub struct MemoryLedger {
 struct Server {
     clock: LedgerClock,
     lock_timeout: Duration,
+    patience: Duration,
     removed: Removed,
     state: Mutex<State>,
 }
@@ -113,8 +118,8 @@ impl Server {
 impl MemoryLedger {
     /// An empty ledger.
     pub fn new(options: MemoryOptions) -> MemoryLedger {
-        let MemoryOptions { clock, lock_timeout, weather, removed } = options;
-        let server = Server { clock, lock_timeout, removed, state: Mutex::default() };
+        let MemoryOptions { clock, lock_timeout, patience, weather, removed } = options;
+        let server = Server { clock, lock_timeout, patience, removed, state: Mutex::default() };
         MemoryLedger { server: Arc::new(server), weather, system_accounts: Arc::default() }
     }
 

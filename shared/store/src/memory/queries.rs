@@ -23,11 +23,15 @@ impl MemoryLedger {
         call: Call,
         act: impl FnOnce(&mut State, Timestamp) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let begun = self.step(call, Place::Query).await?;
-        let now = self.server.now();
-        let answer = act(&mut self.server.state(), now)?;
-        begun.answered().await?;
-        Ok(answer)
+        let asked = async {
+            let begun = self.step(call, Place::Query).await?;
+            let now = self.server.now();
+            let answer = act(&mut self.server.state(), now)?;
+            begun.answered().await?;
+            Ok(answer)
+        };
+        let patience = self.server.patience;
+        tokio::time::timeout(patience, asked).await.unwrap_or(Err(StoreError::Silent(patience)))
     }
 
     /// A statement that reads.

@@ -45,12 +45,21 @@ impl Drop for Running {
 
 impl MemoryLedger {
     /// Runs `body` in a transaction until it commits, as the store does: the first row that stays locked has
-    /// it judged again without the rows that are locked.
+    /// it judged again without the rows that are locked, and all attempts have one deadline.
     pub(super) async fn transact<T, F>(
         &self,
         call: Call,
         body: impl Fn(MemorySession) -> F,
     ) -> Result<T, Broken>
+    where
+        F: Future<Output = Result<Attempt<T>, Broken>>,
+    {
+        let patience = self.server.patience * 2;
+        let attempts = tokio::time::timeout(patience, self.attempt(call, body));
+        attempts.await.unwrap_or_else(|_| Err(StoreError::Silent(patience).into()))
+    }
+
+    async fn attempt<T, F>(&self, call: Call, body: impl Fn(MemorySession) -> F) -> Result<T, Broken>
     where
         F: Future<Output = Result<Attempt<T>, Broken>>,
     {

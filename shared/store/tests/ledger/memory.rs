@@ -10,6 +10,7 @@ use crate::memory_pair::{Locked, Pair, assert_same, is_near, same_answer};
 use domain::ledger::AccountStatus;
 use domain::{AccountKey, Money, PaymentId, PaymentKey, PaymentRecord, Timestamp};
 use rand::Rng;
+use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -49,6 +50,17 @@ async fn memory_answers_as_postgres_does() {
     let hardly = MET.into_iter().filter(|name| met.get(*name).is_none_or(|count| *count < 10));
     let hardly: Vec<&str> = hardly.collect();
     assert!(is_one_seed || hardly.is_empty(), "the calls hardly meet {hardly:?}: {met:?}");
+}
+
+/// The size of a page: often just so many rows as were recorded after an instant and up to another.
+fn rows_max(memory: &MemoryLedger, after: Timestamp, random: &mut StdRng) -> u32 {
+    let mut instants = Vec::new();
+    memory.each_record(|_, at| instants.extend((at > after).then_some(at)));
+    let until = instants.choose(random).copied().filter(|_| random.random_bool(0.5));
+    match until {
+        Some(until) => instants.iter().map(|at| u32::from(*at <= until)).sum(),
+        None => random.random_range(1..60),
+    }
 }
 
 fn name_of_record(record: &PaymentRecord) -> String {
@@ -240,19 +252,21 @@ impl Script {
     async fn scan(&mut self, about: &str) {
         let (pair, random) = (&self.pair, &mut self.world.random);
         let (store, memory) = (&pair.ledger.store, &pair.memory);
-        let (rows_max, age) = (random.random_range(1..60), pair.age(random.random_range(0..20)));
+        let age = pair.age(random.random_range(0..20));
         match random.random_range(0..4) {
             0 => {
+                let rows_max = rows_max(memory, self.young, random);
                 let theirs = store.young_holds(self.young, age, rows_max).await.unwrap();
                 let ours = memory.young_holds(self.young, age, rows_max).await.unwrap();
                 pair.assert_same_page(&theirs, &ours, about);
-                self.young = ours.read_to;
+                self.young = if random.random_bool(0.3) { Timestamp::default() } else { ours.read_to };
             }
             1 => {
+                let rows_max = rows_max(memory, self.late, random);
                 let theirs = store.late_holds(self.late, age, rows_max).await.unwrap();
                 let ours = memory.late_holds(self.late, age, rows_max).await.unwrap();
                 pair.assert_same_page(&theirs, &ours, about);
-                self.late = if random.random_bool(0.1) { Timestamp::default() } else { ours.read_to };
+                self.late = if random.random_bool(0.3) { Timestamp::default() } else { ours.read_to };
             }
             2 => {
                 let theirs = store.holds_watermark().await.unwrap();
@@ -261,6 +275,7 @@ impl Script {
             }
             _ => {
                 let after = pair.instant(random.random_range(0..40));
+                let rows_max = rows_max(memory, after, random);
                 let theirs = store.recent_payments(after, rows_max).await.unwrap();
                 let ours = memory.recent_payments(after, rows_max).await.unwrap();
                 assert_eq!((ours.is_full, ours.read_to), (theirs.is_full, theirs.read_to), "{about}");

@@ -2,7 +2,7 @@
 //! here takes time.
 
 use crate::common::{
-    account_key, at, converted, currency, deposit, payment_key, recorded, refused, request, settled,
+    account_key, at, converted, currency, deposit, insist, payment_key, recorded, refused, request, settled,
     settlements, status, usd,
 };
 use domain::Money;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use store::memory::{
     Call, Happening, MemoryLedger, MemoryOptions, OperationKind, Place, Removed, Step, Strike, Weather,
 };
-use store::{DepositOutcome, HoldRequest, StageLedger, StoreError};
+use store::{DepositOutcome, HoldRequest, JanitorLedger, StageLedger, StoreError};
 use tokio::sync::Notify;
 
 /// How often a batch is judged.
@@ -57,8 +57,12 @@ fn striking(strike: Strike) -> Happening {
 
 /// A ledger with accounts of two currencies and a payment that is held.
 pub(crate) async fn ledger(removed: Removed, lock_timeout: Duration) -> MemoryLedger {
+    ledger_with(removed, lock_timeout, FOR_EVER).await
+}
+
+async fn ledger_with(removed: Removed, lock_timeout: Duration, patience: Duration) -> MemoryLedger {
     let options = MemoryOptions::new(Arc::new(|| at(50)));
-    let ledger = MemoryLedger::new(MemoryOptions { removed, lock_timeout, ..options });
+    let ledger = MemoryLedger::new(MemoryOptions { removed, lock_timeout, patience, ..options });
     for id in ["A", "B", "C"] {
         ledger.open_account(&account_key(id), usd(1_000)).unwrap();
     }
@@ -237,6 +241,34 @@ async fn a_caller_that_goes_away_leaves_nothing_but_what_is_committed() {
             }
         }
     }
+}
+
+/// A statement that takes too long is an outage, and nothing of it stays but what was committed.
+#[tokio::test]
+async fn a_silent_ledger_is_waited_for_and_no_longer() {
+    let (before, after) = (
+        Happening { before: FOR_EVER, ..Happening::default() },
+        Happening { after: FOR_EVER, ..Happening::default() },
+    );
+    for Write { call, ask, is_done, told, places } in WRITES {
+        for place in places {
+            for happening in [before, after] {
+                let about = format!("silent at {place:?} of {call:?}, {happening:?}");
+                let patience = Duration::from_millis(5);
+                let ledger = ledger_with(Removed::default(), FOR_EVER, patience).await;
+                let silent = ledger.another_process(Script::at(call, *place, happening, 1));
+                let error = ask(silent).await.expect_err(&about);
+                assert!(matches!(error, StoreError::Silent(_)) && error.is_outage(), "{about}: {error:?}");
+                assert_eq!(is_done(&ledger), *place == Place::Commit && happening == after, "{about}");
+                assert_quiet(&ledger, &about);
+                assert_eq!(insist(10, || ask(ledger.clone())).await, told, "{about}");
+            }
+        }
+    }
+    let ledger = ledger_with(Removed::default(), FOR_EVER, Duration::from_millis(5)).await;
+    let silent = ledger.another_process(Script::at(Call::Records, Place::Query, before, 1));
+    let error = silent.records(&[payment_key("HELD")]).await.expect_err("silent");
+    assert!(matches!(error, StoreError::Silent(_)), "{error:?}");
 }
 
 /// A COMMIT that comes late holds its locks until then: whoever asks again waits for it, and meets the row.
