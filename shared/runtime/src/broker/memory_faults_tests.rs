@@ -84,6 +84,35 @@ async fn what_lies_ahead_is_kept_with_what_is_in_hand_or_comes_again_beside_it()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_due_while_nobody_looks_comes_due_at_its_instant() {
+    let streams = MemoryStreams::default();
+    let mut wide = input(&streams, 9).await;
+    accept(&streams, 2).await;
+    let began = Instant::now();
+    let first = wide.take(2).await.unwrap();
+    wide.acknowledge(&receipts(&first[1..])).await.unwrap();
+    tokio::time::advance(ACK_WAIT * 5 / 2).await;
+    assert_eq!(next(&mut wide, 9).await, [(1, 2), (1, 3)]);
+    // Nobody asks from here on, so it comes due and waits; a purge sends it back to its next time.
+    wide.close();
+    tokio::time::advance(ACK_WAIT).await;
+    streams.purge_below(INTAKE, 1).await.unwrap();
+    let mut narrow = input(&streams, 1).await;
+    assert_eq!((next(&mut narrow, 1).await, began.elapsed()), (vec![(1, 4)], ACK_WAIT * 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_back_is_given_nothing_more() {
+    let streams = MemoryStreams::default();
+    let (mut leaving, mut staying) = (input(&streams, 1).await, input(&streams, 9).await);
+    accept(&streams, 3).await;
+    let taken = leaving.take(1).await.unwrap();
+    leaving.give_back(&receipts(&taken)).await.unwrap();
+    assert_eq!(figures(&streams).await, (0, Some(1), 2, 1));
+    assert_eq!(next(&mut staying, 9).await, [(1, 2), (2, 1), (3, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_is_woken_at_the_instant_when_there_is_something() {
     let streams = MemoryStreams::default();
     let mut input = opened(&streams, INTAKE, &PipelineConfig { ack_pending_max: 1, ..pipeline(4) }).await;
