@@ -32,6 +32,7 @@
 //! | `migrations/` | the checks of `operations.kind` and, if it has entries, of `entries.operation_kind` |
 //! | `domain::ledger::Postings` | a constructor for its entries, if it has any: balanced by construction |
 //! | `posting::OperationKind` | its kind; one that ends a payment is of the kind that payments are |
+//! | `session` | the step that writes it, over Postgres and in `memory::session`; what its COMMIT does, in `memory::tables` |
 //! | a file of its own, as `deposits` | the request, its outcomes, the rows it needs; then lock, read, judge, and one `LedgerWrite` |
 //! | `ledger` | the trait of whoever asks for it |
 //! | `loadtest/sql/invariants.sql` | what always holds of it; what it holds back counts in the sum of holds |
@@ -39,6 +40,9 @@
 //!
 //! Nothing but `posting` writes balances, holds or entries. It numbers the parameters and proves that all was
 //! written.
+//!
+//! [`memory`] has the same transactions over tables in memory, for tests that want hours of traffic in a
+//! second; `tests/ledger/memory.rs` holds its answers to those of Postgres.
 //!
 //! Our own accounts continue in a further row before a balance could leave the 64-bit range; a customer's
 //! balance that would leave it refuses the payment or the deposit.

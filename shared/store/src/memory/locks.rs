@@ -37,7 +37,7 @@ pub(super) enum Taken {
 /// An open transaction.
 #[derive(Debug, Default)]
 struct Open {
-    locks: Vec<Lockable>,
+    locks: Vec<Arc<Lockable>>,
     waits_for: Option<u64>,
     ended: Arc<Notify>,
     change: Option<Change>,
@@ -48,7 +48,7 @@ struct Open {
 pub(super) struct Transactions {
     last: u64,
     open: BTreeMap<u64, Open>,
-    locks: BTreeMap<Lockable, u64>,
+    locks: BTreeMap<Arc<Lockable>, u64>,
     circles: usize,
 }
 
@@ -62,21 +62,21 @@ impl Transactions {
 
     /// Takes a lock if nobody else holds it; whether it is this transaction's now. Nothing where that has been
     /// ended.
-    pub(super) fn take_free(&mut self, number: u64, key: &Lockable) -> Option<bool> {
+    pub(super) fn take_free(&mut self, number: u64, key: &Arc<Lockable>) -> Option<bool> {
         let own = self.open.get_mut(&number)?;
         own.waits_for = None;
         match self.locks.get(key) {
             Some(holder) => Some(*holder == number),
             None => {
-                own.locks.push(key.clone());
-                self.locks.insert(key.clone(), number);
+                own.locks.push(Arc::clone(key));
+                self.locks.insert(Arc::clone(key), number);
                 Some(true)
             }
         }
     }
 
     /// Takes a lock, or begins to wait for whoever holds it.
-    pub(super) fn take(&mut self, number: u64, key: &Lockable) -> Taken {
+    pub(super) fn take(&mut self, number: u64, key: &Arc<Lockable>) -> Taken {
         match self.take_free(number, key) {
             None => return Taken::Ended,
             Some(true) => return Taken::Held,

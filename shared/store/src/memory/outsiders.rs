@@ -13,6 +13,7 @@ use domain::ledger::{AccountStatus, Balance, Book, LedgerAccount, Postings};
 use domain::system_account::{SystemAccounts, SystemKind};
 use domain::{AccountKey, Money, OperationId, PaymentKey, PaymentRecord, Tenant, Timestamp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A transaction from outside that holds a lock until it is dropped.
 pub struct Outsider {
@@ -45,7 +46,7 @@ impl MemoryLedger {
         // The weather is the services'; an outsider's steps take no time.
         let session =
             MemorySession::new(self.clone(), Call::Reserve, Waiting::UntilTimeout, transaction.number);
-        session.take(&key).await.ok().map(|()| Outsider { _transaction: transaction })
+        session.take(&Arc::new(key)).await.ok().map(|()| Outsider { _transaction: transaction })
     }
 
     /// What the ledger has now.

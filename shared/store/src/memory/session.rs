@@ -4,7 +4,7 @@ use crate::StoreError;
 use crate::locks::{AccountRow, AccountState, Rows, Waiting};
 use crate::memory::locks::{Lockable, Taken};
 use crate::memory::tables::{Change, Tables, hold_of};
-use crate::memory::{Call, MemoryLedger, Place, State, objection};
+use crate::memory::{Call, MemoryLedger, Place, objection};
 use crate::operations::Recorded;
 use crate::posting::{Operation, OperationKind};
 use crate::session::Session;
@@ -13,6 +13,7 @@ use domain::facts::RecordState;
 use domain::{OperationId, PaymentKey, PaymentRecord, Refusal, Tenant, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A transaction that has begun, by its number.
@@ -28,20 +29,16 @@ impl MemorySession {
         MemorySession { ledger, call, waiting, number }
     }
 
-    /// One round trip that reads or writes.
-    async fn trip<T>(
-        &self,
-        place: Place,
-        act: impl FnOnce(&mut State) -> Result<T, StoreError>,
-    ) -> Result<T, Broken> {
-        let begun = self.ledger.step(self.call, place).await?;
-        let answer = act(&mut self.ledger.server.state())?;
+    /// One round trip that reads.
+    async fn read<T>(&self, read: impl FnOnce(&Tables) -> Result<T, StoreError>) -> Result<T, Broken> {
+        let begun = self.ledger.step(self.call, Place::Read).await?;
+        let answer = read(&self.ledger.server.state().tables)?;
         begun.answered().await?;
         Ok(answer)
     }
 
     /// Takes a lock, waiting for it as long as for any.
-    pub(super) async fn take(&self, key: &Lockable) -> Result<(), sqlx::Error> {
+    pub(super) async fn take(&self, key: &Arc<Lockable>) -> Result<(), sqlx::Error> {
         let server = &self.ledger.server;
         let deadline = Instant::now() + server.lock_timeout;
         loop {
@@ -60,7 +57,7 @@ impl MemorySession {
     }
 
     /// Takes the lock of a row, or goes on without it where locked rows are skipped.
-    async fn take_or_skip(&self, key: &Lockable) -> Result<(), Broken> {
+    async fn take_or_skip(&self, key: &Arc<Lockable>) -> Result<(), Broken> {
         match self.waiting {
             Waiting::UntilTimeout => self.take(key).await.map_err(Broken::at_lock),
             Waiting::Skipping => {
@@ -81,28 +78,29 @@ impl MemorySession {
         read: impl Fn(&Tables, &K) -> Result<Option<R>, StoreError>,
     ) -> Result<Rows<K, R>, Broken> {
         let server = &self.ledger.server;
-        let mut present: Vec<Lockable> = {
+        let mut present: Vec<(Arc<Lockable>, &K)> = {
             let state = server.state();
-            keys.iter().filter(|key| there(&state.tables, key)).map(|key| lockable(key.clone())).collect()
+            let present = keys.iter().filter(|key| there(&state.tables, key));
+            present.map(|key| (Arc::new(lockable(key.clone())), key)).collect()
         };
         self.put_in_order(&mut present);
-        let mut present = present.iter();
-        if let Some(first) = present.next() {
+        let mut locks = present.iter().map(|(lock, _)| lock);
+        if let Some(first) = locks.next() {
             self.take_or_skip(first).await?;
         }
         let begun = self.ledger.step(self.call, Place::Lock).await?;
-        for key in present {
-            self.take_or_skip(key).await?;
+        for lock in locks {
+            self.take_or_skip(lock).await?;
         }
         let rows = {
             let state = server.state();
             let mut rows = Rows { found: HashMap::with_capacity(keys.len()), locked: HashSet::new() };
-            for key in keys {
-                if state.transactions.holds(self.number, &lockable(key.clone())) {
-                    rows.found.extend(read(&state.tables, key)?.map(|row| (key.clone(), row)));
-                } else if self.waiting == Waiting::Skipping && there(&state.tables, key) {
-                    rows.locked.insert(key.clone());
-                }
+            for (_, key) in present.iter().filter(|(lock, _)| state.transactions.holds(self.number, lock)) {
+                rows.found.extend(read(&state.tables, key)?.map(|row| (K::clone(key), row)));
+            }
+            if self.waiting == Waiting::Skipping {
+                let skipped = |key: &&K| !rows.found.contains_key(*key) && there(&state.tables, key);
+                rows.locked = keys.iter().filter(skipped).cloned().collect();
             }
             rows
         };
@@ -120,7 +118,7 @@ impl MemorySession {
 
     /// Inserts rows by their keys, in the order of the keys; each waits for whoever else is inserting it.
     /// When each was inserted.
-    async fn insert(&self, mut keys: Vec<(Lockable, usize)>) -> Result<Vec<(usize, Timestamp)>, Broken> {
+    async fn insert(&self, mut keys: Vec<(Arc<Lockable>, usize)>) -> Result<Vec<(usize, Timestamp)>, Broken> {
         self.put_in_order(&mut keys);
         let mut inserted = Vec::with_capacity(keys.len());
         for (key, place) in keys {
@@ -138,7 +136,7 @@ impl MemorySession {
         at: Timestamp,
     ) -> Result<bool, Broken> {
         let begun = self.ledger.step(self.call, Place::Write).await?;
-        let keys = records.iter().map(|record| Lockable::NewPayment(record.facts.payment.key()));
+        let keys = records.iter().map(|record| Arc::new(Lockable::NewPayment(record.facts.payment.key())));
         let inserted = self.insert(keys.zip(0..).collect()).await?;
         if let Some(error) = records.iter().find_map(objection::to_record) {
             return Err(error.into());
@@ -196,22 +194,22 @@ impl Session for MemorySession {
     }
 
     async fn records(&mut self, keys: Vec<PaymentKey>) -> Result<HashMap<PaymentKey, PaymentRecord>, Broken> {
-        let read = |state: &mut State| {
-            let found = |key: PaymentKey| Ok(state.tables.record(&key)?.cloned().map(|record| (key, record)));
+        let read = |tables: &Tables| {
+            let found = |key: PaymentKey| Ok(tables.record(&key)?.cloned().map(|record| (key, record)));
             keys.into_iter().map(found).filter_map(Result::transpose).collect()
         };
-        self.trip(Place::Read, read).await
+        self.read(read).await
     }
 
     async fn deposits(
         &mut self,
         keys: Vec<(Tenant, OperationId)>,
     ) -> Result<HashMap<(Tenant, OperationId), Recorded>, Broken> {
-        let read = |state: &mut State| {
-            let found = |key| Some((state.tables.deposits.get(&key)?.clone(), key));
+        let read = |tables: &Tables| {
+            let found = |key| Some((tables.deposits.get(&key)?.clone(), key));
             Ok(keys.into_iter().filter_map(found).map(|(recorded, key)| (key, recorded)).collect())
         };
-        self.trip(Place::Read, read).await
+        self.read(read).await
     }
 
     async fn write_holds(
@@ -262,7 +260,9 @@ impl Session for MemorySession {
             .zip(recorded)
             .filter_map(|(operation, recorded)| Some((key(operation)?, recorded.clone())))
             .collect();
-        let keys = deposits.iter().map(|((tenant, id), _)| Lockable::NewDeposit(tenant.clone(), id.clone()));
+        let keys = deposits
+            .iter()
+            .map(|((tenant, id), _)| Arc::new(Lockable::NewDeposit(tenant.clone(), id.clone())));
         self.insert(keys.zip(0..).collect()).await?;
         let change = Change { deposits, ..Change::of(OperationKind::Deposit, operations, now) };
         let is_new = |tables: &Tables, change: &Change| {

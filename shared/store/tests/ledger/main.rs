@@ -1,5 +1,5 @@
 //! The store against a real Postgres: its answers, its round trips, its races, and what is left when the
-//! server dies.
+//! server dies; and the ledger in memory against both.
 //!
 //! One program, so that all tests share one server; every test has a database of its own. The services' role
 //! does what the store does, the owner of the schema looks at the result and makes corruptions on purpose.
