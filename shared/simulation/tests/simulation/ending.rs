@@ -6,6 +6,7 @@ use crate::clients;
 use crate::door::Street;
 use crate::faults::Fault;
 use crate::history::History;
+use crate::judged;
 use crate::strikes::is_strangers;
 use crate::world::World;
 use domain::PaymentRecord;
@@ -137,6 +138,7 @@ pub(crate) fn check(world: &World, history: &History) {
         }
     }
     check_told(world);
+    judged::check(world);
     let (found, tally) =
         history.read(|records| (checks::check(records, world), checks::tally(records, world)));
     found.into_iter().for_each(|what| conditions.violated(what));

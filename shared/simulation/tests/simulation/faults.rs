@@ -61,6 +61,7 @@ faults! {
     Junk: "a message of junk",
     Newer: "a message of a newer version",
     RateMoves: "a rate moves",
+    Buried: "a payment is buried, and driven again by somebody",
     // Of sizes and numbers.
     SmallStreams: "streams are full",
     SmallIntake: "the intake is full",

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod broker_link;
+mod buried;
 mod campaign;
 mod chance;
 mod changing;
@@ -16,6 +17,7 @@ mod ending;
 mod faults;
 mod guards;
 mod history;
+mod judged;
 mod ledger_link;
 mod link;
 mod observed;

@@ -5,7 +5,7 @@ use crate::conditions::Conditions;
 use crate::faults::Fault;
 use crate::process::Process;
 use runtime::broker::{MemoryStreams, Outgoing, Streams};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use wire::{Hop, StageName, Stream, Subject};
 
@@ -13,7 +13,7 @@ use wire::{Hop, StageName, Stream, Subject};
 const OFTEN: u64 = 5;
 
 /// Faults after which a payment may be nowhere on its way, or the broker does not know how far risk has come.
-const LOSES_MESSAGES: [Fault; 10] = [
+const LOSES_MESSAGES: [Fault; 11] = [
     Fault::StreamLost,
     Fault::ConsumerLost,
     Fault::BrokerRestart,
@@ -24,6 +24,7 @@ const LOSES_MESSAGES: [Fault; 10] = [
     Fault::Junk,
     Fault::SmallStreams,
     Fault::ClockJump,
+    Fault::Buried,
 ];
 
 /// Clones share it.
@@ -35,8 +36,10 @@ pub(crate) struct Observed {
 
 #[derive(Default)]
 struct State {
-    /// Payments that were told as finished.
-    finished: BTreeSet<String>,
+    /// What was told of payments' holds and ends, each wording once.
+    told: BTreeMap<(String, Hop), Vec<Vec<u8>>>,
+    /// Junk that was stored, by its id.
+    junk: BTreeSet<String>,
     /// Who was given a message last, and in which of its lives.
     holders: HashMap<(Stream, u64), (Arc<Process>, Option<u64>)>,
     /// How often rates had moved when fx was asked first.
@@ -56,21 +59,42 @@ impl Observed {
 
     /// A message was stored.
     pub(crate) fn stored(&self, message: &Outgoing) {
-        if Subject::hop(&message.subject) == Some(Hop::Finished) {
-            let token = Subject::payment_token(&message.subject).to_owned();
-            self.state.lock().unwrap().finished.insert(token);
+        let Some(hop @ (Hop::Reserved | Hop::Finished)) = Subject::hop(&message.subject) else { return };
+        let token = Subject::payment_token(&message.subject).to_owned();
+        let mut state = self.state.lock().unwrap();
+        let told = state.told.entry((token, hop)).or_default();
+        if !told.iter().any(|other| *other == message.payload) {
+            told.push(message.payload.to_vec());
         }
+    }
+
+    /// What was told of a payment at this hop: each wording once.
+    pub(crate) fn told(&self, token: &str, hop: Hop) -> Vec<Vec<u8>> {
+        self.state.lock().unwrap().told.get(&(token.to_owned(), hop)).cloned().unwrap_or_default()
     }
 
     /// Whether a payment was told as finished.
     pub(crate) fn is_told(&self, token: &str) -> bool {
-        self.state.lock().unwrap().finished.contains(token)
+        !self.told(token, Hop::Finished).is_empty()
+    }
+
+    /// Somebody's junk was stored.
+    pub(crate) fn junk_stored(&self, id: String) {
+        self.state.lock().unwrap().junk.insert(id);
+    }
+
+    /// All junk that was stored.
+    pub(crate) fn junk(&self) -> Vec<String> {
+        self.state.lock().unwrap().junk.iter().cloned().collect()
     }
 
     /// A janitor is about to drive a payment again, in the place of the copy of this sequence.
     pub(crate) async fn is_driven_again(&self, streams: &MemoryStreams, message: &Outgoing) {
-        let replaced = message.expected_last.unwrap_or(0);
         self.conditions.count("driven again", 1);
+        let Some(replaced) = message.expected_last else {
+            let what = format!("{} is driven again, whatever is in its place by then", message.subject);
+            return self.conditions.violated(what);
+        };
         let is_known = |fault| !self.conditions.plan().has(fault);
         // A consumer that is gone, or a broker that starts again, forgets what risk has had.
         if is_known(Fault::ConsumerLost)

@@ -1,5 +1,6 @@
 //! Faults that come from time to time, to processes, servers and data, until they end.
 
+use crate::buried;
 use crate::faults::Fault;
 use crate::process::{Process, Reach, Server};
 use crate::world::World;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use wire::{Hop, Stream, Subject};
 
 /// Of the many kinds, those that come like this.
-const KINDS: [Fault; 18] = [
+const KINDS: [Fault; 19] = [
     Fault::Kill,
     Fault::Freeze,
     Fault::Restart,
@@ -28,12 +29,16 @@ const KINDS: [Fault; 18] = [
     Fault::Junk,
     Fault::Newer,
     Fault::RateMoves,
+    Fault::Buried,
     Fault::Duplicate,
 ];
 
 /// What of the ledger is lost when it is set back is younger than this: younger than what is purged from the
 /// intake.
 const SET_BACK_SECONDS_MAX: u64 = 45;
+
+/// How the ids of messages begin that nobody can read.
+pub(crate) const JUNK: &str = "JUNK";
 
 /// Strikes until faults end.
 pub(crate) async fn strike(world: Arc<World>) {
@@ -76,7 +81,7 @@ async fn strike_once(world: &Arc<World>, fault: Fault) {
         Fault::ConsumerLost => lose_consumer(world),
         Fault::AccountLocked => lock_account(world),
         Fault::PaymentLocked => lock_payment(world),
-        Fault::Junk => inject(world, "JUNK", b"not a message").await,
+        Fault::Junk => inject(world, JUNK, b"not a message").await,
         Fault::Newer => {
             conditions.window("W32");
             inject(world, "NEWER", br#"{"v":1000}"#).await;
@@ -85,6 +90,7 @@ async fn strike_once(world: &Arc<World>, fault: Fault) {
             world.rates.change(conditions);
             world.observed.rate_moved();
         }
+        Fault::Buried => drop(world.spawn(buried::bury_for_a_while(world.clone()))),
         Fault::Duplicate => publish_again(world).await,
         _ => {}
     }
@@ -208,7 +214,10 @@ async fn inject(world: &Arc<World>, name: &str, payload: &'static [u8]) {
     let subject = Subject::of(hop, 0, &PaymentKey::from_token(&id).unwrap());
     world.conditions.tell("stranger", || format!("publishes {subject}"));
     // It may be refused, where the stream is missing or full.
-    let _ = world.streams.publish(&Outgoing::new(subject.into_string(), payload)).await;
+    let stored = world.streams.publish(&Outgoing::new(subject.into_string(), payload)).await;
+    if stored.is_ok() && name == JUNK {
+        world.observed.junk_stored(id);
+    }
 }
 
 /// Somebody publishes a stored message once more.
@@ -227,7 +236,7 @@ async fn publish_again(world: &Arc<World>) {
 
 /// Whether an id is one of those that no client sends.
 pub(crate) fn is_strangers(id: &str) -> bool {
-    id.starts_with("JUNK") || id.starts_with("NEWER")
+    id.starts_with(JUNK) || id.starts_with("NEWER")
 }
 
 /// Everything that lasts comes to its end.

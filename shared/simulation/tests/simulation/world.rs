@@ -162,7 +162,9 @@ fn config(conditions: &Conditions) -> Config {
     }
     config.pipeline.accepted_messages_max = if plan.has(Fault::SmallIntake) { 24 } else { -1 };
     config.pipeline.shards = if conditions.chance().one_in(4) { 2 } else { 1 };
-    config.risk.window_count_max = 1_000;
+    // In some runs accounts come to their limits, and quotes grow old.
+    config.risk.window_count_max = if conditions.chance().one_in(6) { 5 } else { 1_000 };
+    config.fx.quote_age_seconds_max = if conditions.chance().one_in(6) { 20 } else { 3_600 };
     config.telemetry.enabled = false;
     config
 }
