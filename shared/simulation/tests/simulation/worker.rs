@@ -6,6 +6,7 @@ use crate::conditions::Conditions;
 use crate::faults::Fault;
 use crate::guards::Guard;
 use crate::process::{Process, Reach, Server};
+use crate::strikes::is_strangers;
 use config::PipelineConfig;
 use runtime::broker::{BrokerError, MemoryReceipt, MemoryTransport, Outgoing, Streams};
 use runtime::transport::{Delivery, Transport};
@@ -35,6 +36,8 @@ struct Seen {
     postponed: BTreeSet<u64>,
     /// Payments that were told of since they were taken.
     told: BTreeSet<String>,
+    /// Of those, what the broker has stored, as far as it has answered.
+    stored: BTreeSet<String>,
 }
 
 impl WorkerTransport {
@@ -76,6 +79,7 @@ impl WorkerTransport {
             let place = (stream, delivery.seq);
             self.broker.observed.taken(self.process(), self.stage, place, token, delivery.attempt);
             seen.told.remove(token);
+            seen.stored.remove(token);
             seen.tokens.insert(delivery.seq, (token.to_owned(), delivery.attempt));
             if conditions.strikes(Fault::Duplicate) {
                 self.broker.streams.redeliver(stream, delivery.seq);
@@ -123,6 +127,33 @@ impl WorkerTransport {
     fn name(&self, receipt: &MemoryReceipt) -> String {
         let seen = self.seen.lock().unwrap();
         seen.tokens.get(&receipt.seq()).map(|(token, _)| token.clone()).unwrap_or_default()
+    }
+
+    /// Nothing is acknowledged before it is known that what becomes of it is stored, but for what is dead and what
+    /// is let go.
+    fn check_told(&self, receipts: &[MemoryReceipt]) {
+        let seen = self.seen.lock().unwrap();
+        // So many wait at once that what comes next is let go without a wait.
+        let is_crowded = seen.postponed.len() >= self.waiting_max();
+        if is_crowded || self.conditions().plan().has(Fault::Buried) {
+            return;
+        }
+        for receipt in receipts {
+            let Some((token, _)) = seen.tokens.get(&receipt.seq()) else { continue };
+            if !(seen.stored.contains(token)
+                || seen.postponed.contains(&receipt.seq())
+                || is_strangers(token))
+            {
+                let stage = self.stage;
+                self.conditions()
+                    .violated(format!("{token} is acknowledged by {stage}, and nothing is stored of it"));
+            }
+        }
+    }
+
+    /// So many deliveries wait at once in one process.
+    fn waiting_max(&self) -> usize {
+        usize::try_from(self.pipeline.ack_pending_max / 4).unwrap()
     }
 
     /// What would be let go waits on instead.
@@ -200,10 +231,17 @@ impl Transport for WorkerTransport {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        match self.told_of(batch) {
-            told if told.is_empty() => Ok(()),
-            told => self.broker.publish_batch(&told).await,
+        let told = self.told_of(batch);
+        if told.is_empty() {
+            return Ok(());
         }
+        let published = self.broker.publish_batch(&told).await;
+        // A payment that is put back is where it belongs if the intake has it already.
+        if matches!(published, Ok(()) | Err(BrokerError::Conflict)) {
+            let tokens = told.iter().map(|message| Subject::payment_token(&message.subject).to_owned());
+            self.seen.lock().unwrap().stored.extend(tokens);
+        }
+        published
     }
 
     async fn make_room(&self, stream: Stream) -> Result<(), BrokerError> {
@@ -222,6 +260,7 @@ impl Transport for WorkerTransport {
     }
 
     async fn acknowledge(&self, receipts: &[MemoryReceipt]) -> Result<(), BrokerError> {
+        self.check_told(receipts);
         self.is_heard().await?;
         let receipts = match self.conditions().lacks(Guard::LetGo) {
             true => self.wait_on(receipts).await?,
