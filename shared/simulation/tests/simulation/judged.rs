@@ -141,7 +141,11 @@ fn refused(world: &World, record: &PaymentRecord, sent: &Sent) -> Option<String>
         Refusal::AmountTooSmall | Refusal::AmountTooLarge => {
             arrives.is_some_and(|(currency, _)| currency != payment.amount.currency)
         }
-        Refusal::FxRateUnavailable | Refusal::DestinationLimit => false,
+        Refusal::FxRateUnavailable => {
+            let converts = arrives.is_some_and(|(currency, _)| currency != payment.amount.currency);
+            converts && world.conditions.plan().has(Fault::RateMoves)
+        }
+        Refusal::DestinationLimit => false,
     };
     (!is_right).then(|| format!("was refused for nothing: {}", rejection.reason))
 }
