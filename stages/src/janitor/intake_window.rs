@@ -223,6 +223,7 @@ mod tests {
         assert_eq!(window.due(instant(61), 9, 100), [4, 2, 3], "who has waited longest comes first");
         assert_eq!(window.due(instant(121), 9, 100), [4, 2, 3, 9]);
     }
+
     #[test]
     fn a_copy_waits_its_patience_at_most_whatever_the_clocks_show() {
         const HOUR: i64 = 3_600;

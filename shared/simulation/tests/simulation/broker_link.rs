@@ -65,6 +65,21 @@ impl BrokerLink {
         self.link.tell(|| format!("publish {}: {answer}", subjects(batch)));
     }
 
+    async fn publish_single(&self, message: &Outgoing) -> Result<(), BrokerError> {
+        if self.link.conditions().strikes(Fault::RequestLate) {
+            self.link.process.goes_on().await;
+            return Err(self.store_late(vec![message.clone()]).await);
+        }
+        let act = async {
+            if message.headers.redrive.is_some() {
+                self.observed.is_driven_again(&self.streams, message).await;
+            }
+            self.store(std::slice::from_ref(message)).await
+        };
+        let told = || format!("publish again {}", subjects(std::slice::from_ref(message)));
+        self.ask("publish_singles", told, act).await
+    }
+
     /// It is on its way for longer than its sender waits.
     async fn store_late(&self, batch: Vec<Outgoing>) -> BrokerError {
         let conditions = self.link.conditions();
@@ -104,17 +119,19 @@ impl Streams for BrokerLink {
         &self,
         messages: &[Outgoing],
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        let act = async {
-            let mut answers = Vec::new();
-            for message in messages {
-                if message.headers.redrive.is_some() {
-                    self.observed.is_driven_again(&self.streams, message).await;
-                }
-                answers.push(self.store(std::slice::from_ref(message)).await);
+        let mut answers: Vec<Result<(), BrokerError>> = Vec::new();
+        for message in messages {
+            // As the client does: after one that is not answered the others are not sent.
+            let is_lost = |answer: &Result<(), BrokerError>| {
+                matches!(answer, Err(BrokerError::Unknown(_) | BrokerError::Unavailable(_)))
+            };
+            if answers.last().is_some_and(is_lost) {
+                answers.push(Err(BrokerError::Unavailable("not sent".to_owned())));
+                continue;
             }
-            Ok(answers)
-        };
-        self.ask("publish_singles", || format!("publish again {}", subjects(messages)), act).await
+            answers.push(self.publish_single(message).await);
+        }
+        Ok(answers)
     }
 
     async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {

@@ -3,9 +3,13 @@
 use crate::guards::Guard;
 use crate::run::{Outcome, Run};
 use crate::tally::Tally;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+/// A run takes a fraction of a second.
+const RUN_MAX: Duration = Duration::from_secs(60);
 
 /// What came of many seeds.
 #[derive(Default)]
@@ -17,32 +21,69 @@ pub(crate) struct Campaign {
     pub(crate) took: Duration,
 }
 
+/// What the runs of a campaign share.
+struct Work {
+    next: AtomicU64,
+    is_over: AtomicBool,
+    campaign: Mutex<Campaign>,
+    /// The run in hand of each thread, and since when.
+    in_hand: Vec<Mutex<Option<(u64, Instant)>>>,
+}
+
+impl Work {
+    /// Plays one seed after the other.
+    fn play(&self, thread: usize, seeds: Range<u64>, removed: Option<Guard>) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let place = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(seed) = seeds.start.checked_add(place).filter(|seed| seeds.contains(seed)) else {
+                break;
+            };
+            *self.in_hand[thread].lock().unwrap() = Some((seed, Instant::now()));
+            let outcome = Run { removed, ..Run::of(seed) }.play();
+            if !outcome.violations.is_empty() {
+                self.is_over.store(true, Ordering::Relaxed);
+            }
+            self.campaign.lock().unwrap().add(outcome);
+        }
+        *self.in_hand[thread].lock().unwrap() = None;
+    }
+
+    /// A run that goes round in circles without a call would keep its thread for ever, and nobody else can end it.
+    fn watch(&self) {
+        loop {
+            std::thread::park_timeout(Duration::from_millis(100));
+            let runs: Vec<(u64, Instant)> =
+                self.in_hand.iter().filter_map(|run| *run.lock().unwrap()).collect();
+            if runs.is_empty() {
+                return;
+            }
+            if let Some((seed, _)) = runs.iter().find(|(_, since)| since.elapsed() > RUN_MAX) {
+                crate::say(&format!("seed {seed} does not come to its end"));
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
 impl Campaign {
     /// Runs so many seeds from this one on; it ends with the first failure.
     pub(crate) fn run(first: u64, count: u64, removed: Option<Guard>) -> Campaign {
         let started = Instant::now();
-        let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-        let campaign = Mutex::new(Campaign::default());
-        let work = || {
-            while !is_over.load(Ordering::Relaxed) {
-                let place = next.fetch_add(1, Ordering::Relaxed);
-                if place >= count {
-                    return;
-                }
-                let outcome = Run { removed, ..Run::of(first.wrapping_add(place)) }.play();
-                if !outcome.violations.is_empty() {
-                    is_over.store(true, Ordering::Relaxed);
-                }
-                campaign.lock().unwrap().add(outcome);
-            }
-        };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let work = Work {
+            next: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            campaign: Mutex::default(),
+            in_hand: (0..threads).map(|_| Mutex::new(Some((first, started)))).collect(),
+        };
         std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(work);
+            for thread in 0..threads {
+                let work = &work;
+                scope.spawn(move || work.play(thread, first..first.saturating_add(count), removed));
             }
+            work.watch();
         });
-        let mut campaign = campaign.into_inner().unwrap();
+        let mut campaign = work.campaign.into_inner().unwrap();
         campaign.took = started.elapsed();
         campaign
     }

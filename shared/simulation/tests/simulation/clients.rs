@@ -36,6 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a payment is sent until its client lets it be.
 const ATTEMPTS_MAX: u32 = 6;
 
+/// How often, and after which pause, the last payments of a run are tried.
+const LAST_ATTEMPTS: u32 = 40;
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Between a client's payments, in milliseconds: in most runs, and in those in which all are in a hurry.
 const PAUSE: std::ops::Range<u64> = 0..16_000;
 const HURRY: std::ops::Range<u64> = 0..300;
@@ -88,11 +92,33 @@ pub(crate) fn start<D: Door>(door: &D, history: &History) -> Clients {
     Clients { is_over, tasks }
 }
 
-/// Asks once more for every payment that anyone has named.
-pub(crate) async fn ask_for_all<D: Door>(door: &D, history: &History) {
-    for (place, id) in history.ids().into_iter().enumerate() {
-        ask(door, history, "auditor", place % door.gateways(), &id).await;
+/// Asks every gateway for every payment that anyone has named: which, whom, and the answer.
+pub(crate) async fn ask_for_all<D: Door>(
+    door: &D,
+    history: &History,
+) -> Vec<(String, usize, Option<Answer>)> {
+    let mut answers = Vec::new();
+    for id in history.ids() {
+        for gateway in 0..door.gateways() {
+            let answer = ask(door, history, "auditor", gateway, &id).await;
+            answers.push((id.clone(), gateway, answer));
+        }
     }
+    answers
+}
+
+/// Sends one more payment through a gateway, until it is accepted or has been tried often; whether it was.
+pub(crate) async fn pay_once<D: Door>(door: &D, history: &History, gateway: usize) -> bool {
+    let order = Order::last(gateway);
+    for _ in 0..LAST_ATTEMPTS {
+        let answer = send_once(door, history, "auditor", &order, gateway).await;
+        if answer.is_some_and(|answer| answer.status == 202) {
+            return true;
+        }
+        // A full intake has room again when a minute has passed.
+        tokio::time::sleep(LAST_PAUSE).await;
+    }
+    false
 }
 
 /// What all clients of a run know.
@@ -192,7 +218,7 @@ impl<D: Door> Client<D> {
     /// attempts go to any gateway.
     async fn send(&self, mut order: Order, mut gateway: usize) -> Option<String> {
         for _ in 0..ATTEMPTS_MAX {
-            let answer = self.send_once(&order, gateway).await;
+            let answer = send_once(&self.door, &self.history, &self.name, &order, gateway).await;
             match (answer, order.known_id()) {
                 (Some(answer), _) if answer.status != 503 => {
                     return answer.id.filter(|_| answer.status == 202);
@@ -207,24 +233,6 @@ impl<D: Door> Client<D> {
             gateway = self.gateway();
         }
         None
-    }
-
-    async fn send_once(&self, order: &Order, gateway: usize) -> Option<Answer> {
-        let standing = |id: Option<String>| id.map(|id| self.door.standing(&id)).unwrap_or_default();
-        let before = standing(order.known_id());
-        if before.is_in_ledger && !before.is_in_intake && order.fingerprint().is_ok() {
-            self.history.conditions().window("W9");
-        }
-        let place = self.history.sends(&self.name, gateway, order, before);
-        let submitting = self.door.submit(gateway, order.body(), order.key());
-        let Ok(Some(answered)) = tokio::time::timeout(PATIENCE, submitting).await else {
-            self.history.hears_nothing(&self.name, place);
-            return None;
-        };
-        let answer = Answer::read(&answered);
-        let after = standing(order.known_id().or_else(|| answer.id.clone()));
-        self.history.hears(&self.name, place, &answer, after);
-        Some(answer)
     }
 
     /// Whoever has been told that a payment is accepted may ask for it at once, everywhere.
@@ -249,15 +257,44 @@ impl<D: Door> Client<D> {
     }
 }
 
+/// Sends a payment, and says what came of it.
+async fn send_once<D: Door>(
+    door: &D,
+    history: &History,
+    who: &str,
+    order: &Order,
+    gateway: usize,
+) -> Option<Answer> {
+    let standing = |id: Option<String>| id.map(|id| door.standing(&id)).unwrap_or_default();
+    let before = standing(order.known_id());
+    if before.is_in_ledger && !before.is_in_intake && order.fingerprint().is_ok() {
+        history.conditions().window("W9");
+    }
+    let place = history.sends(who, gateway, order, before);
+    let submitting = door.submit(gateway, order.body(), order.key());
+    let Ok(Some(answered)) = tokio::time::timeout(PATIENCE, submitting).await else {
+        history.hears_nothing(who, place);
+        return None;
+    };
+    let answer = Answer::read(&answered);
+    let after = standing(order.known_id().or_else(|| answer.id.clone()));
+    history.hears(who, place, &answer, after);
+    Some(answer)
+}
+
 /// Asks once.
-async fn ask<D: Door>(door: &D, history: &History, who: &str, gateway: usize, id: &str) {
+async fn ask<D: Door>(door: &D, history: &History, who: &str, gateway: usize, id: &str) -> Option<Answer> {
     let place = history.asks(who, gateway, id, door.standing(id));
     match tokio::time::timeout(PATIENCE, door.status(gateway, id.to_owned())).await {
         Ok(Some(answered)) => {
             let answer = Answer::read(&answered);
             history.hears(who, place, &answer, door.standing(id));
+            Some(answer)
         }
-        Ok(None) | Err(_) => history.hears_nothing(who, place),
+        Ok(None) | Err(_) => {
+            history.hears_nothing(who, place);
+            None
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::faults::Fault;
 use crate::history::History;
 use crate::judged;
 use crate::strikes::is_strangers;
-use crate::world::World;
+use crate::world::{GATEWAYS, World};
 use domain::PaymentRecord;
 use domain::facts::RecordState;
 use runtime::broker::Streams;
@@ -24,6 +24,9 @@ const REST_MAX: Duration = Duration::from_secs(25 * 60);
 
 /// How often it is looked whether everything is at rest.
 const GLANCE: Duration = Duration::from_secs(3);
+
+/// Whoever had just died has started again.
+const STARTED: Duration = Duration::from_secs(15);
 
 /// Longer than any publish is under way.
 const LATE_MAX: Duration = Duration::from_secs(25);
@@ -61,11 +64,29 @@ pub(crate) async fn come_to_rest(world: &Arc<World>, history: &History) {
         return;
     }
     world.conditions.tell("world", || "everything has come to rest");
-    clients::ask_for_all(&Street(world.clone()), history).await;
+    tokio::time::sleep(STARTED).await;
+    check_service(world, history).await;
     // What was on its way for longer than its sender waited has arrived by then.
     tokio::time::sleep(LATE_MAX).await;
     if ends(world, || waiting(world)).await && !world.conditions.plan().has(Fault::Newer) {
         ends(world, async || kept(world)).await;
+    }
+}
+
+/// Whoever asks is answered again, and whoever pays is accepted again.
+async fn check_service(world: &Arc<World>, history: &History) {
+    let street = Street(world.clone());
+    for (id, gateway, answer) in clients::ask_for_all(&street, history).await {
+        let expected = if world.standing(&id).exists() { 200 } else { 404 };
+        if answer.as_ref().map(|answer| answer.status) != Some(expected) {
+            let answer = answer.map_or("nothing".to_owned(), |answer| answer.to_string());
+            world.conditions.violated(format!("gateway {} says {answer} of {id} at the end", gateway + 1));
+        }
+    }
+    for gateway in 0..GATEWAYS {
+        if !clients::pay_once(&street, history, gateway).await {
+            world.conditions.violated(format!("gateway {} accepts nothing any more", gateway + 1));
+        }
     }
 }
 
@@ -147,7 +168,7 @@ pub(crate) fn check(world: &World, history: &History) {
 
 /// Where nothing makes messages vanish, each end has been told.
 fn check_told(world: &World) {
-    if !world.observed.keeps_messages() {
+    if !world.observed.tells_ends() {
         return;
     }
     let check = |record: &PaymentRecord| {

@@ -13,7 +13,7 @@ use store::StoreError;
 
 /// How long each server is waited for: as the clients of the programs do.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
-const LEDGER_PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const LEDGER_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How an error of a server's client says that nothing is known, and that nothing was done.
 pub(crate) trait Unreached: Send {
@@ -87,7 +87,8 @@ impl Link {
             Reach::Silent => return self.give_up(server, call, &told, "is not heard").await,
         }
         let answer = act.await;
-        self.may_die(Fault::DiesAfter, Struck::DiedAfter, call, &told).await;
+        let struck = if answer.is_ok() { Struck::DiedAfter } else { Struck::DiedAfterError };
+        self.may_die(Fault::DiesAfter, struck, call, &told).await;
         // An error is an answer, too; what was carried out and is not answered is what hurts.
         if answer.is_ok()
             && (conditions.strikes(Fault::AnswerLost) || self.process.reach(server) == Reach::Silent)

@@ -12,8 +12,9 @@ use wire::{Hop, StageName, Stream, Subject};
 /// From this delivery on a message has come again and again.
 const OFTEN: u64 = 5;
 
-/// Faults after which a payment may be nowhere on its way, or the broker does not know how far risk has come.
-const LOSES_MESSAGES: [Fault; 11] = [
+/// Faults after which a payment may be nowhere on its way: its stream or its row is gone, it was let go or
+/// buried, or the janitor cannot see that a stage has it.
+const LOSES_PAYMENTS: [Fault; 8] = [
     Fault::StreamLost,
     Fault::ConsumerLost,
     Fault::BrokerRestart,
@@ -21,11 +22,13 @@ const LOSES_MESSAGES: [Fault; 11] = [
     Fault::AccountLocked,
     Fault::PaymentLocked,
     Fault::Newer,
-    Fault::Junk,
-    Fault::SmallStreams,
-    Fault::ClockJump,
     Fault::Buried,
 ];
+
+/// Faults after which an end may not be told: the message that would lead to it is gone, belongs to one that was
+/// buried, or was let go before a COMMIT came that was under way for longer.
+const LOSES_ENDS: [Fault; 5] =
+    [Fault::StreamLost, Fault::BrokerRestart, Fault::LedgerSetBack, Fault::Buried, Fault::CommitLost];
 
 /// Clones share it.
 #[derive(Clone)]
@@ -52,9 +55,13 @@ impl Observed {
         Observed { conditions, state: Arc::default() }
     }
 
-    /// Whether nothing in this run's plan makes payments vanish from the streams.
-    pub(crate) fn keeps_messages(&self) -> bool {
-        LOSES_MESSAGES.iter().all(|fault| !self.conditions.plan().has(*fault))
+    fn has_none_of(&self, faults: &[Fault]) -> bool {
+        faults.iter().all(|fault| !self.conditions.plan().has(*fault))
+    }
+
+    /// Whether each end must have been told in this run.
+    pub(crate) fn tells_ends(&self) -> bool {
+        self.has_none_of(&LOSES_ENDS)
     }
 
     /// A message was stored.
@@ -104,7 +111,7 @@ impl Observed {
         {
             self.conditions.violated(format!("{} is driven again before risk has had it", message.subject));
         }
-        if self.keeps_messages() {
+        if self.has_none_of(&LOSES_PAYMENTS) {
             self.conditions.violated(format!("{} is driven again, and nothing has lost it", message.subject));
         }
     }

@@ -81,6 +81,20 @@ impl Order {
         }
     }
 
+    /// One that nothing is in the way of.
+    pub(crate) fn last(gateway: usize) -> Order {
+        Order {
+            name: Name::Id(format!("LAST-{gateway}")),
+            source: "A3",
+            destination: "A4",
+            minor: 1,
+            currency: "EUR",
+            destination_currency: None,
+            description: "the last one".to_owned(),
+            flaw: None,
+        }
+    }
+
     /// The same request in other words, or one of another content, under the same name.
     pub(crate) fn again(&self, number: u64, is_equal: bool, chance: &Chance) -> Order {
         if is_equal {

@@ -128,6 +128,11 @@ impl Process {
         self.state.lock().unwrap().frozen_until = Instant::now() + duration;
     }
 
+    /// For how much longer it stands still.
+    pub(crate) fn stands_still_for(&self) -> Duration {
+        self.state.lock().unwrap().frozen_until.saturating_duration_since(Instant::now())
+    }
+
     pub(crate) fn thaw(&self) {
         self.freeze(Duration::ZERO);
     }

@@ -4,6 +4,7 @@ use crate::buried;
 use crate::faults::Fault;
 use crate::process::{Process, Reach, Server};
 use crate::world::World;
+use domain::facts::RecordState;
 use domain::{PaymentKey, StageName};
 use runtime::broker::{Outgoing, Streams};
 use std::sync::Arc;
@@ -39,6 +40,9 @@ const SET_BACK_SECONDS_MAX: u64 = 45;
 
 /// How the ids of messages begin that nobody can read.
 pub(crate) const JUNK: &str = "JUNK";
+
+/// What a release writes that knows more than this one.
+pub(crate) const NEWER: &[u8] = br#"{"v":1000}"#;
 
 /// Strikes until faults end.
 pub(crate) async fn strike(world: Arc<World>) {
@@ -76,16 +80,13 @@ async fn strike_once(world: &Arc<World>, fault: Fault) {
         Fault::LedgerAway => drop(world.spawn(cut_off(world.clone(), Server::Ledger, Reach::Away))),
         Fault::LedgerSilent => drop(world.spawn(cut_off(world.clone(), Server::Ledger, Reach::Silent))),
         Fault::BrokerRestart => restart_broker(world).await,
-        Fault::LedgerSetBack => set_back(world).await,
+        Fault::LedgerSetBack => drop(world.spawn(set_back(world.clone()))),
         Fault::StreamLost => lose_stream(world),
         Fault::ConsumerLost => lose_consumer(world),
         Fault::AccountLocked => lock_account(world),
         Fault::PaymentLocked => lock_payment(world),
         Fault::Junk => inject(world, JUNK, b"not a message").await,
-        Fault::Newer => {
-            conditions.window("W32");
-            inject(world, "NEWER", br#"{"v":1000}"#).await;
-        }
+        Fault::Newer => inject(world, "NEWER", NEWER).await,
         Fault::RateMoves => {
             world.rates.change(conditions);
             world.observed.rate_moved();
@@ -135,15 +136,19 @@ async fn cut_off(world: Arc<World>, server: Server, reach: Reach) {
 async fn restart_broker(world: &Arc<World>) {
     world.conditions.tell("world", || "the broker ends");
     world.processes.iter().for_each(|process| process.set_reach(Server::Broker, Reach::Away));
+    if holds_wait(world) {
+        world.conditions.window("W28");
+    }
     world.streams.restart();
-    world.conditions.window("W28");
     world.conditions.lasts(world.conditions.chance().milliseconds(50..10_000)).await;
     world.processes.iter().for_each(|process| process.set_reach(Server::Broker, Reach::Up));
     world.conditions.tell("world", || "the broker is there again");
 }
 
 /// The ledger is restored from a copy that is some seconds old.
-async fn set_back(world: &Arc<World>) {
+async fn set_back(world: Arc<World>) {
+    // One at a time: who has gone back and forth between two states could lose what is older than any copy.
+    let Ok(_only) = world.copying.try_lock() else { return };
     let backup = world.ledger.backup();
     world.conditions.tell("world", || "a copy is made of the ledger");
     let age = world.conditions.chance().seconds(1..SET_BACK_SECONDS_MAX);
@@ -154,12 +159,21 @@ async fn set_back(world: &Arc<World>) {
     }
 }
 
+/// Whether money is held of which settle has yet to hear.
+fn holds_wait(world: &World) -> bool {
+    let mut is_any = false;
+    world.ledger.each_record(|record, _| {
+        is_any |= matches!(record.state, RecordState::Reserved(_));
+    });
+    is_any
+}
+
 fn lose_stream(world: &Arc<World>) {
     let derived: Vec<Stream> =
         Stream::all(world.config.pipeline.shards).into_iter().filter(|stream| stream.is_derived()).collect();
     let stream = *world.conditions.chance().pick(&derived);
     world.conditions.tell("world", || format!("{stream} vanishes"));
-    if stream.hop() == Some(Hop::Reserved) {
+    if stream.hop() == Some(Hop::Reserved) && holds_wait(world) {
         world.conditions.window("W28");
     }
     world.streams.lose(stream);

@@ -39,10 +39,12 @@ impl Tally {
         }
     }
 
-    /// The windows that were never struck.
+    /// The windows and faults that never struck.
     pub(crate) fn missed(&self) -> Vec<&'static str> {
         let windows = WINDOWS.iter().map(|(window, _)| *window);
-        windows.filter(|window| !self.windows.contains_key(window)).collect()
+        let windows = windows.filter(|window| !self.windows.contains_key(window));
+        let faults = Fault::ALL.iter().filter(|fault| !self.faults.contains_key(fault));
+        windows.chain(faults.map(|fault| fault.name())).collect()
     }
 
     /// A table for people.

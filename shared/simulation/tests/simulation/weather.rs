@@ -1,7 +1,8 @@
 //! What befalls the steps of the ledger's transactions in one process.
 
 use crate::faults::Fault;
-use crate::process::Process;
+use crate::link::LEDGER_PATIENCE;
+use crate::process::{Process, Reach, Server};
 use std::sync::Arc;
 use std::time::Duration;
 use store::memory::{Happening, Place, Step, Strike, Weather};
@@ -20,7 +21,20 @@ impl Weather for Statements {
         } else {
             chance.milliseconds(1..3)
         };
+        // It may stand still, or lose the server, between two statements.
+        let before = before + process.stands_still_for();
         let mut happening = Happening { before, after: Duration::ZERO, strike: None };
+        match process.reach(Server::Ledger) {
+            Reach::Up => {}
+            Reach::Away => happening.strike = Some(Strike::Cut),
+            Reach::Silent => {
+                happening.before += LEDGER_PATIENCE;
+                happening.strike = Some(Strike::Cut);
+            }
+        }
+        if happening.strike.is_some() {
+            return happening;
+        }
         if step.place == Place::Query {
             return happening;
         }
@@ -37,10 +51,15 @@ impl Weather for Statements {
             happening.strike = Some(Strike::LostRace);
         } else if step.place == Place::Commit && conditions.strikes(Fault::CommitLost) {
             conditions.window("W18");
-            let is_carried_out = chance.one_in(2);
-            tell(if is_carried_out { "carried out, and not answered" } else { "not carried out" });
-            happening.after = Duration::from_secs(2);
-            happening.strike = Some(if is_carried_out { Strike::AnswerLost } else { Strike::Cut });
+            let ends = [
+                ("carried out, and not answered", Strike::AnswerLost),
+                ("not carried out", Strike::Cut),
+                ("carried out when nobody waits for it", Strike::CommitLate),
+            ];
+            let (what, strike) = *chance.pick(&ends);
+            tell(what);
+            happening.after = chance.milliseconds(100..15_000);
+            happening.strike = Some(strike);
         }
         happening
     }

@@ -21,7 +21,7 @@ pub(crate) const WINDOWS: [(&str, &str); 23] = [
     ("W23", "an acknowledgement is lost or late"),
     ("W24", "two workers have one message at once"),
     ("W25", "fx is asked again after the rate has moved"),
-    ("W26", "a long outage, deliveries again and again"),
+    ("W26", "five deliveries of one message, and more"),
     ("W27", "a batch takes longer than the acknowledgement time"),
     ("W28", "a hold whose message is lost for good"),
     ("W29", "a payment comes to reserve again after it has ended"),
@@ -46,6 +46,8 @@ pub(crate) const ABSENT: [(&str, &str); 9] = [
 pub(crate) enum Struck {
     DiedBefore,
     DiedAfter,
+    /// What it did not hear is that nothing was done.
+    DiedAfterError,
     NoAnswer,
     Late,
 }

@@ -6,7 +6,7 @@ use crate::conditions::Conditions;
 use crate::faults::Fault;
 use crate::guards::Guard;
 use crate::process::{Process, Reach, Server};
-use crate::strikes::is_strangers;
+use crate::strikes::{NEWER, is_strangers};
 use config::PipelineConfig;
 use runtime::broker::{BrokerError, MemoryReceipt, MemoryTransport, Outgoing, Streams};
 use runtime::transport::{Delivery, Transport};
@@ -60,6 +60,7 @@ impl WorkerTransport {
 
     /// Whether the broker hears this process now; it may have to stand still first.
     async fn is_heard(&self) -> Result<(), BrokerError> {
+        self.conditions().called();
         self.process().goes_on().await;
         match self.process().reach(Server::Broker) {
             Reach::Up => Ok(()),
@@ -89,6 +90,9 @@ impl WorkerTransport {
         if batch.len() > 1 && batch.iter().any(is_junk) {
             conditions.window("W21");
         }
+        if batch.iter().any(|delivery| delivery.payload.starts_with(NEWER)) {
+            conditions.window("W32");
+        }
         self.broker.link.tell(|| {
             let name = |delivery: &Delivery<MemoryReceipt>| {
                 let again =
@@ -117,7 +121,6 @@ impl WorkerTransport {
                     receipt.acknowledge(&streams);
                 });
             } else {
-                self.broker.observed.answered(receipt.stream(), receipt.seq());
                 now.push(*receipt);
             }
         }
@@ -154,6 +157,13 @@ impl WorkerTransport {
     /// So many deliveries wait at once in one process.
     fn waiting_max(&self) -> usize {
         usize::try_from(self.pipeline.ack_pending_max / 4).unwrap()
+    }
+
+    /// The worker has these in hand no more, whatever the broker hears of it.
+    fn has_done_with<'r>(&self, receipts: impl Iterator<Item = &'r MemoryReceipt>) {
+        for receipt in receipts {
+            self.broker.observed.answered(receipt.stream(), receipt.seq());
+        }
     }
 
     /// What would be let go waits on instead.
@@ -249,18 +259,17 @@ impl Transport for WorkerTransport {
     }
 
     async fn postpone(&self, receipts: &[(MemoryReceipt, Duration)]) -> Result<(), BrokerError> {
+        self.has_done_with(receipts.iter().map(|(receipt, _)| receipt));
         self.is_heard().await?;
         self.seen.lock().unwrap().postponed.extend(receipts.iter().map(|(receipt, _)| receipt.seq()));
         let receipts: Vec<_> =
             receipts.iter().filter(|_| !self.conditions().strikes(Fault::AckLost)).cloned().collect();
-        for (receipt, _) in &receipts {
-            self.broker.observed.answered(receipt.stream(), receipt.seq());
-        }
         self.inner.postpone(&receipts).await
     }
 
     async fn acknowledge(&self, receipts: &[MemoryReceipt]) -> Result<(), BrokerError> {
         self.check_told(receipts);
+        self.has_done_with(receipts.iter());
         self.is_heard().await?;
         let receipts = match self.conditions().lacks(Guard::LetGo) {
             true => self.wait_on(receipts).await?,
@@ -275,6 +284,7 @@ impl Transport for WorkerTransport {
     }
 
     async fn give_back(&mut self, receipts: &[MemoryReceipt]) -> Result<(), BrokerError> {
+        self.has_done_with(receipts.iter());
         self.is_heard().await?;
         self.inner.give_back(receipts).await
     }

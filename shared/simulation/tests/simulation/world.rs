@@ -60,6 +60,8 @@ pub(crate) struct World {
     /// Those gateways that run.
     pub(crate) borders: Mutex<[Option<GatewayBorder>; GATEWAYS]>,
     pub(crate) history: History,
+    /// Held from when a copy of the ledger is made until it is set back to it.
+    pub(crate) copying: tokio::sync::Mutex<()>,
     /// Accounts that an outsider has locked.
     pub(crate) locked: Mutex<BTreeSet<String>>,
 }
@@ -85,6 +87,7 @@ impl World {
             accounts: ACCOUNTS.iter().map(|(id, ..)| account(id)).collect(),
             borders: Mutex::default(),
             history: History::new(conditions.clone()),
+            copying: tokio::sync::Mutex::default(),
             locked: Mutex::default(),
             metrics: Metrics::new(Role::Gateway, false).unwrap(),
             config,
