@@ -92,6 +92,15 @@ impl Fault {
     }
 }
 
+/// Faults that hurt together: chance alone brings them together too rarely.
+const COMPANIES: [&[Fault]; 3] = [
+    // Held for long, and refused by another judgement meanwhile.
+    &[Fault::AccountLocked, Fault::RateMoves, Fault::StreamLost, Fault::Buried],
+    &[Fault::AccountLocked, Fault::RateMoves, Fault::Duplicate, Fault::AckLost],
+    // Batches whose rows others insert, and judge again.
+    &[Fault::TwoWorkers, Fault::Freeze, Fault::SlowStatement, Fault::Duplicate],
+];
+
 /// What may happen in one run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -99,11 +108,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A few kinds together, or one alone: who meets everything at once never comes far enough to be hurt.
+    /// A few kinds together, one alone, or a company: who meets everything at once never comes far enough to be hurt.
     pub(crate) fn draw(chance: &Chance) -> Plan {
         let mut enabled = vec![false; Fault::ALL.len()];
         if chance.one_in(6) {
             enabled[chance.pick(Fault::ALL).place()] = true;
+        } else if chance.one_in(12) {
+            chance.pick(&COMPANIES).iter().for_each(|fault| enabled[fault.place()] = true);
         } else {
             let one_in = chance.between(2..7);
             enabled.iter_mut().for_each(|is_enabled| *is_enabled = chance.one_in(one_in));

@@ -1,5 +1,6 @@
 //! The ledger as one process reaches it.
 
+use crate::faults::Fault;
 use crate::guards::Guard;
 use crate::link::Link;
 use crate::process::Server;
@@ -57,6 +58,17 @@ impl LedgerLink {
             answers
         };
         self.ask(call, || about.clone(), act).await
+    }
+
+    /// Rows come before the messages that settle reads, and stay: what has one is never called missing.
+    fn check_missing(&self, keys: &[PaymentKey], settled: &[Settlement]) {
+        if self.link.conditions().plan().has(Fault::LedgerSetBack) {
+            return;
+        }
+        let missing = keys.iter().zip(settled).filter(|(_, settled)| matches!(settled, Settlement::NoRow));
+        for (key, _) in missing.filter(|(key, _)| self.ledger.has_record(key)) {
+            self.link.conditions().violated(format!("{} is called missing, and has a row", key.id));
+        }
     }
 
     /// Without its second look a janitor purges by what it was told before.
@@ -129,8 +141,13 @@ impl StageLedger for LedgerLink {
         now: Timestamp,
         shard: u16,
     ) -> Result<Vec<Settlement>, StoreError> {
-        let about = ids(requests.iter().map(|request| &request.payment));
-        self.write("settle", about, settled, self.ledger.settle(requests, now, shard)).await
+        let keys: Vec<PaymentKey> = requests.iter().map(|request| request.payment.clone()).collect();
+        let act = async {
+            let settled = self.ledger.settle(requests, now, shard).await;
+            self.check_missing(&keys, settled.as_deref().unwrap_or_default());
+            settled
+        };
+        self.write("settle", ids(keys.iter()), settled, act).await
     }
 
     async fn record_rejections(&self, refused: Vec<PaymentRecord>) -> Result<Vec<Answer>, StoreError> {

@@ -203,7 +203,30 @@ fn lock_account(world: &Arc<World>) {
     });
 }
 
+/// Somebody inserts a payment that is on its way, and never comes to an end with it.
+fn lock_new_payment(world: &Arc<World>) {
+    let messages = world.streams.messages(Stream::Accepted);
+    let keys = messages.iter().filter_map(|message| Subject::payment(&message.subject).ok());
+    let keys: Vec<PaymentKey> =
+        keys.filter(|key| !is_strangers(key.id.as_str()) && !world.ledger.has_record(key)).collect();
+    if keys.is_empty() {
+        return;
+    }
+    let key = world.conditions.chance().pick(&keys).clone();
+    let (world, duration) = (world.clone(), world.lock_duration());
+    world.clone().spawn(async move {
+        world.conditions.tell("outsider", || format!("inserts payment {} for {duration:?}", key.id));
+        let lock = world.ledger.lock_new_payment(&key).await;
+        world.conditions.lasts(duration).await;
+        drop(lock);
+        world.conditions.tell("outsider", || format!("does not insert payment {}", key.id));
+    });
+}
+
 fn lock_payment(world: &Arc<World>) {
+    if world.conditions.chance().one_in(2) {
+        return lock_new_payment(world);
+    }
     let mut keys: Vec<PaymentKey> = Vec::new();
     world.ledger.each_record(|record, _| keys.push(record.facts.payment.key()));
     if keys.is_empty() {
