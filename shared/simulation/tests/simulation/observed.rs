@@ -12,15 +12,17 @@ use wire::{Hop, StageName, Stream, Subject};
 /// From this delivery on a message has come again and again.
 const OFTEN: u64 = 5;
 
-/// Faults after which a payment may be nowhere on its way: its stream or its row is gone, it was let go or
-/// buried, or the janitor cannot see that a stage has it.
-const LOSES_PAYMENTS: [Fault; 8] = [
+/// Faults after which a payment may be nowhere on its way: its stream or its row is gone, it was let go (as
+/// where another transaction has its rows for long) or buried, or the janitor cannot see that a stage has it.
+const LOSES_PAYMENTS: [Fault; 10] = [
     Fault::StreamLost,
     Fault::ConsumerLost,
     Fault::BrokerRestart,
     Fault::LedgerSetBack,
     Fault::AccountLocked,
     Fault::PaymentLocked,
+    Fault::Freeze,
+    Fault::CommitLost,
     Fault::Newer,
     Fault::Buried,
 ];
