@@ -8,7 +8,7 @@ use crate::generate::{Operation, World};
 use crate::lookups::letter;
 use crate::memory_pair::{Locked, Pair, assert_same, is_near, same_answer};
 use domain::ledger::AccountStatus;
-use domain::{AccountKey, Money, PaymentId, PaymentKey, PaymentRecord, Timestamp};
+use domain::{AccountId, AccountKey, Money, Payment, PaymentId, PaymentKey, PaymentRecord, Timestamp};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -28,7 +28,7 @@ const STEPS_PER_SEED: u32 = 120;
 const BURIED_MAX: usize = 4;
 
 /// Rows that others hold at a time.
-const LOCKED_MAX: usize = 8;
+const LOCKED_MAX: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_answers_as_postgres_does() {
@@ -61,6 +61,22 @@ fn rows_max(memory: &MemoryLedger, after: Timestamp, random: &mut StdRng) -> u32
         Some(until) => instants.iter().map(|at| u32::from(*at <= until)).sum(),
         None => random.random_range(1..60),
     }
+}
+
+/// The payments and the accounts that a write needs.
+fn rows_of(operation: &Operation) -> (Vec<PaymentKey>, Vec<AccountKey>) {
+    let of = |payment: &Payment| (payment.key(), payment.source_account.clone());
+    let rows: Vec<(PaymentKey, AccountId)> = match operation {
+        Operation::Reserve(requests) => requests.iter().map(|request| of(&request.facts.payment)).collect(),
+        Operation::Settle { requests, .. } => {
+            requests.iter().map(|request| (request.payment.clone(), request.destination.clone())).collect()
+        }
+        Operation::Reject(refused) => refused.iter().map(|record| of(&record.facts.payment)).collect(),
+        Operation::Deposit(deposits) => {
+            return (Vec::new(), deposits.iter().map(|deposit| deposit.account.clone()).collect());
+        }
+    };
+    rows.into_iter().map(|(key, id)| (key.clone(), AccountKey { tenant: key.tenant, id })).unzip()
 }
 
 fn name_of_record(record: &PaymentRecord) -> String {
@@ -143,13 +159,15 @@ impl Script {
         match self.world.random.random_range(0..24) {
             0..=8 => {
                 let (store, memory) = (self.pair.ledger.store.clone(), self.pair.memory.clone());
-                self.write(&store, &memory, about).await;
+                let operation = self.operation();
+                self.write(&store, &memory, operation, about).await;
             }
             9..=12 => self.write_around_locks(about).await,
             13 => self.bury(about).await,
             14 => {
-                let key = self.payment();
-                self.pair.resolve(&key).await;
+                if let Some((tenant, id)) = self.pair.memory.buried().choose(&mut self.world.random) {
+                    self.pair.resolve(tenant, id).await;
+                }
             }
             15 => {
                 let key = self.account();
@@ -169,13 +187,9 @@ impl Script {
     }
 
     /// The same transaction on both sides.
-    async fn write(&mut self, store: &Store, memory: &MemoryLedger, about: &str) {
+    async fn write(&mut self, store: &Store, memory: &MemoryLedger, operation: Operation, about: &str) {
         let now = self.world.now();
         self.pair.begin_write();
-        // What was asked is asked again, as of a message that is delivered twice.
-        let again = self.last.take().filter(|_| self.world.random.random_bool(0.1));
-        let operation = again.unwrap_or_else(|| self.world.operation());
-        self.last = Some(operation.clone());
         match operation {
             Operation::Reserve(requests) => {
                 let (theirs, ours) = (requests.clone(), requests);
@@ -205,6 +219,14 @@ impl Script {
         self.pair.end_write().await;
     }
 
+    /// The next write; what was asked is asked again at times, as of a message that is delivered twice.
+    fn operation(&mut self) -> Operation {
+        let again = self.last.take().filter(|_| self.world.random.random_bool(0.1));
+        let operation = again.unwrap_or_else(|| self.world.operation());
+        self.last = Some(operation.clone());
+        operation
+    }
+
     fn count<T>(&mut self, answers: Option<Vec<T>>, name: impl Fn(&T) -> String) {
         for name in answers.map_or(vec!["error".to_owned()], |answers| answers.iter().map(name).collect()) {
             *self.met.entry(name).or_default() += 1;
@@ -213,22 +235,24 @@ impl Script {
 
     /// The same while others hold rows that it may need.
     async fn write_around_locks(&mut self, about: &str) {
-        let mut outsiders = Vec::new();
-        let mut rows = BTreeSet::new();
+        let operation = self.operation();
+        let (payments, accounts) = rows_of(&operation);
+        let (mut outsiders, mut rows) = (Vec::new(), BTreeSet::new());
         for _ in 0..self.world.random.random_range(1..=LOCKED_MAX) {
-            let payment = self.payment();
-            rows.insert(match self.world.random.random_range(0..4) {
-                0 => Locked::Account(self.account()),
-                1..=2 if self.pair.memory.has_record(&payment) => Locked::Payment(payment),
-                _ if self.pair.memory.has_record(&payment) => Locked::Account(self.account()),
-                _ => Locked::NewPayment(payment),
-            });
+            let random = &mut self.world.random;
+            let account = accounts.choose(random).cloned().map(Locked::Account);
+            let payment =
+                payments.choose(random).cloned().map(|key| match self.pair.memory.has_record(&key) {
+                    true => Locked::Payment(key),
+                    false => Locked::NewPayment(key),
+                });
+            rows.extend(if random.random_bool(0.6) { payment } else { account });
         }
         for row in rows {
             outsiders.push(self.pair.lock(&row).await);
         }
         let (store, memory) = self.pair.newcomers();
-        self.write(&store, &memory, about).await;
+        self.write(&store, &memory, operation, about).await;
         drop(outsiders);
         store.close().await;
     }

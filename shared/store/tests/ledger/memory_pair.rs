@@ -155,14 +155,12 @@ impl Pair {
     }
 
     /// Resolves the letters of a payment on both sides.
-    pub(crate) async fn resolve(&mut self, key: &PaymentKey) {
+    pub(crate) async fn resolve(&mut self, tenant: &str, id: &str) {
         let query = sqlx::query(
             "UPDATE dead_letters SET resolved_at = now() WHERE tenant = $1 AND id = $2 AND resolved_at IS NULL",
         );
-        let query = query.bind(key.tenant.as_str()).bind(key.id.as_str());
-        let resolved = query.execute(&mut self.owner).await.unwrap().rows_affected();
-        let in_memory = self.memory.resolve_letters(key.tenant.as_str(), key.id.as_str());
-        assert_eq!(u64::try_from(in_memory), Ok(resolved), "{key:?}");
+        let resolved = query.bind(tenant).bind(id).execute(&mut self.owner).await.unwrap().rows_affected();
+        assert_eq!(u64::try_from(self.memory.resolve_letters(tenant, id)), Ok(resolved), "{tenant}~{id}");
     }
 
     /// The holds of a page in groups of those that were recorded together, each in the order of the keys.
