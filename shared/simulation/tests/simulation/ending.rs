@@ -173,7 +173,9 @@ fn check_told(world: &World) {
     }
     let check = |record: &PaymentRecord| {
         let key = record.facts.payment.key();
-        if !matches!(record.state, RecordState::Reserved(_)) && !world.observed.is_told(&key.token()) {
+        let is_excused = world.observed.is_let_go(&key.token());
+        let is_told = is_excused || world.observed.is_told(&key.token());
+        if !matches!(record.state, RecordState::Reserved(_)) && !is_told {
             world.conditions.violated(format!("{} has ended, and nobody was told", key.id));
         }
     };

@@ -86,7 +86,7 @@ impl WorkerTransport {
                 self.broker.streams.redeliver(stream, delivery.seq);
             }
         }
-        let is_junk = |delivery: &Delivery<MemoryReceipt>| delivery.payload.first() != Some(&b'{');
+        let is_junk = |delivery: &Delivery<MemoryReceipt>| !delivery.payload.starts_with(b"{");
         if batch.len() > 1 && batch.iter().any(is_junk) {
             conditions.window("W21");
         }
@@ -138,15 +138,15 @@ impl WorkerTransport {
         let seen = self.seen.lock().unwrap();
         // So many wait at once that what comes next is let go without a wait.
         let is_crowded = seen.postponed.len() >= self.waiting_max();
-        if is_crowded || self.conditions().plan().has(Fault::Buried) {
-            return;
-        }
+        let may_be_dead = self.conditions().plan().has(Fault::Buried);
         for receipt in receipts {
             let Some((token, _)) = seen.tokens.get(&receipt.seq()) else { continue };
-            if !(seen.stored.contains(token)
-                || seen.postponed.contains(&receipt.seq())
-                || is_strangers(token))
-            {
+            if seen.stored.contains(token) || is_strangers(token) {
+                continue;
+            }
+            if is_crowded || seen.postponed.contains(&receipt.seq()) {
+                self.broker.observed.let_go(token);
+            } else if !may_be_dead {
                 let stage = self.stage;
                 self.conditions()
                     .violated(format!("{token} is acknowledged by {stage}, and nothing is stored of it"));
