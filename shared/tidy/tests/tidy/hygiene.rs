@@ -1,7 +1,10 @@
 //! What must not be left lying about.
 
-use crate::checkout::{Checkout, Finding};
+use crate::checkout::{Checkout, File, Finding};
 use crate::rust_text::has_word;
+
+/// Where time passes by itself, and every run can be run again.
+const SIMULATION: &str = "shared/simulation/";
 
 /// No macros that stand for work to come.
 pub(crate) fn unfinished_work(checkout: &Checkout) -> Vec<Finding> {
@@ -54,7 +57,8 @@ pub(crate) fn notes_to_self(checkout: &Checkout) -> Vec<Finding> {
 /// A test waits for what it needs; where only time will do, a comment says why.
 pub(crate) fn sleeping_tests(checkout: &Checkout) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (file, rust) in checkout.rust_files() {
+    // The simulation's time passes by itself: what sleeps there waits for nothing.
+    for (file, rust) in checkout.rust_files().filter(|(file, _)| !file.path.starts_with(SIMULATION)) {
         let sleeps = rust
             .lines()
             .filter(|(line, code)| (file.is_test() || rust.is_test(*line)) && code.contains("sleep("));
@@ -75,8 +79,10 @@ pub(crate) fn sleeping_tests(checkout: &Checkout) -> Vec<Finding> {
 /// Of branches that are ready at once the first is taken. By chance, a simulation could not be run again.
 pub(crate) fn biased_selects(checkout: &Checkout) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (file, rust) in checkout.rust_files().filter(|(file, _)| !file.is_test()) {
-        let selects = rust.lines().filter(|(line, code)| code.contains("select! {") && !rust.is_test(*line));
+    let runs_again = |file: &File| !file.is_test() || file.path.starts_with(SIMULATION);
+    for (file, rust) in checkout.rust_files().filter(|(file, _)| runs_again(file)) {
+        let is_judged = |line: usize| file.path.starts_with(SIMULATION) || !rust.is_test(line);
+        let selects = rust.lines().filter(|(line, code)| code.contains("select! {") && is_judged(*line));
         for (line, code) in selects {
             let same_line = code.split_once("select! {").map_or("", |(_, rest)| rest);
             let after = rust.code.iter().skip(line).map(String::as_str);
@@ -104,8 +110,14 @@ fn what_lies_about_is_found() {
         ("notes to self", &[("a/b.sql", &note)], &["a/b.sql:1", "a/b.sql:2"]),
         ("sleeping tests", &[("a/tests/b.rs", sleeps)], &["a/tests/b.rs:5"]),
         ("sleeping tests", &[("a/src/b.rs", sleeps)], &[]),
+        ("sleeping tests", &[("shared/simulation/tests/b.rs", sleeps)], &[]),
         ("sleeping tests", &[("a/src/b.rs", &tested)], &["a/src/b.rs:8"]),
         ("biased selects", &[("a/src/b.rs", selects)], &["a/src/b.rs:5", "a/src/b.rs:9"]),
         ("biased selects", &[("a/tests/b.rs", selects)], &[]),
+        (
+            "biased selects",
+            &[("shared/simulation/tests/b.rs", selects)],
+            &["shared/simulation/tests/b.rs:5", "shared/simulation/tests/b.rs:9"],
+        ),
     ]);
 }
