@@ -212,7 +212,7 @@ impl MemoryLedger {
         self.server.state().transactions.circle_count()
     }
 
-    /// What is wrong with the ledger; see [`Tables::violations`] for what is looked at.
+    /// What is wrong with the ledger; `violations.rs` says what is looked at.
     pub fn violations(&self) -> Vec<String> {
         self.server.state().tables.violations()
     }
