@@ -17,6 +17,10 @@ pub(crate) const REASON: &str = "a release that fails";
 /// How long a payment is dead, in seconds: some leave the intake meanwhile.
 const DEAD_SECONDS: std::ops::Range<u64> = 1..120;
 
+/// How often somebody tries until there is room in the intake, and how long he waits between.
+const REPLAYS_MAX: u32 = 100;
+const REPLAY_EVERY: Duration = Duration::from_secs(5);
+
 /// Buries one of the payments of the intake, and resolves its letter after a while.
 pub(crate) async fn bury_for_a_while(world: Arc<World>) {
     let mut messages = world.streams.messages(Stream::Accepted);
@@ -56,13 +60,17 @@ fn letter_message(letter: &DeadLetter, id: &str) -> Outgoing {
 /// row is accepted again.
 async fn replay(world: &World, id: &str, message: Outgoing) {
     let key = PaymentKey::from_token(id).unwrap();
-    if !world.ledger.has_record(&key) && !world.streams.holds(Stream::Accepted, &message.subject) {
-        let headers = Headers::redriven(1, world.conditions.now());
-        let again = Outgoing { headers, expected_last: Some(0), ..message };
-        if world.streams.publish(&again).await.is_err() {
-            // A full intake: the letter stays until the end.
-            return;
+    for _ in 0..REPLAYS_MAX {
+        if world.ledger.has_record(&key) || world.streams.holds(Stream::Accepted, &message.subject) {
+            break;
         }
+        let headers = Headers::redriven(1, world.conditions.now());
+        let again = Outgoing { headers, expected_last: Some(0), ..message.clone() };
+        if world.streams.publish(&again).await.is_ok() {
+            break;
+        }
+        // A full intake: there is room again when it has been purged.
+        tokio::time::sleep(REPLAY_EVERY).await;
     }
     world.ledger.resolve_letters("default", id);
     world.conditions.tell("somebody", || format!("has worked off the letter of {id}"));

@@ -122,6 +122,9 @@ async fn waiting(world: &World) -> Vec<String> {
     });
     // A hold whose payment is buried waits for somebody.
     waiting.retain(|what| what.split(' ').next().is_none_or(|id| world.letter(id).is_none()));
+    // Whoever works off letters is not done yet.
+    let buried = world.ledger.buried().into_iter().filter(|(_, id)| !is_strangers(id));
+    waiting.extend(buried.map(|(_, id)| format!("{id} is buried")));
     for message in world.streams.messages(Stream::Accepted) {
         let id = Subject::payment_token(&message.subject);
         if !is_strangers(id) && !world.standing(id).is_in_ledger {
