@@ -66,7 +66,7 @@ seam! {
         fn records(&self, keys: &[PaymentKey]) -> HashMap<PaymentKey, PaymentRecord>;
         fn holds_watermark(&self) -> Timestamp;
         fn young_holds(&self, after: Timestamp, age: Duration, rows_max: u32) -> HoldPage;
-        fn late_holds(&self, after: Timestamp, age: Duration, rows_max: u32) -> HoldPage;
+        fn late_holds(&self, after: Timestamp, age: Duration, rows_max: u32, known: Timestamp) -> HoldPage;
         fn remembered_holds(&self, after: Option<&PaymentKey>, rows_max: u32) -> Vec<OpenHold>;
         fn still_held(&self, keys: &[PaymentKey]) -> HashMap<PaymentKey, bool>;
         fn forget_holds(&self, keys: &[PaymentKey]) -> ();

@@ -35,6 +35,8 @@ pub struct HoldPage {
     pub is_full: bool,
     /// The holds that were open, oldest first.
     pub holds: Vec<OpenHold>,
+    /// Of the late scan: its watermark after this step, as [`Store::holds_watermark`] tells it.
+    pub watermark: Option<Timestamp>,
 }
 
 /// The step of a scan that both share: the rows recorded after the instant that the query calls `from`, until
@@ -59,10 +61,23 @@ macro_rules! page_after {
     };
 }
 
-/// A line per open hold of the page, or one line without any.
+/// A line per open hold of the page, or one line without any, each with a watermark.
 macro_rules! answer {
+    ($watermark:literal) => {
+        concat!(
+            "SELECT r.read_to, r.is_full, ",
+            $watermark,
+            " AS watermark, p.tenant, p.id, p.reserved_at AS held_at
+             FROM read r LEFT JOIN page p ON p.status = 'RESERVED' ORDER BY p.recorded_at"
+        )
+    };
+}
+
+/// Where the late scan stands. Older builds read the instant of the watermark again, so an open hold may have
+/// been recorded in it.
+macro_rules! watermark {
     () => {
-        "SELECT r.read_to, r.is_full, p.tenant, p.id, p.reserved_at AS held_at FROM read r LEFT JOIN page p ON p.status = 'RESERVED' ORDER BY p.recorded_at"
+        "COALESCE((SELECT at FROM watermarks WHERE name = 'open_holds'), 'epoch'::timestamptz) - interval '1 microsecond'"
     };
 }
 
@@ -70,11 +85,7 @@ impl Store {
     /// How far the late scan has come, over all processes there ever were: each open hold that was recorded
     /// up to here has its line in `open_holds`.
     pub async fn holds_watermark(&self) -> Result<Timestamp, StoreError> {
-        // Older builds read the instant of the watermark again, so an open hold may have been recorded in it.
-        let query = sqlx::query(
-            "SELECT COALESCE((SELECT at FROM watermarks WHERE name = 'open_holds'), 'epoch'::timestamptz)
-                - interval '1 microsecond' AS at",
-        );
+        let query = sqlx::query(concat!("SELECT ", watermark!(), " AS at"));
         let row = self.fetch_one(query).await?;
         Ok(Timestamp::from(row.try_get::<time::OffsetDateTime, _>("at")?))
     }
@@ -91,7 +102,7 @@ impl Store {
             "WITH ",
             page_after!("GREATEST($1, now() - $4::bigint * interval '1 millisecond')"),
             " ",
-            answer!()
+            answer!("NULL::timestamptz")
         ));
         let statement = statement.bind(after.to_datetime()).bind(milliseconds(age)).bind(i64::from(rows_max));
         let rows = self.fetch_all(statement.bind(milliseconds(age + COMMIT_DELAY))).await?;
@@ -100,12 +111,14 @@ impl Store {
 
     /// One step of the late scan: of the rows recorded after `after` and at least `age` and `COMMIT_DELAY` (a
     /// minute) ago. The holds that it finds are written to `open_holds`, and the watermark moves past them.
-    /// At most `rows_max` rows, and those of the last one's instant.
+    /// At most `rows_max` rows, and those of the last one's instant. `known` is the watermark that the caller has
+    /// seen last: one that lies before it is another ledger's, set back, and stays where it is.
     pub async fn late_holds(
         &self,
         after: Timestamp,
         age: Duration,
         rows_max: u32,
+        known: Timestamp,
     ) -> Result<HoldPage, StoreError> {
         // The watermark stays where nothing happens: reading no rows again costs nothing.
         let statement = sqlx::query(concat!(
@@ -116,16 +129,21 @@ impl Store {
             INSERT INTO open_holds (tenant, id, held_at)
             SELECT tenant, id, reserved_at FROM page WHERE status = 'RESERVED' ORDER BY tenant, id
             ON CONFLICT (tenant, id) DO NOTHING),
+         before AS (SELECT ",
+            watermark!(),
+            " AS at),
          moved AS (
-            INSERT INTO watermarks (name, at) SELECT 'open_holds', read_to FROM read WHERE found_rows
-            ON CONFLICT (name) DO UPDATE SET at = GREATEST(watermarks.at, EXCLUDED.at))
+            INSERT INTO watermarks (name, at) SELECT 'open_holds', read_to FROM read, before WHERE found_rows AND before.at >= $4
+            ON CONFLICT (name) DO UPDATE SET at = GREATEST(watermarks.at, EXCLUDED.at)
+            RETURNING at - interval '1 microsecond' AS at)
          ",
-            answer!()
+            answer!("COALESCE((SELECT at FROM moved), (SELECT at FROM before))")
         ));
         let statement = statement
             .bind(after.to_datetime())
             .bind(milliseconds(age + COMMIT_DELAY))
-            .bind(i64::from(rows_max));
+            .bind(i64::from(rows_max))
+            .bind(known.to_datetime());
         decode_page(&self.fetch_all(statement).await?)
     }
 
@@ -188,6 +206,7 @@ fn decode_page(rows: &[PgRow]) -> Result<HoldPage, StoreError> {
     Ok(HoldPage {
         read_to: Timestamp::from(first.try_get::<time::OffsetDateTime, _>("read_to")?),
         is_full: first.try_get("is_full")?,
+        watermark: first.try_get::<Option<time::OffsetDateTime>, _>("watermark")?.map(Timestamp::from),
         holds: rows.iter().map(decode_hold).filter_map(Result::transpose).collect::<Result<_, _>>()?,
     })
 }

@@ -86,8 +86,16 @@ impl<S: Streams, L: JanitorLedger> Janitor<S, L> {
             if !self.has_room() {
                 return Ok(());
             }
-            let page = self.ledger.late_holds(scans.late, age, PAGE_ROWS).await?;
+            let page = self.ledger.late_holds(scans.late, age, PAGE_ROWS, scans.watermark).await?;
             self.late.open.remember(page.holds, true, now);
+            // As this very step has left it: a ledger that is set back after it has an older one.
+            let watermark = page.watermark.unwrap_or(scans.watermark);
+            if watermark < scans.watermark {
+                tracing::warn!(%watermark, "the ledger has become an older one: the next round begins anew");
+                self.late.scans = None;
+                return Ok(());
+            }
+            scans.watermark = watermark;
             scans.late = page.read_to;
             self.late.scans = Some(scans);
             if !page.is_full {

@@ -223,8 +223,9 @@ impl JanitorLedger for LedgerLink {
         after: Timestamp,
         age: Duration,
         rows_max: u32,
+        known: Timestamp,
     ) -> Result<HoldPage, StoreError> {
-        self.ask("late_holds", String::new, self.ledger.late_holds(after, age, rows_max)).await
+        self.ask("late_holds", String::new, self.ledger.late_holds(after, age, rows_max, known)).await
     }
 
     async fn remembered_holds(

@@ -178,9 +178,7 @@ impl JanitorLedger for MemoryLedger {
     }
 
     async fn holds_watermark(&self) -> Result<Timestamp, StoreError> {
-        let read =
-            |tables: &Tables, _| Timestamp::from_micros(tables.watermark.unwrap_or_default().micros() - 1);
-        self.read(Call::HoldsWatermark, read).await
+        self.read(Call::HoldsWatermark, |tables, _| watermark(tables)).await
     }
 
     async fn young_holds(
@@ -201,15 +199,16 @@ impl JanitorLedger for MemoryLedger {
         after: Timestamp,
         age: Duration,
         rows_max: u32,
+        known: Timestamp,
     ) -> Result<HoldPage, StoreError> {
         let step = |state: &mut State, now| {
             let tables = &mut state.tables;
             let (page, has_rows) = page(tables, after, after, earlier(now, age + COMMIT_DELAY), rows_max);
             tables.remember(&page.holds);
-            if has_rows {
+            if has_rows && watermark(tables) >= known {
                 tables.watermark = tables.watermark.max(Some(page.read_to));
             }
-            Ok(page)
+            Ok(HoldPage { watermark: Some(watermark(tables)), ..page })
         };
         self.query(Call::LateHolds, step).await
     }
@@ -267,7 +266,13 @@ fn page(
         }
         RecordState::Captured { .. } | RecordState::Failed { .. } => None,
     };
-    (HoldPage { read_to, is_full, holds: rows.iter().filter_map(hold).collect() }, !rows.is_empty())
+    let holds = rows.iter().filter_map(hold).collect();
+    (HoldPage { read_to, is_full, holds, watermark: None }, !rows.is_empty())
+}
+
+/// Where the late scan stands.
+fn watermark(tables: &Tables) -> Timestamp {
+    Timestamp::from_micros(tables.watermark.unwrap_or_default().micros() - 1)
 }
 
 fn trace(tables: &Tables, key: &(String, String), now: Timestamp, age: Duration) -> Option<Trace> {

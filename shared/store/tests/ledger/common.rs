@@ -18,6 +18,9 @@ use store::{
 };
 
 /// The role that the services run as.
+/// A watermark that no ledger is behind of.
+pub(crate) const BEFORE_ALL: Timestamp = Timestamp::from_micros(-1);
+
 pub(crate) const SERVICES: &str = "kilat_app";
 
 /// The ledger's invariants, as `loadtest verify` asks them.

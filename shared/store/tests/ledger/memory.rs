@@ -3,7 +3,7 @@
 //!
 //! `SEED=17 cargo test -p store memory_answers` runs one seed again, `KILAT_DEEP=1` many.
 
-use crate::common::{refusal, status};
+use crate::common::{BEFORE_ALL, refusal, status};
 use crate::generate::{Operation, World};
 use crate::lookups::letter;
 use crate::memory_pair::{Locked, Pair, assert_same, is_near, same_answer};
@@ -287,8 +287,8 @@ impl Script {
             }
             1 => {
                 let rows_max = rows_max(memory, self.late, random);
-                let theirs = store.late_holds(self.late, age, rows_max).await.unwrap();
-                let ours = memory.late_holds(self.late, age, rows_max).await.unwrap();
+                let theirs = store.late_holds(self.late, age, rows_max, BEFORE_ALL).await.unwrap();
+                let ours = memory.late_holds(self.late, age, rows_max, BEFORE_ALL).await.unwrap();
                 pair.assert_same_page(&theirs, &ours, about);
                 self.late = if random.random_bool(0.3) { Timestamp::default() } else { ours.read_to };
             }

@@ -1,6 +1,6 @@
 //! Holds that are late are found once, whatever their neighbours do, and remembered until they end.
 
-use crate::common::{Ledger, payment_key, request, try_sql, usd};
+use crate::common::{BEFORE_ALL, Ledger, payment_key, request, try_sql, usd};
 use crate::janitor::holds;
 use crate::lookups::letter;
 use domain::{PaymentKey, Timestamp};
@@ -47,7 +47,7 @@ async fn each_scan_meets_an_open_hold_once() {
     let (ledger, requests) = holds(&ages).await;
     ledger.capture(&[requests[3].clone(), requests[5].clone()]).await;
     ledger.store.bury(&letter("BURIED", 1, "why")).await.unwrap();
-    let late = ledger.store.late_holds(EPOCH, AGE, ALL).await.unwrap();
+    let late = ledger.store.late_holds(EPOCH, AGE, ALL, BEFORE_ALL).await.unwrap();
     let young = ledger.store.young_holds(EPOCH, AGE, ALL).await.unwrap();
     assert_eq!((ids(&late.holds), late.is_full), (vec!["OLDEST", "BURIED", "OLD"], false));
     // What lies before a minute and a half ago is the late scan's alone.
@@ -58,7 +58,7 @@ async fn each_scan_meets_an_open_hold_once() {
         matches!(held_at, domain::facts::RecordState::Reserved(reserved) if reserved.at == late.holds[2].held_at)
     );
     for _ in 0..2 {
-        assert_eq!(ledger.store.late_holds(late.read_to, AGE, ALL).await.unwrap().holds, []);
+        assert_eq!(ledger.store.late_holds(late.read_to, AGE, ALL, BEFORE_ALL).await.unwrap().holds, []);
         assert_eq!(ledger.store.young_holds(young.read_to, AGE, ALL).await.unwrap().holds, []);
     }
     // Only what the late scan has met is written down.
@@ -68,7 +68,7 @@ async fn each_scan_meets_an_open_hold_once() {
     );
     pass(&ledger, 60).await;
     assert_eq!(
-        ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL).await.unwrap().holds),
+        ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL, BEFORE_ALL).await.unwrap().holds),
         ["MIDDLE"]
     );
     assert_eq!(
@@ -92,9 +92,9 @@ async fn no_page_ends_between_rows_of_one_instant() {
     ];
     for (rows_max, expected) in rows {
         let mut pages = Vec::new();
-        let mut page = HoldPage { read_to: EPOCH, is_full: true, holds: Vec::new() };
+        let mut page = HoldPage { read_to: EPOCH, is_full: true, holds: Vec::new(), watermark: None };
         while page.is_full {
-            page = ledger.store.late_holds(page.read_to, AGE, rows_max).await.unwrap();
+            page = ledger.store.late_holds(page.read_to, AGE, rows_max, BEFORE_ALL).await.unwrap();
             let sorted: BTreeSet<&str> = ids(&page.holds).into_iter().collect();
             assert_eq!(sorted.len(), page.holds.len(), "pages of {rows_max}");
             pages.push(sorted.into_iter().collect::<String>());
@@ -113,14 +113,14 @@ async fn late_commits_are_not_missed() {
         UPDATE copied SET id = 'UNSEEN', recorded_at = recorded_at - interval '1 second';
         INSERT INTO payments SELECT * FROM copied";
     try_sql(&mut writer, copy).await.unwrap();
-    let late = ledger.store.late_holds(EPOCH, AGE, ALL).await.unwrap();
+    let late = ledger.store.late_holds(EPOCH, AGE, ALL, BEFORE_ALL).await.unwrap();
     let young = ledger.store.young_holds(EPOCH, AGE, ALL).await.unwrap();
     assert_eq!((ids(&late.holds), ids(&young.holds)), (vec![], vec!["SEEN"]));
     try_sql(&mut writer, "COMMIT").await.unwrap();
     assert_eq!(ledger.store.young_holds(young.read_to, AGE, ALL).await.unwrap().holds, []);
     pass(&ledger, 60).await;
     assert_eq!(
-        ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL).await.unwrap().holds),
+        ids(&ledger.store.late_holds(passed(late.read_to, 60), AGE, ALL, BEFORE_ALL).await.unwrap().holds),
         ["UNSEEN", "SEEN"]
     );
 }
@@ -130,14 +130,18 @@ async fn late_commits_are_not_missed() {
 async fn the_watermark_moves_past_what_is_remembered() {
     let (ledger, requests) = holds(&[("STUCK", 900), ("BURIED", 800), ("ENDED", 700)]).await;
     ledger.store.bury(&letter("BURIED", 1, "why")).await.unwrap();
-    ledger.store.late_holds(ledger.store.holds_watermark().await.unwrap(), AGE, ALL).await.unwrap();
+    ledger
+        .store
+        .late_holds(ledger.store.holds_watermark().await.unwrap(), AGE, ALL, BEFORE_ALL)
+        .await
+        .unwrap();
     let place = "SELECT at BETWEEN clock_timestamp() - interval '3 minutes' AND clock_timestamp() - interval '90 seconds' FROM watermarks WHERE name = 'open_holds'";
     assert_eq!(ledger.sql(place).await, "t");
     ledger.capture(&requests[2..]).await;
     // Another process, later.
     let restarted = ledger.another_store(|_| {});
     let watermark = restarted.holds_watermark().await.unwrap();
-    assert_eq!(restarted.late_holds(watermark, AGE, ALL).await.unwrap().holds, []);
+    assert_eq!(restarted.late_holds(watermark, AGE, ALL, BEFORE_ALL).await.unwrap().holds, []);
     let mut remembered = Vec::new();
     while let page = restarted.remembered_holds(remembered.last(), 2).await.unwrap()
         && !page.is_empty()
@@ -165,14 +169,17 @@ async fn the_watermark_never_goes_back_and_begins_where_it_stood() {
         .sql("INSERT INTO watermarks SELECT 'open_holds', recorded_at FROM payments WHERE id = 'OLD'")
         .await;
     let watermark = ledger.store.holds_watermark().await.unwrap();
-    let page = ledger.store.late_holds(watermark, AGE, 1).await.unwrap();
+    let page = ledger.store.late_holds(watermark, AGE, 1, BEFORE_ALL).await.unwrap();
     assert_eq!(ids(&page.holds), ["OLD"]);
-    assert_eq!(ids(&ledger.store.late_holds(page.read_to, AGE, 1).await.unwrap().holds), ["NEXT"]);
+    assert_eq!(
+        ids(&ledger.store.late_holds(page.read_to, AGE, 1, BEFORE_ALL).await.unwrap().holds),
+        ["NEXT"]
+    );
     let before = ledger.sql("SELECT at FROM watermarks WHERE name = 'open_holds'").await;
     // A second janitor, behind the first; and nothing more to read.
     for after in [EPOCH, watermark, page.read_to] {
-        ledger.store.late_holds(after, AGE, 1).await.unwrap();
-        ledger.store.late_holds(after, Duration::from_secs(3_600), 1).await.unwrap();
+        ledger.store.late_holds(after, AGE, 1, BEFORE_ALL).await.unwrap();
+        ledger.store.late_holds(after, Duration::from_secs(3_600), 1, BEFORE_ALL).await.unwrap();
         assert_eq!(ledger.sql("SELECT at FROM watermarks WHERE name = 'open_holds'").await, before);
     }
 }
@@ -182,7 +189,7 @@ async fn the_watermark_never_goes_back_and_begins_where_it_stood() {
 async fn a_row_that_is_not_understood_stops_nothing() {
     let (ledger, _) = holds(&[("STRANGE", 900), ("GOOD", 800)]).await;
     ledger.sql("UPDATE payments SET id = 'a b' WHERE id = 'STRANGE'").await;
-    let page = ledger.store.late_holds(EPOCH, AGE, ALL).await.unwrap();
+    let page = ledger.store.late_holds(EPOCH, AGE, ALL, BEFORE_ALL).await.unwrap();
     assert_eq!(ids(&page.holds), ["GOOD"]);
     assert_eq!(ids(&ledger.store.remembered_holds(None, ALL).await.unwrap()), ["GOOD"]);
     let held = ledger
@@ -191,4 +198,19 @@ async fn a_row_that_is_not_understood_stops_nothing() {
         .await
         .unwrap();
     assert_eq!(held.into_iter().collect::<Vec<_>>(), [(payment_key("GOOD"), false)]);
+}
+
+/// A janitor that read the watermark before the ledger was set back must not move it past what it has not read.
+#[tokio::test]
+async fn a_watermark_that_was_set_back_stays_until_somebody_has_seen_it() {
+    let (ledger, _) = holds(&[("FIRST", 900), ("SECOND", 800)]).await;
+    let first = ledger.store.late_holds(EPOCH, AGE, 1, BEFORE_ALL).await.unwrap();
+    let known = first.watermark.unwrap();
+    assert_eq!(known, ledger.store.holds_watermark().await.unwrap());
+    ledger.sql("DELETE FROM watermarks").await;
+    let next = ledger.store.late_holds(first.read_to, AGE, 1, known).await.unwrap();
+    assert_eq!((ids(&next.holds), next.watermark), (vec!["SECOND"], Some(BEFORE_ALL)));
+    assert_eq!(ledger.store.holds_watermark().await.unwrap(), BEFORE_ALL);
+    let anew = ledger.store.late_holds(BEFORE_ALL, AGE, 1, BEFORE_ALL).await.unwrap();
+    assert_eq!((ids(&anew.holds), anew.watermark), (vec!["FIRST"], Some(known)));
 }

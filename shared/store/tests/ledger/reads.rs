@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "the count is what the test is asked for")]
 
-use crate::common::{Ledger, account_key, at, currency, deposit, request, settlements, usd};
+use crate::common::{BEFORE_ALL, Ledger, account_key, at, currency, deposit, request, settlements, usd};
 use crate::lookups::letter;
 use crate::open_holds::{pass, passed};
 use crate::sessions::all_reported;
@@ -42,7 +42,7 @@ async fn rounds(store: &Store, scans: &mut (Timestamp, Timestamp)) -> (usize, us
     let (mut late, mut young) = (0, 0);
     for _ in 0..ROUNDS {
         for _ in 0..3 {
-            let page = store.late_holds(scans.0, Duration::ZERO, 2_000).await.unwrap();
+            let page = store.late_holds(scans.0, Duration::ZERO, 2_000, BEFORE_ALL).await.unwrap();
             (scans.0, late) = (page.read_to, late + page.holds.len());
             let page = store.young_holds(scans.1, Duration::ZERO, 2_000).await.unwrap();
             (scans.1, young) = (page.read_to, young + page.holds.len());

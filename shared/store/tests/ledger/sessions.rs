@@ -1,8 +1,8 @@
 //! How the store's own sessions are set, and what is an outage and what is not.
 
 use crate::common::{
-    Ledger, account_key, at, currency, deposit, insist, keys, recorded, refused, request, settlements,
-    status, try_sql, usd,
+    BEFORE_ALL, Ledger, account_key, at, currency, deposit, insist, keys, recorded, refused, request,
+    settlements, status, try_sql, usd,
 };
 use devstack::testing::TestPostgres;
 use std::time::Duration;
@@ -97,7 +97,7 @@ async fn no_batch_scans_a_table() {
         store.account_currencies(&[account_key("A")].into()).await.unwrap();
         store.traces(&[("default".to_owned(), "X0".to_owned())], Duration::ZERO).await.unwrap();
         let after = store.holds_watermark().await.unwrap();
-        store.late_holds(after, Duration::ZERO, 10).await.unwrap();
+        store.late_holds(after, Duration::ZERO, 10, BEFORE_ALL).await.unwrap();
         store.young_holds(after, Duration::ZERO, 10).await.unwrap();
         store.still_held(&keys(&requests)).await.unwrap();
         store.remembered_holds(None, 10).await.unwrap();

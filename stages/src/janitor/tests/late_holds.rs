@@ -102,6 +102,26 @@ async fn a_hold_is_emitted_ever_less_often_while_settle_has_it_and_nothing_comes
     }
 }
 
+/// The round in which the scan passed it is the last one before the ledger is an older one.
+#[tokio::test]
+async fn a_hold_of_a_ledger_that_was_set_back_right_after_a_scan_is_found_anew() {
+    let mut world = World::new().await;
+    world.hold("P", Forgotten).await;
+    world.round(31).await.unwrap();
+    let backup = world.ledger.backup();
+    world.ledger.capture(&key("P"), at(BEGIN + 32));
+    world.acknowledge_all(RESERVED).await;
+    for second in [62, 91] {
+        world.round(second).await.unwrap();
+    }
+    assert_eq!(world.tokens(RESERVED), ["P"]);
+    world.ledger.restore(&backup);
+    for second in [92, 93] {
+        world.round(second).await.unwrap();
+    }
+    assert_eq!(world.tokens(RESERVED), ["P", "P"]);
+}
+
 #[tokio::test]
 async fn a_hold_waits_while_the_stream_is_full() {
     let mut world = World::new().await;
