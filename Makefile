@@ -32,11 +32,12 @@ test: ## Run everything that must pass.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 	cargo test --workspace --locked
 
-# The number of seeds, the first one (any, when it is not said), and whether its steps are told.
+# The number of seeds, the first one (any, when it is not said), and whether its steps are told. Of the whole workspace, so
+# that what `make test` has built is what runs.
 SEEDS ?= 2000
 simulate: ## Play the pipeline in memory, with faults from SEEDS=2000 seeds from SEED=n on; TRACE=1 tells every step.
 	@KILAT_SIMULATE_SEEDS="$(SEEDS)" KILAT_SIMULATE_SEED="$(or $(SEED),$(shell od -An -N6 -tu8 /dev/urandom | tr -d ' '))" \
-		KILAT_SIMULATE_TRACE="$(TRACE)" cargo test --quiet --locked --package simulation -- --exact no_seed_breaks_a_promise
+		KILAT_SIMULATE_TRACE="$(TRACE)" cargo test --quiet --locked --workspace --test simulation -- --exact no_seed_breaks_a_promise
 
 up: deps build ## Start what is not running of the private stack.
 	@$(DEVSTACK) up
