@@ -20,7 +20,7 @@ const BEGINNING_MICROS: i64 = 1_800_000_000_000_000;
 /// circles, and time would never pass.
 const CALLS_MAX: u64 = 3_000_000;
 
-/// So much goes wrong before a run is given up: its trace is read from the top.
+/// Of what goes wrong so much is kept: the rest follows from it, and a trace is read from the top.
 const VIOLATIONS_MAX: usize = 20;
 
 /// Clones share it.

@@ -10,9 +10,6 @@ use gateway::border::Answered;
 use std::sync::Arc;
 use wire::{Caller, Hop, Stream, Subject};
 
-/// How often a client sees whether its gateway still lives.
-const GLANCE: std::time::Duration = std::time::Duration::from_millis(500);
-
 /// Clones lead to the same world.
 #[derive(Clone)]
 pub(crate) struct Street(pub(crate) Arc<World>);
@@ -24,19 +21,12 @@ impl Street {
         F: Future<Output = Answered>,
     {
         let process = self.0.processes[gateway].clone();
-        let life = process.incarnation()?;
+        let life = process.life()?;
         let border = self.0.borders.lock().unwrap()[gateway].clone()?;
-        let mut answering = std::pin::pin!(ask(border));
-        loop {
-            tokio::select! {
-                biased;
-                answered = &mut answering => {
-                    return Some(answered).filter(|_| process.incarnation() == Some(life));
-                }
-                () = tokio::time::sleep(GLANCE) => if process.incarnation() != Some(life) {
-                    return None;
-                },
-            }
+        tokio::select! {
+            biased;
+            () = process.outlives(life) => None,
+            answered = ask(border) => Some(answered),
         }
     }
 }

@@ -139,10 +139,10 @@ impl Observed {
         attempt: u64,
     ) {
         let mut state = self.state.lock().unwrap();
-        if let Some((holder, life)) = state.holders.insert((stream, seq), (by.clone(), by.incarnation()))
+        if let Some((holder, life)) = state.holders.insert((stream, seq), (by.clone(), by.life()))
             && attempt > 1
             && life.is_some()
-            && holder.incarnation() == life
+            && holder.life() == life
         {
             self.conditions.window(if Arc::ptr_eq(&holder, by) { "W27" } else { "W24" });
         }

@@ -50,6 +50,8 @@ pub(crate) struct Process {
     pub(crate) conditions: Conditions,
     broker: Changing<Reach>,
     ledger: Changing<Reach>,
+    /// Which of its lives it is in, if in any.
+    life: Changing<Option<u64>>,
     state: Mutex<State>,
     /// It has been killed.
     killed: Notify,
@@ -58,12 +60,11 @@ pub(crate) struct Process {
 }
 
 struct State {
-    is_alive: bool,
     frozen_until: Instant,
     clock_ahead_micros: i64,
     drain: Drain,
     /// How often it has started.
-    incarnation: u64,
+    starts: u64,
     /// What else ends with it.
     at_its_end: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -71,18 +72,12 @@ struct State {
 impl Process {
     pub(crate) fn new(name: String, role: &'static str, conditions: Conditions) -> Arc<Process> {
         let drain = Drain::default();
-        let state = State {
-            is_alive: false,
-            frozen_until: Instant::now(),
-            clock_ahead_micros: 0,
-            drain,
-            incarnation: 0,
-            at_its_end: None,
-        };
+        let state =
+            State { frozen_until: Instant::now(), clock_ahead_micros: 0, drain, starts: 0, at_its_end: None };
         let (broker, ledger) = (Changing::new(Reach::Up), Changing::new(Reach::Up));
         let (killed, stopped) = (Notify::new(), Notify::new());
-        let state = Mutex::new(state);
-        Arc::new(Process { name, role, conditions, broker, ledger, state, killed, stopped })
+        let (life, state) = (Changing::new(None), Mutex::new(state));
+        Arc::new(Process { name, role, conditions, broker, ledger, life, state, killed, stopped })
     }
 
     /// Its own clock.
@@ -98,7 +93,7 @@ impl Process {
         self.state.lock().unwrap().clock_ahead_micros = micros;
     }
 
-    /// The drain of the present incarnation.
+    /// The drain of its present life.
     pub(crate) fn drain(&self) -> Drain {
         self.state.lock().unwrap().drain.clone()
     }
@@ -138,9 +133,13 @@ impl Process {
     }
 
     /// Which of its lives it is in, if in any.
-    pub(crate) fn incarnation(&self) -> Option<u64> {
-        let state = self.state.lock().unwrap();
-        state.is_alive.then_some(state.incarnation)
+    pub(crate) fn life(&self) -> Option<u64> {
+        self.life.get()
+    }
+
+    /// Waits until this life of it is over.
+    pub(crate) async fn outlives(&self, life: u64) {
+        self.life.wait_for(|now| now != Some(life)).await;
     }
 
     /// Does this when it ends, in whichever way.
@@ -155,8 +154,8 @@ impl Process {
 
     /// It dies here and now; what it was doing is never done.
     pub(crate) fn die(&self) {
-        let was_alive = std::mem::replace(&mut self.state.lock().unwrap().is_alive, false);
-        if was_alive {
+        if self.life.get().is_some() {
+            self.life.set(None);
             self.killed.notify_one();
         }
     }
@@ -169,18 +168,15 @@ impl Process {
     /// Goes on when the process does: at once, when it no longer stands still, or never, when it is dead.
     pub(crate) async fn goes_on(&self) {
         loop {
-            let (is_alive, frozen_until) = {
-                let state = self.state.lock().unwrap();
-                (state.is_alive, state.frozen_until)
-            };
-            if !is_alive {
+            if self.life.get().is_none() {
                 return std::future::pending().await;
             }
-            if frozen_until <= Instant::now() {
+            let rest = self.stands_still_for();
+            if rest.is_zero() {
                 return;
             }
-            // Looked at again and again: it may be thawed sooner.
-            tokio::time::sleep((frozen_until - Instant::now()).min(Duration::from_millis(250))).await;
+            // With the faults it ends sooner.
+            self.conditions.lasts(rest).await;
         }
     }
 
@@ -216,8 +212,9 @@ impl Process {
 
     fn begin(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.is_alive, state.drain) = (true, Drain::default());
-        state.incarnation += 1;
+        state.drain = Drain::default();
+        state.starts += 1;
+        self.life.set(Some(state.starts));
         drop(state);
         self.conditions.tell(&self.name, || "starts");
     }

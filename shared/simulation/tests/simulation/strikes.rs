@@ -7,8 +7,10 @@ use crate::world::World;
 use domain::facts::RecordState;
 use domain::{PaymentKey, StageName};
 use runtime::broker::{Outgoing, Streams};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use store::memory::{MemoryLedger, Outsider};
 use wire::{Hop, Stream, Subject};
 
 /// Of the many kinds, those that come like this.
@@ -74,13 +76,13 @@ async fn strike_once(world: &Arc<World>, fault: Fault) {
         }
         Fault::Freeze => freeze(&process),
         Fault::Restart => process.stop(),
-        Fault::ClockJump => drop(world.spawn(jump(process))),
-        Fault::BrokerAway => drop(world.spawn(cut_off(world.clone(), Server::Broker, Reach::Away))),
-        Fault::BrokerSilent => drop(world.spawn(cut_off(world.clone(), Server::Broker, Reach::Silent))),
-        Fault::LedgerAway => drop(world.spawn(cut_off(world.clone(), Server::Ledger, Reach::Away))),
-        Fault::LedgerSilent => drop(world.spawn(cut_off(world.clone(), Server::Ledger, Reach::Silent))),
+        Fault::ClockJump => world.spawn(jump(process)),
+        Fault::BrokerAway => world.spawn(cut_off(world.clone(), Server::Broker, Reach::Away)),
+        Fault::BrokerSilent => world.spawn(cut_off(world.clone(), Server::Broker, Reach::Silent)),
+        Fault::LedgerAway => world.spawn(cut_off(world.clone(), Server::Ledger, Reach::Away)),
+        Fault::LedgerSilent => world.spawn(cut_off(world.clone(), Server::Ledger, Reach::Silent)),
         Fault::BrokerRestart => restart_broker(world).await,
-        Fault::LedgerSetBack => drop(world.spawn(set_back(world.clone()))),
+        Fault::LedgerSetBack => world.spawn(set_back(world.clone())),
         Fault::StreamLost => lose_stream(world),
         Fault::ConsumerLost => lose_consumer(world),
         Fault::AccountLocked => lock_account(world),
@@ -91,7 +93,7 @@ async fn strike_once(world: &Arc<World>, fault: Fault) {
             world.rates.change(conditions);
             world.observed.rate_moved();
         }
-        Fault::Buried => drop(world.spawn(buried::bury_for_a_while(world.clone()))),
+        Fault::Buried => world.spawn(buried::bury_for_a_while(world.clone())),
         Fault::Duplicate => publish_again(world).await,
         _ => {}
     }
@@ -190,57 +192,57 @@ fn lose_consumer(world: &Arc<World>) {
     world.streams.lose_consumer(stream);
 }
 
+/// An outsider has a lock for a while.
+fn hold<F>(world: &Arc<World>, what: String, lock: impl FnOnce(MemoryLedger) -> F)
+where
+    F: Future<Output = Option<Outsider>> + Send + 'static,
+{
+    let (conditions, duration) = (world.conditions.clone(), world.lock_duration());
+    let locking = lock(world.ledger.clone());
+    world.spawn(async move {
+        conditions.tell("outsider", || format!("locks {what} for {duration:?}"));
+        let lock = locking.await;
+        conditions.lasts(duration).await;
+        drop(lock);
+        conditions.tell("outsider", || format!("lets go of {what}"));
+    });
+}
+
 fn lock_account(world: &Arc<World>) {
     let key = world.conditions.chance().pick(&world.accounts).clone();
-    let (world, duration) = (world.clone(), world.lock_duration());
-    world.clone().spawn(async move {
-        world.conditions.tell("outsider", || format!("locks account {} for {duration:?}", key.id));
-        world.locked.lock().unwrap().insert(key.id.to_string());
-        let lock = world.ledger.lock_account(&key).await;
-        world.conditions.lasts(duration).await;
-        drop(lock);
-        world.conditions.tell("outsider", || format!("lets go of account {}", key.id));
-    });
+    world.locked.lock().unwrap().insert(key.id.to_string());
+    let what = format!("account {}", key.id);
+    hold(world, what, |ledger| async move { ledger.lock_account(&key).await });
 }
 
-/// Somebody inserts a payment that is on its way, and never comes to an end with it.
-fn lock_new_payment(world: &Arc<World>) {
-    let messages = world.streams.messages(Stream::Accepted);
-    let keys = messages.iter().filter_map(|message| Subject::payment(&message.subject).ok());
-    let keys: Vec<PaymentKey> =
-        keys.filter(|key| !is_strangers(key.id.as_str()) && !world.ledger.has_record(key)).collect();
-    if keys.is_empty() {
-        return;
-    }
-    let key = world.conditions.chance().pick(&keys).clone();
-    let (world, duration) = (world.clone(), world.lock_duration());
-    world.clone().spawn(async move {
-        world.conditions.tell("outsider", || format!("inserts payment {} for {duration:?}", key.id));
-        let lock = world.ledger.lock_new_payment(&key).await;
-        world.conditions.lasts(duration).await;
-        drop(lock);
-        world.conditions.tell("outsider", || format!("does not insert payment {}", key.id));
-    });
-}
-
+/// The row of a payment, or the key of one that has none yet: as by somebody who inserts it and never comes to
+/// an end.
 fn lock_payment(world: &Arc<World>) {
-    if world.conditions.chance().one_in(2) {
-        return lock_new_payment(world);
-    }
+    let is_new = world.conditions.chance().one_in(2);
     let mut keys: Vec<PaymentKey> = Vec::new();
-    world.ledger.each_record(|record, _| keys.push(record.facts.payment.key()));
+    if is_new {
+        let messages = world.streams.messages(Stream::Accepted);
+        let accepted = messages.iter().filter_map(|message| Subject::payment(&message.subject).ok());
+        keys.extend(accepted.filter(|key| !is_strangers(key.id.as_str()) && !world.ledger.has_record(key)));
+    } else {
+        world.ledger.each_record(|record, _| keys.push(record.facts.payment.key()));
+    }
     if keys.is_empty() {
         return;
     }
     let key = world.conditions.chance().pick(&keys).clone();
-    let (world, duration) = (world.clone(), world.lock_duration());
-    world.clone().spawn(async move {
-        world.conditions.tell("outsider", || format!("locks payment {} for {duration:?}", key.id));
-        let lock = world.ledger.lock_payment(&key).await;
-        world.conditions.lasts(duration).await;
-        drop(lock);
-        world.conditions.tell("outsider", || format!("lets go of payment {}", key.id));
-    });
+    match is_new {
+        true => hold(world, format!("the key of {}", key.id), |ledger| async move {
+            ledger.lock_new_payment(&key).await
+        }),
+        false => {
+            hold(
+                world,
+                format!("payment {}", key.id),
+                |ledger| async move { ledger.lock_payment(&key).await },
+            )
+        }
+    }
 }
 
 /// Somebody publishes what is no payment.

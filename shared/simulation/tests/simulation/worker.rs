@@ -27,7 +27,7 @@ pub(crate) struct WorkerTransport {
     seen: Mutex<Seen>,
 }
 
-/// What the rules that are taken out need to know of the batch in hand.
+/// What has become of the deliveries so far.
 #[derive(Default)]
 struct Seen {
     /// The payments in hand, and how often each was delivered.

@@ -25,7 +25,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::memory::{MemoryLedger, MemoryOptions, Removed};
-use tokio::task::JoinHandle;
 use wire::Role;
 
 pub(crate) type GatewayBorder = Arc<Border<BrokerLink, LedgerLink>>;
@@ -124,8 +123,8 @@ impl World {
     }
 
     /// Something that goes on beside the others. It ends with the run at the latest.
-    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, what: F) -> JoinHandle<()> {
-        tokio::spawn(what)
+    pub(crate) fn spawn(&self, what: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(what);
     }
 
     /// The ledger is an older one than it was.
