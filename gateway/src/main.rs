@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use runtime::config::{self, Flags};
+use runtime::process;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -18,13 +19,12 @@ struct CommandLine {
     print_config: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let command_line: CommandLine = config::parse_command_line();
     let config = config::load_or_exit(&command_line.flags);
     if command_line.print_config {
         return config::print(&config);
     }
-    let log = config.log.clone();
-    runtime::process::run(&log, |drain| gateway::gateway::run(config, drain)).await
+    let (log, process) = (config.log.clone(), config.process.clone());
+    process::main(&process, process::run(&log, |drain| gateway::gateway::run(config, drain)))
 }

@@ -43,23 +43,24 @@ fn parse_role(text: &str) -> Result<Vec<Role>, String> {
         .ok_or_else(|| format!("not a role: use {} or all", names()))
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let command_line: CommandLine = config::parse_command_line();
     let config = config::load_or_exit(&command_line.flags);
     if command_line.print_config {
         return config::print(&config);
     }
-    let log = config.log.clone();
+    let (log, process) = (config.log.clone(), config.process.clone());
     match command_line.command {
         Some(Command::Migrate) => {
-            process::run(&log, |_| async move { store::migrate(&config.postgres.owner_url).await }).await
+            let migrated = |_| async move { store::migrate(&config.postgres.owner_url).await };
+            process::main(&process, process::run(&log, migrated))
         }
         None => {
             let mut roles: Vec<Role> = command_line.roles.concat();
             roles.sort_unstable();
             roles.dedup();
-            process::run(&log, |drain| async move { roles::run(&roles, config, drain).await }).await
+            let played = |drain| async move { roles::run(&roles, config, drain).await };
+            process::main(&process, process::run(&log, played))
         }
     }
 }

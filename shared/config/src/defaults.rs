@@ -2,7 +2,7 @@
 
 use super::sections::{
     AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat,
-    NatsConfig, PipelineConfig, PostgresConfig, RiskConfig, StackConfig, TelemetryConfig,
+    NatsConfig, PipelineConfig, PostgresConfig, ProcessConfig, RiskConfig, StackConfig, TelemetryConfig,
 };
 use domain::Currency;
 use std::collections::BTreeMap;
@@ -47,6 +47,7 @@ impl Config {
                 account_cache_size: 100_000,
             },
             janitor: JanitorConfig::default(),
+            process: ProcessConfig { worker_threads: 0 },
             // The broker's client tells of every attempt to connect; the broker module tells of the first.
             log: LogConfig { filter: "info,async_nats=warn".to_owned(), format: LogFormat::Text },
             telemetry: TelemetryConfig::default(),

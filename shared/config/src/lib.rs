@@ -21,5 +21,5 @@ pub use layers::Flags;
 pub use load::{EXIT_CONFIG, complain, is_written, load, load_or_exit, parse_command_line, print};
 pub use sections::{
     AdminConfig, Config, FxConfig, GatewayConfig, HttpConfig, JanitorConfig, LogConfig, LogFormat,
-    NatsConfig, PipelineConfig, PostgresConfig, RiskConfig, StackConfig, TelemetryConfig,
+    NatsConfig, PipelineConfig, PostgresConfig, ProcessConfig, RiskConfig, StackConfig, TelemetryConfig,
 };

@@ -25,7 +25,7 @@ const DAY_MS: i128 = DAY_SECONDS * 1_000;
 /// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each
 /// item.
 #[rustfmt::skip]
-const LIMITS: [(&str, i128, i128); 60] = [
+const LIMITS: [(&str, i128, i128); 61] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
@@ -94,6 +94,7 @@ const LIMITS: [(&str, i128, i128); 60] = [
     ("janitor.redrive_after_ms", 0, DAY_MS),
     ("janitor.redrive_after_ms_max", 1, DAY_MS),
     ("janitor.window_max", 1, 10_000_000),
+    ("process.worker_threads", 0, 1_024),
     ("telemetry.observe_every_ms", 10, 60_000),
     ("telemetry.audit_after_ms", 0, DAY_MS),
 ];

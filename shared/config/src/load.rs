@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_as_it_was_written() {
         let ports = "must be a list such as [8080, 8081], not \"8080,8081\"";
-        let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, risk, stack, telemetry";
+        let sections = "there is no such setting; the sections are admin, fx, gateway, http, janitor, log, nats, pipeline, postgres, process, risk, stack, telemetry";
         #[rustfmt::skip]
         let rows: [((&str, &str), &str, &str); 40] = [
             // Unknown keys.

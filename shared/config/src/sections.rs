@@ -29,6 +29,8 @@ pub struct Config {
     pub fx: FxConfig,
     /// Purge, re-drive and re-emission.
     pub janitor: JanitorConfig,
+    /// What a process takes of the machine.
+    pub process: ProcessConfig,
     /// Which log lines are written, and how they look.
     pub log: LogConfig,
     /// Metrics and traces, and where they are kept.
@@ -268,6 +270,15 @@ pub enum LogFormat {
     Text,
     /// For machines, one object a line.
     Json,
+}
+
+/// What a process takes of the machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessConfig {
+    /// Threads that carry a process' work. 0: half as many as the machine has cores, at least one, since it
+    /// shares them with the broker, the database and other processes.
+    pub worker_threads: u16,
 }
 
 /// Which log lines are written, and how they look.

@@ -1,6 +1,6 @@
 //! What every main does: logs, signals, parts that run until the drain, an exit code that says how it went.
 
-use crate::config::{EXIT_CONFIG, LogConfig};
+use crate::config::{EXIT_CONFIG, LogConfig, ProcessConfig};
 use crate::drain::Drain;
 use crate::telemetry;
 use std::any::Any;
@@ -8,6 +8,24 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::task::JoinSet;
+
+/// Runs the main of a process on threads of its own. So few that they do not take the cores from the servers
+/// which they wait for: on two cores one thread settles a sixth more payments a second than two, since a thread
+/// that has nothing to do looks for work before it sleeps, and is woken for each.
+pub fn main(process: &ProcessConfig, work: impl Future<Output = ExitCode>) -> ExitCode {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = match process.worker_threads {
+        0 => (cores / 2).max(1),
+        threads => usize::from(threads),
+    };
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            crate::config::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Starts the logs and waits for signals, then runs `work` to its end.
 pub async fn run<F, E>(log: &LogConfig, work: impl FnOnce(Drain) -> F) -> ExitCode
