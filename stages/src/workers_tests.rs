@@ -8,7 +8,7 @@ use domain::{PaymentRecord, Refusal};
 use host::LedgerLetters;
 use runtime::broker::{BrokerError, BucketChange, MemoryStreams, Outgoing};
 use runtime::config::StackConfig;
-use runtime::transport::Delivery;
+use runtime::transport::{Delivery, Unpublished};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use store::{Answer, DeadLetter, DeadLetterLedger, Settlement, StoreError};
@@ -76,8 +76,8 @@ impl Transport for OneMessage {
         Ok(())
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        self.streams.publish_batch(batch).await
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
+        self.streams.publish_each(batch).await
     }
 
     async fn make_room(&self, _: Stream) -> Result<(), BrokerError> {

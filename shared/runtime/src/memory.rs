@@ -3,7 +3,7 @@
 use crate::broker::{BrokerError, Outgoing};
 use crate::dead_letters::{BurialError, DeadLetter, DeadLetters};
 use crate::drain::Drain;
-use crate::transport::{Delivery, Transport};
+use crate::transport::{Delivery, Transport, Unpublished};
 use domain::TraceContext;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,8 @@ pub(crate) struct Script {
     pub(crate) deliveries: VecDeque<Vec<Delivery<u64>>>,
     /// How the next publishes end; success when there is nothing left.
     pub(crate) publishes: VecDeque<Result<(), BrokerError>>,
+    /// What each publish that does not succeed has stored nevertheless, by places.
+    pub(crate) stored_of_failed: VecDeque<Vec<usize>>,
     /// The drain begins with the next publish.
     pub(crate) drains_at_publish: bool,
     /// How the next burials end; success when there is nothing left.
@@ -93,12 +95,18 @@ impl Transport for Memory {
         Ok(())
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
         if self.with(|script| script.drains_at_publish) {
             self.drain.begin();
         }
         self.with(|script| match script.publishes.pop_front() {
-            Some(Err(error)) => Err(error),
+            Some(Err(error)) => {
+                let stored = script.stored_of_failed.pop_front().unwrap_or_default();
+                if !stored.is_empty() {
+                    script.published.push(stored.iter().map(|place| batch[*place].subject.clone()).collect());
+                }
+                Err(Unpublished { error, stored })
+            }
             Some(Ok(())) | None => {
                 let traced = |message: &Outgoing| Some((message.subject.clone(), message.headers.trace?));
                 script.traced.extend(batch.iter().filter_map(traced));

@@ -27,6 +27,22 @@ pub struct Delivery<R> {
     pub receipt: R,
 }
 
+/// A batch that is not known to be stored whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpublished {
+    /// Why not.
+    pub error: BrokerError,
+    /// The places of those of its messages that are stored, in order.
+    pub stored: Vec<usize>,
+}
+
+impl From<BrokerError> for Unpublished {
+    /// Nothing of it is known to be stored.
+    fn from(error: BrokerError) -> Unpublished {
+        Unpublished { error, stored: Vec::new() }
+    }
+}
+
 /// A stage's input stream and its way out.
 pub trait Transport: Send + Sync + 'static {
     /// What acknowledges a delivery.
@@ -55,8 +71,8 @@ pub trait Transport: Send + Sync + 'static {
     /// Declares streams that a publish found missing.
     fn declare(&self) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// Stores a batch in one stream: all of it or nothing.
-    fn publish(&self, batch: &[Outgoing]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    /// Stores the messages of a batch in one stream, or says which of them it has stored and why not all.
+    fn publish(&self, batch: &[Outgoing]) -> impl Future<Output = Result<(), Unpublished>> + Send;
 
     /// Removes from a derived stream what its stage has acknowledged, as far as it fills the stream.
     fn make_room(&self, stream: Stream) -> impl Future<Output = Result<(), BrokerError>> + Send;

@@ -1,10 +1,11 @@
 //! The transport on JetStream: a durable pull consumer per stage.
 
 use super::ready::ready;
+use super::singles::Answers;
 use super::{Broker, BrokerError, Outgoing, headers};
 use crate::config::PipelineConfig;
 use crate::stage::{Stage, consumes_its_stream};
-use crate::transport::{Delivery, Transport};
+use crate::transport::{Delivery, Transport, Unpublished};
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub struct JetStreamTransport {
     stream: Stream,
     pipeline: PipelineConfig,
     fetching: Mutex<Fetching>,
+    /// Where the broker answers what is published here.
+    answers: tokio::sync::Mutex<Option<Answers>>,
     /// As the server had it when the input was opened, which another release may have given it; never longer
     /// than ours, which it may be given at any moment.
     ack_wait: Duration,
@@ -79,7 +82,8 @@ impl JetStreamTransport {
         let reconnects = broker.reconnects();
         let ack_wait = Duration::from_millis(pipeline.ack_wait_ms);
         let (stream, fetching) = (S::input(shard), Mutex::default());
-        JetStreamTransport { broker, stream, pipeline, fetching, ack_wait, reconnects }
+        let answers = tokio::sync::Mutex::default();
+        JetStreamTransport { broker, stream, pipeline, fetching, answers, ack_wait, reconnects }
     }
 
     async fn open(&mut self) -> Result<(), BrokerError> {
@@ -205,8 +209,8 @@ impl Transport for JetStreamTransport {
         self.broker.declare_all(&self.pipeline).await
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        self.broker.publish_batch(batch).await
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
+        self.broker.publish_each(&mut *self.answers.lock().await, batch).await
     }
 
     async fn make_room(&self, stream: Stream) -> Result<(), BrokerError> {

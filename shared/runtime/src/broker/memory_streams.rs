@@ -14,6 +14,7 @@ use super::trim::trim;
 use super::{AcceptedHead, Bounds, BrokerError, Outgoing, Progress, Since, Stored, Streams, Subscription};
 use crate::clock::Clock;
 use crate::config::PipelineConfig;
+use crate::transport::Unpublished;
 use bytes::Bytes;
 use domain::Timestamp;
 use futures::stream;
@@ -103,6 +104,28 @@ impl MemoryStreams {
         messages.map(|message| message.outgoing.clone()).collect()
     }
 
+    /// Stores the messages of a batch one by one, in one call, as far as the stream takes them.
+    pub async fn publish_each(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
+        let (mut stored, mut error) = (Vec::new(), None);
+        let answered = self.call(|state| {
+            for (place, message) in batch.iter().enumerate() {
+                match state.publish(std::slice::from_ref(message)) {
+                    Ok(()) => stored.push(place),
+                    Err(BrokerError::Full) => error = error.take().or(Some(BrokerError::Full)),
+                    Err(objection) => {
+                        error = error.take().filter(|known| *known != BrokerError::Full).or(Some(objection))
+                    }
+                }
+            }
+            Ok(())
+        });
+        answered.await?;
+        match error {
+            None => Ok(()),
+            Some(error) => Err(Unpublished { error, stored }),
+        }
+    }
+
     /// Whether a stream holds a message under this subject.
     pub fn holds(&self, stream: Stream, subject: &str) -> bool {
         self.state().streams.get(&stream).is_some_and(|log| log.last_of(subject).is_some())
@@ -149,6 +172,25 @@ impl MemoryStreams {
 }
 
 impl State {
+    /// Stores all messages of a batch or none; or the answer is lost.
+    fn publish(&mut self, batch: &[Outgoing]) -> Result<(), BrokerError> {
+        let Some(first) = batch.first() else { return Ok(()) };
+        let (now, lost_answer) = (self.clock.now(), self.lost_answer.take());
+        let answer =
+            lost_answer.map_or(Ok(()), |_| Err(BrokerError::Unknown("an answer that was lost".to_owned())));
+        if lost_answer == Some(false) {
+            return answer;
+        }
+        let mut streams = self.streams.iter();
+        let taking = streams.find(|(_, log)| log.takes(&first.subject)).map(|(stream, _)| *stream);
+        let stream = taking.ok_or(BrokerError::Missing)?;
+        self.touch(stream, |log| log.publish(batch, now)).unwrap_or(Err(BrokerError::Missing))?;
+        for message in batch {
+            self.tell(&message.subject, &message.payload);
+        }
+        answer
+    }
+
     /// Does something with a stream, after what has come due until now and before what can be delivered then;
     /// nothing when it is missing.
     pub(super) fn touch<T>(&mut self, stream: Stream, act: impl FnOnce(&mut Log) -> T) -> Option<T> {
@@ -241,24 +283,7 @@ impl Streams for MemoryStreams {
     }
 
     async fn publish_batch(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        self.call(|state| {
-            let Some(first) = batch.first() else { return Ok(()) };
-            let (now, lost_answer) = (state.clock.now(), state.lost_answer.take());
-            let answer = lost_answer
-                .map_or(Ok(()), |_| Err(BrokerError::Unknown("an answer that was lost".to_owned())));
-            if lost_answer == Some(false) {
-                return answer;
-            }
-            let mut streams = state.streams.iter();
-            let taking = streams.find(|(_, log)| log.takes(&first.subject)).map(|(stream, _)| *stream);
-            let stream = taking.ok_or(BrokerError::Missing)?;
-            state.touch(stream, |log| log.publish(batch, now)).unwrap_or(Err(BrokerError::Missing))?;
-            for message in batch {
-                state.tell(&message.subject, &message.payload);
-            }
-            answer
-        })
-        .await
+        self.call(|state| state.publish(batch)).await
     }
 
     async fn last(&self, stream: Stream, subject: &Subject) -> Result<Option<Stored>, BrokerError> {

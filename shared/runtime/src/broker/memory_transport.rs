@@ -7,7 +7,7 @@ use super::memory_streams::State;
 use super::{BrokerError, MemoryStreams, Outgoing, Streams};
 use crate::config::PipelineConfig;
 use crate::stage::{Stage, consumes_its_stream};
-use crate::transport::{Delivery, Transport};
+use crate::transport::{Delivery, Transport, Unpublished};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -249,8 +249,8 @@ impl Transport for MemoryTransport {
         self.streams.declare_all(&self.pipeline).await
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        self.streams.publish_batch(batch).await
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
+        self.streams.publish_each(batch).await
     }
 
     async fn make_room(&self, stream: Stream) -> Result<(), BrokerError> {

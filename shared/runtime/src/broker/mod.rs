@@ -24,6 +24,7 @@ mod scan;
 mod seam;
 mod services;
 mod settings;
+mod singles;
 mod streams;
 mod trim;
 

@@ -58,7 +58,15 @@ impl Outgoing {
         self.payload.len() + headers + BATCH_HEADERS_BYTES_MAX
     }
 
-    fn headers(&self) -> HeaderMap {
+    /// Why no stream takes it, if none does.
+    pub(super) fn objection(&self) -> Option<BrokerError> {
+        let is_too_large = self.bytes_max() > MESSAGE_BYTES_MAX as usize;
+        is_too_large.then(|| {
+            BrokerError::Refused(format!("{} bytes are more than a stream takes", self.payload.len()))
+        })
+    }
+
+    pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = headers::write(&self.headers);
         for (name, value) in self.condition().into_iter().flatten() {
             headers.insert(name, value);
@@ -102,12 +110,8 @@ impl Broker {
         self.require_connection()?;
         // The server leaves such a message out without a word, and then refuses the batch as incomplete, as
         // if it were lost.
-        if let Some(too_large) = batch.iter().find(|message| message.bytes_max() > MESSAGE_BYTES_MAX as usize)
-        {
-            return Err(BrokerError::Refused(format!(
-                "{} bytes are more than a stream takes",
-                too_large.payload.len()
-            )));
+        if let Some(objection) = batch.iter().find_map(Outgoing::objection) {
+            return Err(objection);
         }
         let id = crate::ids::fresh();
         let client = self.publishing.client();

@@ -8,6 +8,7 @@ use crate::dead_letters::DeadLetters;
 use crate::stage::{PutBack, Stage};
 use crate::telemetry::Outcome;
 use crate::transport::{Delivery, Transport};
+use std::borrow::Cow;
 use wire::header::Headers;
 use wire::{HopMessage, Stream};
 
@@ -69,7 +70,8 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         let publishing = self.spans.publish(stream, [(of, outgoing.payload.len())].into_iter());
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
         loop {
-            match self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await {
+            let published = self.keeping(self.transport.publish(std::slice::from_ref(&outgoing))).await;
+            match published.map_err(|unpublished| unpublished.error) {
                 Ok(()) | Err(BrokerError::Conflict) => {
                     publishing.done();
                     return Ok(true);
@@ -85,20 +87,27 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         }
     }
 
-    /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again.
-    /// Declaring and trying again in place, rather than dropping the batch, spares its redelivery; what is
-    /// stored twice is judged once. The broker may object to the messages themselves, for good.
+    /// Stores a batch in one stream, waiting for room in a full one and declaring a missing one again; what is
+    /// stored of it is not sent again. Declaring and trying again in place, rather than dropping the batch,
+    /// spares its redelivery; what is stored twice is judged once. The broker may object to messages themselves,
+    /// for good.
     pub(super) async fn publish(
         &mut self,
         stream: Stream,
         messages: &[Outgoing],
     ) -> Result<Result<(), String>, Abandoned> {
         let mut pause = Pause::new(self.pipeline.retry_ms_max);
+        let mut left = Cow::Borrowed(messages);
         loop {
-            match self.keeping(self.transport.publish(messages)).await {
-                Ok(()) => return Ok(Ok(())),
-                Err(BrokerError::Refused(reason)) => return Ok(Err(reason)),
-                Err(BrokerError::Full) => {
+            let Err(unpublished) = self.keeping(self.transport.publish(&left)).await else {
+                return Ok(Ok(()));
+            };
+            if !unpublished.stored.is_empty() {
+                left = Cow::Owned(without(&left, &unpublished.stored));
+            }
+            match unpublished.error {
+                BrokerError::Refused(reason) => return Ok(Err(reason)),
+                BrokerError::Full => {
                     tracing::debug!(stage = %S::NAME, %stream, "the next stream is full");
                     // What fills it must be waiting for its stage; what that has done with goes now.
                     if let Err(error) = self.keeping(self.transport.make_room(stream)).await {
@@ -106,8 +115,8 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
                     }
                     self.wait(&mut pause).await?;
                 }
-                Err(BrokerError::Missing) => self.declare(&mut pause).await?,
-                Err(error) => self.outage(&mut pause, &error.to_string()).await?,
+                BrokerError::Missing => self.declare(&mut pause).await?,
+                error => self.outage(&mut pause, &error.to_string()).await?,
             }
         }
     }
@@ -118,4 +127,10 @@ impl<S: Stage, T: Transport, D: DeadLetters> Harness<S, T, D> {
         }
         self.wait(pause).await
     }
+}
+
+/// The messages but for those at these places, which are in order.
+fn without(messages: &[Outgoing], places: &[usize]) -> Vec<Outgoing> {
+    let is_left = |(place, _): &(usize, &Outgoing)| places.binary_search(place).is_err();
+    messages.iter().enumerate().filter(is_left).map(|(_, message)| message.clone()).collect()
 }

@@ -11,6 +11,7 @@ use runtime::broker::{
     AcceptedHead, Bounds, BrokerError, MemoryStreams, Outgoing, Progress, Since, Stored, Streams,
     Subscription,
 };
+use runtime::transport::Unpublished;
 use std::borrow::Cow;
 use std::future::Future;
 use wire::{Stream, Subject};
@@ -63,6 +64,45 @@ impl BrokerLink {
         }
         let answer = stored.as_ref().map_or_else(|error| error.kind(), |()| "stored");
         self.link.tell(|| format!("publish {}: {answer}", subjects(batch)));
+    }
+
+    /// The messages of a batch arrive one by one: all of them, or those before the connection is cut, of which no
+    /// answer tells.
+    pub(crate) async fn publish_each(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
+        if self.link.conditions().strikes(Fault::RequestLate) {
+            self.link.process.goes_on().await;
+            return Err(self.store_late(batch.to_vec()).await.into());
+        }
+        if batch.len() > 1 && self.link.conditions().strikes(Fault::BatchCut) {
+            let count = usize::try_from(self.link.conditions().chance().below(batch.len() as u64)).unwrap();
+            let (arrives, _) = batch.split_at(count);
+            let told = || format!("publish {}, cut after {count}", subjects(batch));
+            self.ask("publish_batch", told, async { Ok(self.store_each(arrives).await) }).await?.ok();
+            return Err(BrokerError::Unknown("the connection was cut".to_owned()).into());
+        }
+        let mut stored = Ok(());
+        let act = async {
+            stored = self.store_each(batch).await;
+            stored.clone().map_err(|unpublished| unpublished.error)
+        };
+        let answer = self.ask("publish_batch", || format!("publish {}", subjects(batch)), act).await;
+        answer.map_err(|error| match stored {
+            Err(unpublished) if unpublished.error == error => unpublished,
+            // What it had stored was not told.
+            _ => error.into(),
+        })
+    }
+
+    async fn store_each(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
+        let stored = self.streams.publish_each(batch).await;
+        match &stored {
+            Ok(()) => self.note(batch, &Ok(())),
+            Err(Unpublished { error, stored }) => {
+                self.note(batch, &Err(error.clone()));
+                stored.iter().filter_map(|place| batch.get(*place)).for_each(|one| self.observed.stored(one));
+            }
+        }
+        stored
     }
 
     async fn publish_single(&self, message: &Outgoing) -> Result<(), BrokerError> {

@@ -29,6 +29,7 @@ faults! {
     RequestLost: "a request is lost",
     AnswerLost: "an answer is lost, the request carried out",
     RequestLate: "a publish arrives after its sender gave up",
+    BatchCut: "a connection is cut in the middle of a batch of publishes",
     DiesBefore: "a process dies before a call is carried out",
     DiesAfter: "a process dies before it hears the answer",
     // Of deliveries.
@@ -79,7 +80,7 @@ impl Fault {
         match self {
             Fault::Delay => 20_000,
             Fault::RequestLost | Fault::AnswerLost => 6_000,
-            Fault::RequestLate => 20_000,
+            Fault::RequestLate | Fault::BatchCut => 20_000,
             Fault::DiesBefore | Fault::DiesAfter => 15_000,
             Fault::AckLost | Fault::AckLate => 50_000,
             Fault::Duplicate => 50_000,

@@ -9,7 +9,7 @@ use crate::process::{Process, Reach, Server};
 use crate::strikes::{NEWER, is_strangers};
 use config::PipelineConfig;
 use runtime::broker::{BrokerError, MemoryReceipt, MemoryTransport, Outgoing, Streams};
-use runtime::transport::{Delivery, Transport};
+use runtime::transport::{Delivery, Transport, Unpublished};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -181,19 +181,20 @@ impl WorkerTransport {
     }
 
     /// What is told of the payments, without those that come again where that rule is taken out.
-    fn told_of(&self, batch: &[Outgoing]) -> Vec<Outgoing> {
+    fn told_of(&self, batch: &[Outgoing]) -> (Vec<usize>, Vec<Outgoing>) {
         let mut seen = self.seen.lock().unwrap();
         let tokens = batch.iter().map(|message| Subject::payment_token(&message.subject).to_owned());
         seen.told.extend(tokens.collect::<Vec<_>>());
         let writes = matches!(self.stage, StageName::Reserve | StageName::Settle | StageName::SettleRejected);
         if !(writes && self.conditions().lacks(Guard::TellAgain)) {
-            return batch.to_vec();
+            return ((0..batch.len()).collect(), batch.to_vec());
         }
         let is_again = |message: &&Outgoing| {
             let token = Subject::payment_token(&message.subject);
             seen.tokens.values().any(|(other, attempt)| other == token && *attempt > 1)
         };
-        batch.iter().filter(|message| !is_again(message)).cloned().collect()
+        let told = batch.iter().enumerate().filter(|(_, message)| !is_again(message));
+        told.map(|(place, message)| (place, message.clone())).unzip()
     }
 }
 
@@ -240,18 +241,24 @@ impl Transport for WorkerTransport {
         self.broker.declare_all(&self.pipeline).await
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), BrokerError> {
-        let told = self.told_of(batch);
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), Unpublished> {
+        let (places, told) = self.told_of(batch);
         if told.is_empty() {
             return Ok(());
         }
-        let published = self.broker.publish_batch(&told).await;
+        let published = self.broker.publish_each(&told).await;
         // A payment that is put back is where it belongs if the intake has it already.
-        if matches!(published, Ok(()) | Err(BrokerError::Conflict)) {
-            let tokens = told.iter().map(|message| Subject::payment_token(&message.subject).to_owned());
-            self.seen.lock().unwrap().stored.extend(tokens);
-        }
-        published
+        let is_stored = |place: &usize| match &published {
+            Ok(()) | Err(Unpublished { error: BrokerError::Conflict, .. }) => true,
+            Err(unpublished) => unpublished.stored.contains(place),
+        };
+        let stored = told.iter().enumerate().filter(|(place, _)| is_stored(place));
+        let tokens = stored.map(|(_, message)| Subject::payment_token(&message.subject).to_owned());
+        self.seen.lock().unwrap().stored.extend(tokens);
+        published.map_err(|Unpublished { error, stored }| {
+            let stored = stored.into_iter().filter_map(|place| places.get(place).copied()).collect();
+            Unpublished { error, stored }
+        })
     }
 
     async fn make_room(&self, stream: Stream) -> Result<(), BrokerError> {

@@ -55,6 +55,20 @@ async fn what_has_waited_is_not_judged_alone_for_its_many_deliveries() {
     assert_eq!(waits, [100, 200, 400, 800]);
 }
 
+/// Or a stream that is nearly full would be given the head of a batch again and again.
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_of_a_batch_is_not_sent_again() {
+    let unknown = || BrokerError::Unknown("no answer".to_owned());
+    let script = Script {
+        publishes: [BrokerError::Full, unknown(), BrokerError::Full].map(Err).into(),
+        stored_of_failed: [vec![0, 2], vec![], vec![1]].into(),
+        ..delivering(&[("A", 1), ("B", 1), ("C", 1), ("D", 1)])
+    };
+    let outcome = run(script, PASS).await;
+    assert_eq!(published(&outcome), [vec!["A", "C"], vec!["D"], vec!["B"]]);
+    assert_eq!(outcome.script.acknowledged, [1, 2, 3, 4]);
+}
+
 /// Let go, a payment that the ledger has lost would be lost for good.
 #[tokio::test(start_paused = true)]
 async fn what_the_intake_has_no_room_for_is_never_let_go() {
