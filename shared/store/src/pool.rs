@@ -59,7 +59,8 @@ pub enum Plans {
     /// By index, row by row. Every statement of a service goes by key, and its plan is made once and kept:
     /// one that was made while the tables were empty would go on to scan them whole when they are full. Nor
     /// by bitmap: on a table that has not been analysed a page of a scan would fetch and sort all that is
-    /// left to read.
+    /// left to read. Left to itself the server would plan for the arguments at hand each time, as long as
+    /// they are fewer than it would guess: for a batch of one that costs more than all else.
     ByKey,
     /// By index too, and by ranges of pages: for the audit of a window of time, whose index knows no more.
     ByRange,
@@ -69,13 +70,20 @@ pub enum Plans {
 
 impl Plans {
     /// The settings of the planner that forbid the rest.
-    fn switched_off(self) -> impl Iterator<Item = &'static str> {
-        let ways: &[&str] = match self {
-            Plans::ByKey => &["enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"],
-            Plans::ByRange => &["enable_seqscan", "enable_hashjoin", "enable_mergejoin"],
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Plans::ByKey => &[
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_bitmapscan", "off"),
+                ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+            ],
+            Plans::ByRange => {
+                &[("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")]
+            }
             Plans::Free => &[],
-        };
-        ways.iter().copied()
+        }
     }
 }
 
@@ -122,7 +130,7 @@ impl Store {
             // A connection that was left inside a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
         ]);
-        connect = connect.options(options.plans.switched_off().map(|way| (way, "off")));
+        connect = connect.options(options.plans.settings().iter().copied());
         let renewal = Renewal::default();
         let kept = renewal.clone();
         let pool = PgPoolOptions::new()

@@ -32,6 +32,7 @@ async fn sessions_have_their_bounds() {
         ("tcp_keepalives_count", "3"),
         ("tcp_user_timeout", "60000"),
         ("client_connection_check_interval", "2s"),
+        ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
