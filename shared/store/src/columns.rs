@@ -1,9 +1,9 @@
 //! Rows that a statement writes, as columns of one vector each. A table of columns is written down once: its
 //! names, casts, placeholders and binds follow from it, so that none can disagree with another.
 
-use sqlx::Postgres;
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::{ColumnIndex, Postgres, Row};
 
 pub(crate) type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -19,7 +19,39 @@ pub(crate) struct Column {
 /// The columns of a table, as parts of a statement that calls the rows `n`.
 pub(crate) struct Columns(pub(crate) &'static [Column]);
 
+/// Where a column is in the rows of a query that begins with the columns of a table. A row finds a column by its
+/// name too, but only after it has hashed the name, column by column, row by row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    place: usize,
+    pub(crate) name: &'static str,
+}
+
+impl ColumnIndex<PgRow> for At {
+    fn index(&self, row: &PgRow) -> Result<usize, sqlx::Error> {
+        let len = row.len();
+        if self.place < len {
+            Ok(self.place)
+        } else {
+            Err(sqlx::Error::ColumnIndexOutOfBounds { index: self.place, len })
+        }
+    }
+}
+
 impl Columns {
+    /// Where the column of this name is. In a constant, one that is not there does not compile.
+    #[allow(clippy::panic, reason = "while it is compiled")]
+    pub(crate) const fn at(&self, name: &'static str) -> At {
+        let mut place = 0;
+        while place < self.0.len() {
+            if is_same(self.0[place].name.as_bytes(), name.as_bytes()) {
+                return At { place, name };
+            }
+            place += 1;
+        }
+        panic!("the table has no column of this name")
+    }
+
     /// The columns' names.
     pub(crate) fn names(&self) -> String {
         self.each(|column| column.name.to_owned())
@@ -40,15 +72,27 @@ impl Columns {
         self.each(|column| column.value.map_or_else(|| format!("n.{}", column.name), str::to_owned))
     }
 
-    /// The rows themselves, from the parameters `$first` and following.
+    /// The rows themselves, from the parameters `$first` and following, in their order. As one select list:
+    /// `FROM UNNEST(...)` with many arrays would first write each of them to a store of its own.
     pub(crate) fn rows(&self, first: usize) -> String {
-        let arrays = (first..).zip(self.0).map(|(place, column)| format!("${place}::{}[]", column.kind));
-        format!("UNNEST({}) AS n({})", arrays.collect::<Vec<_>>().join(", "), self.names())
+        let arrays = (first..)
+            .zip(self.0)
+            .map(|(place, column)| format!("UNNEST(${place}::{}[]) AS {}", column.kind, column.name));
+        format!("(SELECT {}) AS n", arrays.collect::<Vec<_>>().join(", "))
     }
 
     fn each(&self, text: impl Fn(&Column) -> String) -> String {
         self.0.iter().map(text).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// What `==` says, which no constant may ask yet.
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut place = 0;
+    while place < one.len() && place < other.len() && one[place] == other[place] {
+        place += 1;
+    }
+    place == one.len() && place == other.len()
 }
 
 /// How many parameters this part of a statement goes up to.
@@ -119,10 +163,14 @@ mod tests {
             (table.names(), "id, parts, amount"),
             (table.names_in("p"), "p.id, p.parts, p.amount"),
             (table.values(), "n.id, string_to_array(n.parts, ','), n.amount"),
-            (table.rows(4), "UNNEST($4::text[], $5::text[], $6::bigint[]) AS n(id, parts, amount)"),
+            (
+                table.rows(4),
+                "(SELECT UNNEST($4::text[]) AS id, UNNEST($5::text[]) AS parts, UNNEST($6::bigint[]) AS amount) AS n",
+            ),
         ] {
             assert_eq!(part, expected);
         }
+        assert_eq!(["id", "parts", "amount"].map(|name| table.at(name).place), [0, 1, 2]);
         let lines = Lines::of([("a b", 1), ("c", 2)].into_iter());
         assert_eq!(
             (&lines.id, &lines.parts, &lines.amount),

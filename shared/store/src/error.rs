@@ -93,6 +93,12 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     has_code(error, &["55P03"])
 }
 
+/// Whether a payment was to be inserted whose key another transaction has inserted meanwhile.
+pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
+    let constraint = error.as_database_error().and_then(|database| database.constraint());
+    has_code(error, &["23505"]) && constraint == Some("payments_pkey")
+}
+
 /// A value is missing where there must be one.
 const NOT_NULL_VIOLATION: &str = "23502";
 

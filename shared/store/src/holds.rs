@@ -107,7 +107,8 @@ pub(crate) async fn write(
     operations: &[Operation],
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    RESERVE.run(connection, operations, now, |query| record::bind(query, records)).await
+    let written = RESERVE.run(connection, operations, now, |query| record::bind(query, records)).await;
+    record::unless_taken(written)
 }
 
 /// One payment against the running state of its source account.

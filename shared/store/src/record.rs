@@ -1,7 +1,8 @@
 //! Rows of `payments` and what they mean.
 
 use crate::StoreError;
-use crate::columns::{PgQuery, columns};
+use crate::columns::{At, PgQuery, columns};
+use crate::error::is_taken;
 use domain::facts::{AppliedRate, Quote, RecordState, Rejection, Reserved, Screening};
 use domain::fx::Rate;
 use domain::{
@@ -103,42 +104,63 @@ impl<'r> Parts<'r> {
     }
 }
 
-/// Inserts records, the statement's first parameters. Sorted by id, so that two writers meet in one order; a
-/// row that is already there is left alone and not returned.
+/// Inserts records, the statement's first parameters, in the order of the parameters. A row that is already there
+/// ends the statement, as [`is_taken`] says: whoever inserts has looked before, so that is rare, and to be ready
+/// for it would cost each row one more search of the key and one more record of the log.
 pub(crate) fn insertion() -> String {
     let (names, values, rows) =
         (RecordColumns::TABLE.names(), RecordColumns::TABLE.values(), RecordColumns::TABLE.rows(1));
-    format!(
-        "INSERT INTO payments ({names}) SELECT {values} FROM {rows}
-         ORDER BY n.tenant, n.id
-         ON CONFLICT (tenant, id) DO NOTHING
-         RETURNING id"
-    )
+    format!("INSERT INTO payments ({names}) SELECT {values} FROM {rows} RETURNING id")
 }
 
-/// Binds the parameters of an [`insertion`].
+/// Binds the parameters of an [`insertion`]. Sorted by id, so that two writers meet in one order.
 pub(crate) fn bind<'q>(query: PgQuery<'q>, records: &[PaymentRecord]) -> PgQuery<'q> {
-    RecordColumns::of(records.iter().map(Parts::of)).bind(query)
+    let mut sorted: Vec<&PaymentRecord> = records.iter().collect();
+    sorted.sort_unstable_by_key(|record| {
+        let payment = &record.facts.payment;
+        (payment.tenant.as_str(), payment.id.as_str())
+    });
+    RecordColumns::of(sorted.into_iter().map(Parts::of)).bind(query)
 }
 
-/// Every column that a record is made of, of the table that the query calls `p`.
+/// Whether all was inserted. A payment that another transaction has inserted meanwhile is none that was, and the
+/// batch is judged again.
+pub(crate) fn unless_taken(inserted: Result<bool, sqlx::Error>) -> Result<bool, sqlx::Error> {
+    match inserted {
+        Err(error) if is_taken(&error) => Ok(false),
+        inserted => inserted,
+    }
+}
+
+/// Every column that a record is made of, of the table that the query calls `p`: the first columns of a query, or
+/// [`decode`] does not find them.
 pub(crate) fn selection() -> String {
     RecordColumns::TABLE.names_in("p")
 }
 
-/// Finds payments by tenant and id.
-pub(crate) static BY_KEY: LazyLock<String> = LazyLock::new(|| {
+/// Finds payments by tenant and id, which the query calls `k`, each at its `place`.
+pub(crate) fn by_place() -> String {
     format!(
-        "SELECT {} FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id) JOIN payments p ON p.tenant = k.tenant AND p.id = k.id",
+        "SELECT {} FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, id, place)
+         JOIN payments p ON p.tenant = k.tenant AND p.id = k.id",
         selection()
     )
-});
+}
+
+static BY_KEY: LazyLock<String> = LazyLock::new(by_place);
 
 /// Asks for the rows of these payments, those that exist.
 pub(crate) fn by_keys(keys: &[PaymentKey]) -> PgQuery<'static> {
     let (tenants, ids): (Vec<&str>, Vec<&str>) =
         keys.iter().map(|key| (key.tenant.as_str(), key.id.as_str())).unzip();
     sqlx::query(BY_KEY.as_str()).bind(tenants).bind(ids)
+}
+
+/// Where a column of a [`selection`] is.
+macro_rules! at {
+    ($column:ident) => {
+        const { RecordColumns::TABLE.at(stringify!($column)) }
+    };
 }
 
 /// What rows of a [`selection`] say.
@@ -150,55 +172,55 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(format!("payments.{what}"))
 }
 
-fn time(row: &PgRow, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+fn time(row: &PgRow, column: At) -> Result<Option<Timestamp>, StoreError> {
     Ok(row.try_get::<Option<OffsetDateTime>, _>(column)?.map(Timestamp::from))
 }
 
-fn required_time(row: &PgRow, column: &'static str) -> Result<Timestamp, StoreError> {
-    time(row, column)?.ok_or_else(|| corrupt(column))
+fn required_time(row: &PgRow, column: At) -> Result<Timestamp, StoreError> {
+    time(row, column)?.ok_or_else(|| corrupt(column.name))
 }
 
-fn currency(row: &PgRow, column: &'static str) -> Result<Option<Currency>, StoreError> {
+fn currency(row: &PgRow, column: At) -> Result<Option<Currency>, StoreError> {
     let code = row.try_get::<Option<&str>, _>(column)?;
-    code.map(|code| Currency::parse(code).map_err(|_| corrupt(column))).transpose()
+    code.map(|code| Currency::parse(code).map_err(|_| corrupt(column.name))).transpose()
 }
 
 /// What a row of a [`selection`] says.
 pub(crate) fn decode(row: &PgRow) -> Result<PaymentRecord, StoreError> {
-    let fingerprint =
-        <[u8; 32]>::try_from(row.try_get::<&[u8], _>("fingerprint")?).map_err(|_| corrupt("fingerprint"))?;
+    let fingerprint = <[u8; 32]>::try_from(row.try_get::<&[u8], _>(at!(fingerprint))?)
+        .map_err(|_| corrupt("fingerprint"))?;
     let accepted_seq =
-        u64::try_from(row.try_get::<i64, _>("accepted_seq")?).map_err(|_| corrupt("accepted_seq"))?;
+        u64::try_from(row.try_get::<i64, _>(at!(accepted_seq))?).map_err(|_| corrupt("accepted_seq"))?;
     Ok(PaymentRecord {
         facts: Facts {
             payment: decode_payment(row)?,
             fingerprint: Fingerprint(fingerprint),
             accepted_seq,
-            accepted_at: required_time(row, "accepted_at")?,
+            accepted_at: required_time(row, at!(accepted_at))?,
         },
         state: decode_state(row)?,
         // One that cannot be read is none: it is worth no payment.
-        trace: row.try_get::<Option<&str>, _>("traceparent")?.and_then(TraceContext::parse),
+        trace: row.try_get::<Option<&str>, _>(at!(traceparent))?.and_then(TraceContext::parse),
     })
 }
 
 fn decode_payment(row: &PgRow) -> Result<Payment, StoreError> {
-    let metadata = row.try_get::<Option<&str>, _>("metadata")?;
-    let text = |column: &'static str| row.try_get::<String, _>(column);
-    let account = |column: &'static str| -> Result<AccountId, StoreError> {
-        AccountId::parse(text(column)?).map_err(|_| corrupt(column))
+    let metadata = row.try_get::<Option<&str>, _>(at!(metadata))?;
+    let text = |column: At| row.try_get::<String, _>(column);
+    let account = |column: At| -> Result<AccountId, StoreError> {
+        AccountId::parse(text(column)?).map_err(|_| corrupt(column.name))
     };
     Ok(Payment {
-        tenant: Tenant::parse(text("tenant")?).map_err(|_| corrupt("tenant"))?,
-        id: PaymentId::parse(text("id")?).map_err(|_| corrupt("id"))?,
-        source_account: account("source_account")?,
-        destination_account: account("destination_account")?,
+        tenant: Tenant::parse(text(at!(tenant))?).map_err(|_| corrupt("tenant"))?,
+        id: PaymentId::parse(text(at!(id))?).map_err(|_| corrupt("id"))?,
+        source_account: account(at!(source_account))?,
+        destination_account: account(at!(destination_account))?,
         amount: Money::new(
-            row.try_get("amount")?,
-            currency(row, "currency")?.ok_or_else(|| corrupt("currency"))?,
+            row.try_get(at!(amount))?,
+            currency(row, at!(currency))?.ok_or_else(|| corrupt("currency"))?,
         ),
-        destination_currency: currency(row, "requested_currency")?,
-        description: row.try_get("description")?,
+        destination_currency: currency(row, at!(requested_currency))?,
+        description: row.try_get(at!(description))?,
         metadata: metadata.map(|text| Metadata::parse(text).map_err(|_| corrupt("metadata"))).transpose()?,
     })
 }
@@ -208,61 +230,62 @@ fn decode_state(row: &PgRow) -> Result<RecordState, StoreError> {
         Ok(Reserved {
             screening: decode_screening(row)?.ok_or_else(|| corrupt("screened_at"))?,
             quote: decode_quote(row)?.ok_or_else(|| corrupt("quoted_at"))?,
-            at: required_time(row, "reserved_at")?,
+            at: required_time(row, at!(reserved_at))?,
         })
     };
-    match row.try_get::<&str, _>("status")? {
+    match row.try_get::<&str, _>(at!(status))? {
         "RESERVED" => Ok(RecordState::Reserved(reserved()?)),
         "CAPTURED" => Ok(RecordState::Captured {
             reserved: reserved()?,
-            finished_at: required_time(row, "finished_at")?,
+            finished_at: required_time(row, at!(finished_at))?,
         }),
         "FAILED" => Ok(RecordState::Failed {
             screening: decode_screening(row)?,
             quote: decode_quote(row)?,
-            reserved_at: time(row, "reserved_at")?,
+            reserved_at: time(row, at!(reserved_at))?,
             rejection: decode_rejection(row)?,
-            finished_at: required_time(row, "finished_at")?,
+            finished_at: required_time(row, at!(finished_at))?,
         }),
         _ => Err(corrupt("status")),
     }
 }
 
 fn decode_screening(row: &PgRow) -> Result<Option<Screening>, StoreError> {
-    let score = row.try_get::<Option<i16>, _>("risk_score")?;
-    let at = time(row, "screened_at")?;
+    let score = row.try_get::<Option<i16>, _>(at!(risk_score))?;
+    let at = time(row, at!(screened_at))?;
     Ok(score.zip(at).map(|(score, at)| Screening { score: u8::try_from(score).unwrap_or(u8::MAX), at }))
 }
 
 fn decode_quote(row: &PgRow) -> Result<Option<Quote>, StoreError> {
-    let arrives =
-        row.try_get::<Option<i64>, _>("destination_amount")?.zip(currency(row, "destination_currency")?);
-    let Some(((minor, currency), at)) = arrives.zip(time(row, "quoted_at")?) else {
+    let arrives = row
+        .try_get::<Option<i64>, _>(at!(destination_amount))?
+        .zip(currency(row, at!(destination_currency))?);
+    let Some(((minor, currency), at)) = arrives.zip(time(row, at!(quoted_at))?) else {
         return Ok(None);
     };
-    let conversion = match row.try_get::<Option<i64>, _>("rate_numerator")? {
+    let conversion = match row.try_get::<Option<i64>, _>(at!(rate_numerator))? {
         None => None,
         Some(numerator) => Some(AppliedRate {
-            rate: Rate { numerator, denominator: row.try_get("rate_denominator")? },
-            spread_bps: u32::try_from(row.try_get::<i32, _>("spread_bps")?)
+            rate: Rate { numerator, denominator: row.try_get(at!(rate_denominator))? },
+            spread_bps: u32::try_from(row.try_get::<i32, _>(at!(spread_bps))?)
                 .map_err(|_| corrupt("spread_bps"))?,
-            gross_minor: row.try_get("gross_amount")?,
-            residue: row.try_get("residue")?,
-            as_of: required_time(row, "rate_as_of")?,
+            gross_minor: row.try_get(at!(gross_amount))?,
+            residue: row.try_get(at!(residue))?,
+            as_of: required_time(row, at!(rate_as_of))?,
         }),
     };
     Ok(Some(Quote { destination_amount: Money::new(minor, currency), conversion, at }))
 }
 
 fn decode_rejection(row: &PgRow) -> Result<Rejection, StoreError> {
-    let refused_by = row.try_get::<&str, _>("refused_by")?;
+    let refused_by = row.try_get::<&str, _>(at!(refused_by))?;
     Ok(Rejection {
         stage: StageName::ALL
             .into_iter()
             .find(|stage| stage.as_str() == refused_by)
             .ok_or_else(|| corrupt("refused_by"))?,
-        reason: Refusal::from_code(row.try_get("reason")?).ok_or_else(|| corrupt("reason"))?,
-        rules: row.try_get("rules")?,
-        at: required_time(row, "refused_at")?,
+        reason: Refusal::from_code(row.try_get(at!(reason))?).ok_or_else(|| corrupt("reason"))?,
+        rules: row.try_get(at!(rules))?,
+        at: required_time(row, at!(refused_at))?,
     })
 }

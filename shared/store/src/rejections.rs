@@ -56,6 +56,7 @@ pub(crate) async fn write(
     records: &[PaymentRecord],
 ) -> Result<bool, sqlx::Error> {
     let statement = record::bind(sqlx::query(RECORD.as_str()), records);
-    let recorded: i64 = statement.fetch_one(&mut *connection).await?.try_get("recorded")?;
-    Ok(usize::try_from(recorded) == Ok(records.len()))
+    let recorded =
+        statement.fetch_one(&mut *connection).await.and_then(|row| row.try_get::<i64, _>("recorded"));
+    record::unless_taken(recorded.map(|count| usize::try_from(count) == Ok(records.len())))
 }

@@ -205,7 +205,7 @@ async fn what_was_locked_a_moment_ago_costs_nobody_anything() {
 }
 
 /// A row of `payments` that nobody else may insert.
-fn insert_payment(ids: impl Iterator<Item = String>) -> String {
+pub(crate) fn insert_payment(ids: impl Iterator<Item = String>) -> String {
     let one = |id: String| {
         format!(
             "('default', '{id}', 'FAILED', 'A', 'SHOP', 'USD', 1, '\\x00', 1, now(), 'risk', 'risk_rejected', now(), now())"

@@ -1,7 +1,8 @@
 //! Transactions that the server ends in favour of others: the batch is judged again, so many times and no
 //! more.
 
-use crate::common::{Ledger, at, currency, recorded, request, status, try_sql, usd};
+use crate::common::{Ledger, at, currency, recorded, refused, request, status, try_sql, usd};
+use crate::locked::insert_payment;
 use crate::sessions::await_answer;
 use crate::writes::{WRITES, Write};
 use store::StoreError;
@@ -93,4 +94,37 @@ async fn a_batch_that_loses_again_and_again_is_an_outage_and_leaves_nothing() {
             ledger.assert_sound(&about).await;
         }
     }
+}
+
+/// The statement that inserts waits for a key that another transaction inserts, and when that commits it cannot
+/// see the row: the batch is judged again, by a statement that can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_another_inserts_meanwhile_is_answered_by_its_row() {
+    let ledger = Ledger::open().await;
+    ledger.open_account("SHOP", currency("USD")).await;
+    ledger.fund("A", usd(100)).await;
+    for is_refused in [false, true] {
+        let id = format!("P{is_refused}");
+        let mut rival = ledger.session(devstack::OWNER).await;
+        let insert = insert_payment(std::iter::once(id.clone()));
+        let insert = insert.replace("'\\x00'", "decode(repeat('00', 32), 'hex')");
+        try_sql(&mut rival, &format!("BEGIN; {insert}")).await.unwrap();
+        let batch = [request("FIRST", "A", "SHOP", usd(1)), request(&id, "A", "SHOP", usd(1))];
+        let store = ledger.another_store(|_| {});
+        let asked = tokio::spawn(async move {
+            let told = if is_refused {
+                store.record_rejections(batch.each_ref().map(refused).to_vec()).await
+            } else {
+                store.reserve(batch.to_vec(), at(10)).await
+            };
+            recorded(told.unwrap())
+        });
+        await_answer(&ledger, WAITING, |count| count == "1").await;
+        try_sql(&mut rival, "COMMIT").await.unwrap();
+        let told = asked.await.unwrap();
+        // The first batch holds FIRST, and the second finds it held.
+        assert_eq!(told.iter().map(status).collect::<Vec<_>>(), ["RESERVED", "FAILED"], "{id}");
+        assert_eq!(told[1].facts.accepted_seq, 1, "{id}: it is the rival's row that answers");
+    }
+    ledger.assert_sound("after the rivals").await;
 }
