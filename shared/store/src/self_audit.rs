@@ -233,16 +233,20 @@ impl Store {
         rows.iter().map(open).collect()
     }
 
-    /// The currencies that money has come in by, of the first 1,000 tenants: read by key, one look a tenant.
+    /// The currencies that money has come in by, 1,000 at most: read by key, one look a currency, however many
+    /// tenants have accounts in it. The id of such an account begins with `external:` and its currency.
     pub async fn funded_currencies(&self) -> Result<Vec<String>, StoreError> {
         let query = sqlx::query(
-            "WITH RECURSIVE tenants AS (
-                (SELECT tenant, 1 AS place FROM accounts ORDER BY tenant LIMIT 1)
+            "WITH RECURSIVE firsts AS (
+                (SELECT id, currency, 1 AS place FROM accounts WHERE id >= 'external:' AND id < 'external;' ORDER BY id LIMIT 1)
                 UNION ALL
-                SELECT (SELECT a.tenant FROM accounts a WHERE a.tenant > t.tenant ORDER BY a.tenant LIMIT 1), t.place + 1
-                FROM tenants t WHERE t.tenant IS NOT NULL AND t.place < 1000)
-             SELECT DISTINCT a.currency FROM tenants t
-             JOIN accounts a ON a.tenant = t.tenant AND a.id >= 'external:' AND a.id < 'external;'",
+                SELECT n.id, n.currency, f.place + 1
+                FROM firsts f CROSS JOIN LATERAL (
+                    SELECT id, currency FROM accounts
+                    WHERE id >= 'external:' || split_part(f.id, ':', 2) || ';' AND id < 'external;'
+                    ORDER BY id LIMIT 1) n
+                WHERE f.place < 1000)
+             SELECT DISTINCT currency FROM firsts",
         );
         let rows = self.fetch_all(query).await?;
         rows.iter().map(|row| Ok(row.try_get("currency")?)).collect()
