@@ -2,6 +2,7 @@
 //! passwords.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct PostgresOptions {
     pub fsync: bool,
     /// Further settings, as in `postgresql.conf`.
     pub settings: Vec<(String, String)>,
+    /// Settings that it goes without where its build does not take them.
+    pub wishes: Vec<(String, String)>,
 }
 
 impl PostgresOptions {
@@ -36,13 +39,20 @@ impl PostgresOptions {
     #[must_use]
     pub fn new(port: u16, data_dir: &Path, log_file: &Path) -> Self {
         let (data_dir, log_file) = (data_dir.to_owned(), log_file.to_owned());
-        Self { port, data_dir, log_file, fsync: true, settings: Vec::new() }
+        Self { port, data_dir, log_file, fsync: true, settings: Vec::new(), wishes: Vec::new() }
     }
 
     /// Adds a setting, for example `("shared_buffers", "256MB")`.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a setting that not every build of the server takes, for example `("wal_compression", "lz4")`.
+    #[must_use]
+    pub fn wish(mut self, name: &str, value: &str) -> Self {
+        self.wishes.push((name.to_owned(), value.to_owned()));
         self
     }
 }
@@ -96,6 +106,18 @@ impl PostgresServer {
             (Err(_), FirstData::Template) => template::copy_to(data_dir, &self.programs),
         }
     }
+
+    /// Whether this build of the server takes a setting.
+    fn takes(&self, name: &str, value: &str) -> bool {
+        let mut command = self.programs.command("postgres");
+        if let Some(user) = self.user {
+            command.uid(user.user_id).gid(user.group_id);
+        }
+        // It says what it would run with, and ends.
+        command.args(["-C", name, "-c", &format!("{name}={value}"), "-D"]);
+        command.arg(&self.options.data_dir).current_dir("/");
+        process::output_of(command).is_ok()
+    }
 }
 
 impl Server for PostgresServer {
@@ -118,7 +140,9 @@ impl Server for PostgresServer {
             launch.argument("-D").argument(data_dir).argument("-p").argument(self.options.port.to_string());
         let fsync = if self.options.fsync { "on" } else { "off" };
         let fixed = [("listen_addresses", "127.0.0.1"), ("unix_socket_directories", ""), ("fsync", fsync)];
-        let further = self.options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let wishes = self.options.wishes.iter().filter(|(name, value)| self.takes(name, value));
+        let further =
+            self.options.settings.iter().chain(wishes).map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in fixed.into_iter().chain(further) {
             launch = launch.argument("-c").argument(format!("{name}={value}"));
         }

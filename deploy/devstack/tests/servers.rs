@@ -49,7 +49,12 @@ async fn nats_keeps_its_streams() {
 
 #[tokio::test]
 async fn postgres_keeps_its_rows() {
-    let postgres = TestPostgres::start_with(|options| options.setting("max_connections", "17")).await;
+    // Every build knows what `on` is, and none what the other is.
+    let postgres = TestPostgres::start_with(|options| {
+        let options = options.setting("max_connections", "17");
+        options.wish("wal_compression", "on").wish("wal_compression", "tight")
+    })
+    .await;
     postgres.query("postgres", "CREATE TABLE kept (step int)").await;
     for (step, interruption) in INTERRUPTIONS.into_iter().enumerate() {
         postgres.query("postgres", &format!("INSERT INTO kept VALUES ({step})")).await;
@@ -62,7 +67,13 @@ async fn postgres_keeps_its_rows() {
         let count = postgres.query("postgres", "SELECT count(*) FROM kept").await;
         assert_eq!(count, (step + 1).to_string(), "{interruption:?}");
     }
-    let rows = [("max_connections", "17"), ("fsync", "off"), ("listen_addresses", "127.0.0.1"), ("port", "")];
+    let rows = [
+        ("max_connections", "17"),
+        ("wal_compression", "pglz"),
+        ("fsync", "off"),
+        ("listen_addresses", "127.0.0.1"),
+        ("port", ""),
+    ];
     for (name, expected) in rows {
         let value = postgres.query("postgres", &format!("SHOW {name}")).await;
         assert!(
