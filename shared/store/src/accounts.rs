@@ -3,8 +3,8 @@
 use crate::{Store, StoreError};
 use domain::ledger::AccountStatus;
 use domain::{AccountId, AccountKey, Currency, Money, Tenant};
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{ColumnIndex, Row};
 use std::collections::{BTreeSet, HashMap};
 
 /// A customer's account.
@@ -44,15 +44,18 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(format!("accounts.{what}"))
 }
 
-/// The currency of a row of `accounts`.
-pub(crate) fn decode_currency(row: &PgRow) -> Result<Currency, StoreError> {
-    Currency::parse(row.try_get("currency")?).map_err(|_| corrupt("currency"))
+/// The currency of a row of `accounts`, from this column.
+pub(crate) fn decode_currency(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Currency, StoreError> {
+    Currency::parse(row.try_get(column)?).map_err(|_| corrupt("currency"))
 }
 
-/// The status of a row of `accounts`. One that this build does not know may forbid anything, so it is not
+/// The status of a row of `accounts`, from this column. One that this build does not know may forbid anything, so it is not
 /// taken for another.
-pub(crate) fn decode_status(row: &PgRow) -> Result<AccountStatus, StoreError> {
-    match row.try_get("status")? {
+pub(crate) fn decode_status(
+    row: &PgRow,
+    column: impl ColumnIndex<PgRow>,
+) -> Result<AccountStatus, StoreError> {
+    match row.try_get(column)? {
         "ACTIVE" => Ok(AccountStatus::Active),
         "FROZEN" => Ok(AccountStatus::Frozen),
         _ => Err(corrupt("status")),
@@ -60,14 +63,14 @@ pub(crate) fn decode_status(row: &PgRow) -> Result<AccountStatus, StoreError> {
 }
 
 fn decode(row: &PgRow) -> Result<Account, StoreError> {
-    let currency = decode_currency(row)?;
+    let currency = decode_currency(row, "currency")?;
     Ok(Account {
         key: AccountKey {
             tenant: Tenant::parse(row.try_get::<String, _>("tenant")?).map_err(|_| corrupt("tenant"))?,
             id: AccountId::parse(row.try_get::<String, _>("id")?).map_err(|_| corrupt("id"))?,
         },
         currency,
-        status: decode_status(row)?,
+        status: decode_status(row, "status")?,
         balance: Money::new(row.try_get("balance")?, currency),
         held: Money::new(row.try_get("held")?, currency),
     })
@@ -116,10 +119,10 @@ impl Store {
         let keys: Vec<&AccountKey> = keys.iter().collect();
         let mut found = HashMap::with_capacity(rows.len());
         for row in rows {
-            let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
+            let place = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
             let key =
                 place.checked_sub(1).and_then(|place| keys.get(place)).ok_or_else(|| corrupt("place"))?;
-            found.insert((*key).clone(), decode_currency(&row)?);
+            found.insert((*key).clone(), decode_currency(&row, 1)?);
         }
         Ok(found)
     }

@@ -160,12 +160,13 @@ impl Locks {
         let by_place: Vec<&AccountRow> = keys.iter().collect();
         let mut found = HashMap::with_capacity(rows.len());
         for row in &rows {
+            // By their places in the statement: a row that is asked by name hashes it.
             let state = AccountState {
-                currency: accounts::decode_currency(row)?,
-                status: accounts::decode_status(row)?,
-                balance: row.try_get("balance")?,
-                held: row.try_get("held")?,
-                entry_count: row.try_get("entry_count")?,
+                currency: accounts::decode_currency(row, 1)?,
+                status: accounts::decode_status(row, 2)?,
+                balance: row.try_get(3)?,
+                held: row.try_get(4)?,
+                entry_count: row.try_get(5)?,
             };
             found.insert(at_place(row, &by_place)?.clone(), state);
         }
@@ -205,9 +206,9 @@ impl Locks {
     }
 }
 
-/// The key that a row answers, by its place among those asked for.
+/// The key that a row answers, by its place among those asked for: the first column.
 fn at_place<'k, K>(row: &sqlx::postgres::PgRow, keys: &[&'k K]) -> Result<&'k K, StoreError> {
-    let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(0);
+    let place = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
     place
         .checked_sub(1)
         .and_then(|place| keys.get(place))

@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "the table of records is what the test is asked for")]
 
-use crate::common::{Ledger, at, request, settlements, usd};
+use crate::common::{Ledger, request, usd};
 use devstack::testing::TestPostgres;
 use std::collections::BTreeMap;
 use store::HoldRequest;
@@ -34,22 +34,15 @@ const BOUNDS: [Bound; 8] = [
     Bound { step: "settle", record: "Btree/INSERT_LEAF", per_payment: 2 },
 ];
 
-/// Records that depend on how full a page is or on who else is at work, not on a batch.
-const INCIDENTAL: [&str; 14] = [
+/// Records of new pages and of room that is made: as many as there are pages, whatever their rows do.
+const INCIDENTAL: [&str; 7] = [
     "Heap/INSERT+INIT",
-    "Heap/UPDATE",
-    "Heap/UPDATE+INIT",
     "Heap2/PRUNE",
     "Heap2/VISIBLE",
-    "Heap2/MULTI_INSERT",
-    "Heap/INPLACE",
     "Btree/INSERT_UPPER",
+    "Btree/NEWROOT",
     "Btree/SPLIT_L",
     "Btree/SPLIT_R",
-    "Btree/NEWROOT",
-    "Btree/DEDUP",
-    "XLOG/FPI_FOR_HINT",
-    "Btree/REUSE_PAGE",
 ];
 
 #[tokio::test]
@@ -64,13 +57,14 @@ async fn a_payment_writes_no_record_more_than_it_must() {
         ledger.fund(&format!("A{number}"), usd(100)).await;
         ledger.fund(&format!("B{number}"), usd(100)).await;
     }
+    // Pages with room, as those of accounts that have been there for a while.
+    ledger.sql("VACUUM accounts").await;
     let mut written = BTreeMap::new();
     let start = ledger.sql("SELECT pg_current_wal_lsn()").await;
     ledger.hold(&requests).await;
     let middle = ledger.sql("SELECT pg_current_wal_lsn()").await;
     ledger.capture(&requests).await;
     let end = ledger.sql("SELECT pg_current_wal_lsn()").await;
-    assert_eq!(settlements(&requests).len(), SIZE);
     for (step, from, to) in [("reserve", &start, &middle), ("settle", &middle, &end)] {
         let records = ledger
             .sql(&format!(
@@ -89,7 +83,7 @@ async fn a_payment_writes_no_record_more_than_it_must() {
         let bound = BOUNDS.iter().find(|bound| bound.step == *step && bound.record == record);
         let most = match bound {
             Some(bound) => bound.per_payment * SIZE,
-            None if INCIDENTAL.contains(&record.as_str()) => SIZE,
+            None if INCIDENTAL.contains(&record.as_str()) => SIZE / 4,
             None => 0,
         };
         assert!(*count <= most, "{step} of {SIZE} payments writes {count} records {record}, {most} expected");
