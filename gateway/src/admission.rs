@@ -41,15 +41,19 @@ impl Admission {
 
     /// Whether there is any point in going on with a request, asked once when its head has been read.
     pub(crate) fn look(&self) -> Result<(), Problem> {
-        if self.rate.check().is_err() {
-            return Err(self.turn_away(Shed::Rate, "more requests than the gateway takes in a second"));
-        }
+        self.keep_to_the_rate()?;
         if self.in_flight.available_permits() == 0 { Err(self.no_room()) } else { Ok(()) }
     }
 
     /// A place for a request that has arrived whole, or says at once that there is none.
     pub(crate) fn enter(&self) -> Result<Place<'_>, Problem> {
         self.in_flight.try_acquire().map_err(|_| self.no_room())
+    }
+
+    /// A place for a further payment of a request: it counts in the second as if it had come alone.
+    pub(crate) fn enter_further(&self) -> Result<Place<'_>, Problem> {
+        self.keep_to_the_rate()?;
+        self.enter()
     }
 
     /// A further place, for a request that waits for the ledger.
@@ -63,13 +67,24 @@ impl Admission {
     pub(crate) fn no_room_for_a_payment(&self, reason: Shed) -> Problem {
         match reason {
             Shed::Intake => self.turn_away(reason, "the intake is full: retry with the same id"),
-            Shed::InFlight | Shed::Rate | Shed::Ledger | Shed::Listeners => self.no_room(),
+            Shed::InFlight | Shed::Rate | Shed::Ledger | Shed::Bodies | Shed::Listeners => self.no_room(),
         }
     }
 
     /// What tells of those that are turned away.
     pub(crate) fn metrics(&self) -> AdmissionMetrics {
         self.metrics.clone()
+    }
+
+    /// There is no room for the body of a request for many payments.
+    pub(crate) fn no_room_for_a_body(&self) -> Problem {
+        self.turn_away(Shed::Bodies, "more large bodies at once than the gateway takes")
+    }
+
+    fn keep_to_the_rate(&self) -> Result<(), Problem> {
+        self.rate
+            .check()
+            .map_err(|_| self.turn_away(Shed::Rate, "more requests than the gateway takes in a second"))
     }
 
     fn no_room(&self) -> Problem {
@@ -109,8 +124,9 @@ mod tests {
         let fast = gate(1, 10);
         assert!(fast.look().is_ok());
         assert_eq!(fast.look().unwrap_err().code, Code::Overloaded);
-        // The rate is asked once a request.
+        // The rate is asked once a request, and for each of its further payments.
         assert!(fast.enter().is_ok());
+        assert_eq!(fast.enter_further().unwrap_err().code, Code::Overloaded);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use host::{Host, StartError};
 use runtime::broker::Broker;
 use runtime::config::Config;
 use runtime::drain::Drain;
-use runtime::http::{BodyLimit, Check, serve};
+use runtime::http::{BodyLimit, BodyRoom, Check, serve};
 use runtime::process::{all_ended, chain};
 use runtime::telemetry::{RequestMetrics, observe_process};
 use std::sync::Arc;
@@ -23,6 +23,10 @@ use wire::Role;
 
 /// Between two attempts to declare the streams.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// Bodies of the largest size that requests for many payments may have in hand together. Most of them are a
+/// twentieth of that: there are far more before anybody is turned away.
+const BATCHES_MAX: usize = 32;
 
 /// How long the end of acceptance is waited for once every port has closed. Its last requests were answered or
 /// cut off by then: it has only to notice.
@@ -108,6 +112,7 @@ fn routes(
     is_declared: Arc<AtomicBool>,
 ) -> Routes {
     let Host { config, broker, traces, drain, .. } = host;
+    let batch_bytes_max = config.gateway.batch_body_bytes_max;
     Routes {
         health: host.health([("intake", flag(is_declared))]),
         admission: payments.admission.clone(),
@@ -119,6 +124,8 @@ fn routes(
         traces: traces.clone(),
         store: reads.clone(),
         body_limit: BodyLimit::of(&config.http),
+        batch_body_limit: BodyLimit { bytes_max: batch_bytes_max, ..BodyLimit::of(&config.http) },
+        batch_bodies: BodyRoom::of(batch_bytes_max.saturating_mul(BATCHES_MAX)),
         reply_timeout: Duration::from_millis(config.gateway.reply_timeout_ms),
         feed: feed.clone(),
         drain: drain.clone(),

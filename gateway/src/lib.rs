@@ -10,6 +10,7 @@ pub mod gateway;
 mod http;
 mod page;
 
+mod batch;
 mod live;
 mod panels;
 mod payments;

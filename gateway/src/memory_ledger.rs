@@ -59,6 +59,12 @@ impl BorderLedger for MemoryLedger {
         self.ask(|state| state.rows.get(key).cloned().unwrap_or_default())
     }
 
+    async fn statuses(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, StatusRow>, StoreError> {
+        self.ask(|state| {
+            keys.iter().filter_map(|key| Some((key.clone(), state.rows.get(key)?.clone()))).collect()
+        })
+    }
+
     async fn account(&self, _: &AccountKey) -> Result<Option<Account>, StoreError> {
         self.ask(|_| None)
     }

@@ -13,7 +13,7 @@ pub(crate) async fn parts<'p>(
     in_flight_max: usize,
 ) -> BorderParts<'p, MemoryStreams, MemoryLedger> {
     config.gateway = GatewayConfig {
-        requests_per_second_max: 1,
+        requests_per_second_max: 1_000,
         in_flight_max,
         waiters_max: 1,
         ..GatewayConfig::default()

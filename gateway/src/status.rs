@@ -9,7 +9,8 @@ use domain::PaymentKey;
 use domain::facts::RecordState;
 use runtime::broker::{BrokerError, Stored, Streams};
 use runtime::process::chain;
-use store::{BorderLedger, OpenDeadLetter};
+use std::collections::HashMap;
+use store::{BorderLedger, OpenDeadLetter, StatusRow};
 use wire::message::{PaymentAccepted, PaymentQuoted, PaymentReserved, PaymentScreened};
 use wire::{Code, Hop, Problem, Stream, Subject, envelope};
 
@@ -32,13 +33,8 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
     /// The payment's status; nothing when ledger and intake both say that there is none.
     pub(crate) async fn read(&self, key: &PaymentKey) -> Result<Option<PaymentView>, Problem> {
         let row = self.ledger.status(key).await.map_err(|error| silent("the ledger", chain(&error)))?;
-        if let Some(record) = &row.record {
-            let view = PaymentView::of_record(record);
-            let letter = row.dead.filter(|_| matches!(record.state, RecordState::Reserved(_)));
-            return Ok(Some(letter.into_iter().fold(view, |view, letter| view.dead(letter.at))));
-        }
-        if let Some(letter) = &row.dead {
-            return Ok(Some(dead_view(key, letter)));
+        if let Some(view) = recorded_view(key, &row) {
+            return Ok(Some(view));
         }
         let accepted = self
             .streams
@@ -49,6 +45,16 @@ impl<B: Streams, L: BorderLedger> StatusReader<B, L> {
             None => Ok(None),
             Some(accepted) => self.pending(key, &accepted).await.map(Some),
         }
+    }
+
+    /// The statuses of those payments that the ledger has anything of, in one look.
+    pub(crate) async fn recorded(
+        &self,
+        keys: &[PaymentKey],
+    ) -> Result<HashMap<PaymentKey, PaymentView>, Problem> {
+        let rows = self.ledger.statuses(keys).await.map_err(|error| silent("the ledger", chain(&error)))?;
+        let view = |(key, row)| recorded_view(&key, &row).map(|view| (key, view));
+        Ok(rows.into_iter().filter_map(view).collect())
     }
 
     /// How a payment has ended; nothing while it has not.
@@ -117,6 +123,16 @@ fn reader(hop: Hop) -> Option<Reader> {
         // Every pending payment has the first behind it, and how one has ended is for the ledger to tell.
         Hop::Accepted | Hop::Rejected | Hop::Finished => None,
     }
+}
+
+/// What the ledger says of a payment, if it has anything of it.
+fn recorded_view(key: &PaymentKey, row: &StatusRow) -> Option<PaymentView> {
+    let Some(record) = &row.record else {
+        return row.dead.as_ref().map(|letter| dead_view(key, letter));
+    };
+    let view = PaymentView::of_record(record);
+    let letter = row.dead.as_ref().filter(|_| matches!(record.state, RecordState::Reserved(_)));
+    Some(letter.into_iter().fold(view, |view, letter| view.dead(letter.at)))
 }
 
 /// A payment without a row that was buried. The letter keeps the message, whichever it was: all carry the payment,

@@ -74,7 +74,8 @@ fn bad_flags_and_files_exit_with_64_and_say_which() {
         ("replay --csv ok.csv --threshold settle_p99<250", "settle_p99<250"),
         ("replay --csv ok.csv --target 127.0.0.1:80", "--target"),
         ("replay --csv ok.csv --json /proc/none/x.json", "/proc/none"),
-        ("replay --csv ok.csv --batch 10", "--batch"),
+        ("replay --csv ok.csv --batch 0", "--batch"),
+        ("replay --csv ok.csv --batch 501", "--batch"),
         ("verify --set gateway.nonsense=1", "nonsense"),
         ("nonsense", "nonsense"),
     ];
@@ -99,6 +100,7 @@ fn an_absent_system_exits_with_69() {
         ("seed --accounts accounts.csv", "no gateway answers at http://127.0.0.1:1"),
         ("seed --from-csv ok.csv", "no gateway answers"),
         ("replay --csv ok.csv", "no gateway answers"),
+        ("replay --csv ok.csv --batch 500", "no gateway answers"),
         (
             "replay --csv ok.csv --target http://127.0.0.1:2 --target http://127.0.0.1:3",
             "http://127.0.0.1:2, http://127.0.0.1:3",

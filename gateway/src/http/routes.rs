@@ -14,8 +14,8 @@ use hyper::{Method, Request};
 use runtime::broker::{Broker, Call, Reply};
 use runtime::drain::Drain;
 use runtime::http::{
-    Answer, BodyLimit, Handler, Health, Refused, RequestContext, method_not_allowed, not_found, problem,
-    read_json, service_request, text,
+    Answer, BodyLimit, BodyRoom, Handler, Health, Refused, RequestContext, method_not_allowed, not_found,
+    problem, read_json, service_request, text,
 };
 use runtime::telemetry::Traces;
 use std::sync::Arc;
@@ -39,6 +39,9 @@ pub(crate) struct Routes {
     pub(crate) store: Store,
     /// Of the routes that have none of their own.
     pub(crate) body_limit: BodyLimit,
+    /// Of a request for many payments.
+    pub(crate) batch_body_limit: BodyLimit,
+    pub(crate) batch_bodies: BodyRoom,
     pub(crate) reply_timeout: Duration,
     /// What happens to all payments.
     pub(crate) feed: Feed,
@@ -67,10 +70,11 @@ impl Routes {
         request: Request<Incoming>,
     ) -> Result<Answer, Problem> {
         let uri = request.uri().clone();
-        let (route, id) = Route::of(uri.path());
+        let (route, id) = (context.route, Route::of(uri.path()).1);
         let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
         match route {
             Route::Payments if post => payments::submit(context, caller, request, self).await,
+            Route::PaymentBatch => payments::submit_all(context, caller, request, self).await,
             Route::Payment if get => status::show(context, caller, id, request.headers(), self).await,
             Route::PaymentEvents if get => {
                 payment_events::listen(context, caller, id, request.headers(), self).await

@@ -49,22 +49,12 @@ pub(crate) enum Judgement {
 impl Answer {
     /// What to do about it, for a request that may be repeated under its id.
     pub(crate) fn judge(&self) -> Judgement {
-        let pause = self.retry_after.unwrap_or(PAUSE_DEFAULT).max(PAUSE_MIN);
-        match self.status {
-            status if status.is_success() => Judgement::Done { replayed: self.replayed },
-            StatusCode::TOO_MANY_REQUESTS => Judgement::TryAgain { pause, unclear: false },
-            StatusCode::SERVICE_UNAVAILABLE => {
-                // One without our code is not ours: a proxy's, say, which knows nothing of what became of the
-                // request.
-                let unclear = self.code().is_none_or(|code| code == Code::AcceptanceUnknown.as_str());
-                Judgement::TryAgain { pause, unclear }
-            }
-            StatusCode::REQUEST_TIMEOUT => Judgement::TryAgain { pause, unclear: false },
-            status if status.is_server_error() => Judgement::TryAgain { pause, unclear: true },
-            status => Judgement::Refused {
-                code: self.code().unwrap_or_else(|| format!("http_{}", status.as_u16())),
-            },
-        }
+        judge(self.status, self.replayed, self.pause(), || self.code())
+    }
+
+    /// How long to wait if the same is to be asked again.
+    pub(crate) fn pause(&self) -> Duration {
+        self.retry_after.unwrap_or(PAUSE_DEFAULT).max(PAUSE_MIN)
     }
 
     /// The problem's code, if the body is one.
@@ -74,6 +64,28 @@ impl Answer {
             code: String,
         }
         serde_json::from_slice::<Problem>(&self.body).ok().map(|problem| problem.code)
+    }
+}
+
+/// What to do about a request that was answered so, and that may be repeated under its id.
+pub(super) fn judge(
+    status: StatusCode,
+    replayed: bool,
+    pause: Duration,
+    code: impl FnOnce() -> Option<String>,
+) -> Judgement {
+    match status {
+        status if status.is_success() => Judgement::Done { replayed },
+        StatusCode::TOO_MANY_REQUESTS => Judgement::TryAgain { pause, unclear: false },
+        StatusCode::SERVICE_UNAVAILABLE => {
+            // One without our code is not ours: a proxy's, say, which knows nothing of what became of the
+            // request.
+            let unclear = code().is_none_or(|code| code == Code::AcceptanceUnknown.as_str());
+            Judgement::TryAgain { pause, unclear }
+        }
+        StatusCode::REQUEST_TIMEOUT => Judgement::TryAgain { pause, unclear: false },
+        status if status.is_server_error() => Judgement::TryAgain { pause, unclear: true },
+        status => Judgement::Refused { code: code().unwrap_or_else(|| format!("http_{}", status.as_u16())) },
     }
 }
 

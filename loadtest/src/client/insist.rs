@@ -10,6 +10,30 @@ use tokio::time::{Instant, sleep};
 const BROKEN_PAUSE_MIN: Duration = Duration::from_millis(25);
 const BROKEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// The pauses after broken connections.
+#[derive(Debug)]
+pub(super) struct BrokenPause(Duration);
+
+impl Default for BrokenPause {
+    fn default() -> BrokenPause {
+        BrokenPause(BROKEN_PAUSE_MIN)
+    }
+}
+
+impl BrokenPause {
+    /// The pause after one more.
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(BROKEN_PAUSE_MAX);
+        pause
+    }
+
+    /// One was answered.
+    pub(super) fn end(&mut self) {
+        *self = BrokenPause::default();
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -43,7 +67,7 @@ pub(crate) async fn insist(
     retries: &mut u64,
 ) -> Ending {
     let mut unclear = false;
-    let mut broken_pause = BROKEN_PAUSE_MIN;
+    let mut broken_pause = BrokenPause::default();
     loop {
         let pause = match connection.post(path, body.clone()).await {
             Ok(answer) => match answer.judge() {
@@ -51,15 +75,13 @@ pub(crate) async fn insist(
                 Judgement::Refused { code } => return Ending::Refused { code },
                 Judgement::TryAgain { pause, unclear: this_one } => {
                     unclear |= this_one;
-                    broken_pause = BROKEN_PAUSE_MIN;
+                    broken_pause.end();
                     pause
                 }
             },
             Err(broken) => {
                 unclear |= broken.is_unclear();
-                let pause = broken_pause;
-                broken_pause = (broken_pause * 2).min(BROKEN_PAUSE_MAX);
-                pause
+                broken_pause.next()
             }
         };
         if Instant::now() + pause >= deadline() {

@@ -52,6 +52,9 @@ pub(crate) struct Arguments {
     /// Keep-alive connections, and so requests at the same time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
+    /// Send so many payments in one request, by `/payments/batch`; else each in one of its own.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    batch: Option<u16>,
     /// How long after the last send an end is waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     drain: u64,
@@ -92,8 +95,13 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     let board = Arc::new(Board::new(Arc::clone(&script), started));
     let follower = tokio::spawn(follow::follow(subscription, Arc::clone(&board)));
     let progress = tokio::spawn(show_progress(Arc::clone(&board), script.rows() as u64));
-    let sending =
-        Sending { script: Arc::clone(&script), schedule: Arc::clone(&schedule), board: Arc::clone(&board) };
+    let batch = arguments.batch.map(usize::from);
+    let sending = Sending {
+        script: Arc::clone(&script),
+        schedule: Arc::clone(&schedule),
+        board: Arc::clone(&board),
+        batch,
+    };
     let senders: Vec<_> = connections
         .into_iter()
         .map(|connection| tokio::spawn(sender::send(sending.clone(), connection)))
@@ -107,7 +115,8 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
     progress.abort();
     let duplicates = reconcile::duplicates(&board, &store).await?;
 
-    let summary = Summary::of(&board, duplicates, arguments.rate.is_some());
+    let mut summary = Summary::of(&board, duplicates, arguments.rate.is_some());
+    summary.report.batch = arguments.batch.unwrap_or(1);
     let checks: Vec<Check> =
         arguments.thresholds.iter().map(|threshold| threshold.check(&summary.report)).collect();
     let title = arguments.title(&script);
@@ -130,7 +139,11 @@ impl Arguments {
         let pace =
             self.rate.map_or("as fast as the answers came".to_owned(), |rate| format!("at {rate} a second"));
         let (rows, connections) = (grouped(script.rows() as u64), self.connections);
-        format!("replay of {}: {rows} payments, {pace}, over {connections} connections", self.csv.display())
+        let batches = self.batch.map_or(String::new(), |size| format!(" in batches of {size}"));
+        format!(
+            "replay of {}: {rows} payments{batches}, {pace}, over {connections} connections",
+            self.csv.display()
+        )
     }
 }
 

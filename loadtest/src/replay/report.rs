@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) duplicates: u64,
     /// Accepted, and without an end in the ledger.
     pub(crate) lost: u64,
+    /// Payments of one request at most.
+    pub(crate) batch: u16,
     /// From the first send to the last settlement, or to the last answer if nothing settled.
     pub(crate) duration_s: f64,
     /// Accepted, over the time from the first send to the last 202.

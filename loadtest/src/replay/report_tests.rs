@@ -215,7 +215,7 @@ async fn settle_times_are_heard_of_or_read() {
 #[test]
 fn the_json_has_the_fields_of_the_contract() {
     let json = serde_json::to_value(Report::default()).unwrap();
-    let mut expected: Vec<&str> = "sent accepted replayed refused unavailable settled failed duplicates lost duration_s accepted_per_s \
+    let mut expected: Vec<&str> = "sent accepted replayed refused unavailable settled failed duplicates lost duration_s accepted_per_s batch \
         settled_per_s accept_ms settle_ms failed_by_reason refused_by_code"
         .split_whitespace()
         .collect();

@@ -65,6 +65,15 @@ impl Schedule {
         Some(Slot { row, planned })
     }
 
+    /// The next rows for one request, so many at most: they are sent together, when the last of them is due.
+    pub(crate) fn take_many(&self, now: Instant, max: usize) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = std::iter::from_fn(|| self.take(now)).take(max).collect();
+        if let Some(last) = slots.last().map(|slot| slot.planned) {
+            slots.iter_mut().for_each(|slot| slot.planned = last);
+        }
+        slots
+    }
+
     /// Notes a final answer: the gateway is there.
     pub(crate) fn answered(&self, now: Instant) {
         *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = now;
@@ -117,6 +126,18 @@ mod tests {
                 expected,
                 "{rate:?} {duration:?} {rows} {asked}"
             );
+        }
+    }
+
+    #[test]
+    fn rows_that_are_sent_together_wait_for_the_last() {
+        let started = Instant::now();
+        let pace = Pace { rate: Some(10.0), duration: None, drain: DRAIN };
+        let schedule = Schedule::start(pace, 5, started);
+        for expected in [vec![(0, 100), (1, 100)], vec![(2, 300), (3, 300)], vec![(4, 400)], vec![]] {
+            let slots = schedule.take_many(started, 2).into_iter();
+            let found: Vec<_> = slots.map(|slot| (slot.row, (slot.planned - started).as_millis())).collect();
+            assert_eq!(found, expected);
         }
     }
 

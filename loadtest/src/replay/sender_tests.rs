@@ -14,13 +14,26 @@ async fn send_all(
     drain: Duration,
     scripted: Vec<Scripted>,
 ) -> (Report, Vec<String>) {
+    send_together(name, ids, rate, drain, None, scripted).await
+}
+
+/// The same with so many payments in a request.
+async fn send_together(
+    name: &str,
+    ids: &[&str],
+    rate: Option<f64>,
+    drain: Duration,
+    batch: Option<usize>,
+    scripted: Vec<Scripted>,
+) -> (Report, Vec<String>) {
     let gateway = Gateway::start(scripted).await;
     let script = Arc::new(script_of(name, ids));
     let started = Instant::now();
     let pace = Pace { rate, duration: None, drain };
     let schedule = Arc::new(Schedule::start(pace, script.rows(), started));
     let board = Arc::new(Board::new(Arc::clone(&script), started));
-    send(Sending { script, schedule, board: Arc::clone(&board) }, Connection::new(&gateway.targets, 0)).await;
+    let sending = Sending { script, schedule, board: Arc::clone(&board), batch };
+    send(sending, Connection::new(&gateway.targets, 0)).await;
     (Summary::of(&board, 0, false).report, gateway.requests())
 }
 
@@ -76,4 +89,29 @@ async fn an_open_loop_keeps_its_rate_and_counts_from_the_plan() {
     let (report, _) = send_all("plan", &["P1", "P2"], Some(10.0), Duration::from_secs(20), slow).await;
     // The second was due while the first still waited: its latency counts from then.
     assert!(report.accept_ms.p50.is_some_and(|p50| p50 > 850.0), "{:?}", report.accept_ms);
+}
+
+#[tokio::test]
+async fn a_batch_is_sent_when_its_last_is_due_and_counts_by_its_items() {
+    let results = |results: &'static str| Scripted::Answer(200, "Retry-After: 0\r\n", results);
+    let script = vec![
+        results(
+            r#"{"results":[{"status":"PENDING"},{"status":503,"code":"overloaded"},{"status":422,"code":"same_account"}]}"#,
+        ),
+        results(r#"{"results":[{"status":"PENDING"}]}"#),
+        results(r#"{"results":[{"status":"CAPTURED","idempotency_replayed":true}]}"#),
+    ];
+    let (begun, ids) = (Instant::now(), ["P1", "P2", "P3", "P4"]);
+    let (report, requests) =
+        send_together("batch", &ids, Some(50.0), Duration::from_secs(20), Some(3), script).await;
+    // The fourth is due after 60 ms.
+    assert!(begun.elapsed() >= Duration::from_millis(60), "{:?}", begun.elapsed());
+    let sent = |request: &String| {
+        let body = request.strip_prefix("POST /payments/batch ").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let items = body["payments"].as_array().unwrap().iter();
+        items.map(|item| item["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(requests.iter().map(sent).collect::<Vec<_>>(), ["P1 P2 P3", "P2", "P4"]);
+    assert_eq!((report.sent, report.accepted, report.refused, report.replayed), (4, 2, 1, 1));
 }

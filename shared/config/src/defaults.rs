@@ -77,6 +77,7 @@ impl GatewayConfig {
             ports,
             requests_per_second_max: 100_000,
             in_flight_max: 4_096,
+            batch_body_bytes_max: 2 << 20,
             reply_timeout_ms: 2_000,
             event_streams_max: 2_048,
             waiters_max: 1_024,

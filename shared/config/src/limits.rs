@@ -71,6 +71,8 @@ const LIMITS: [(&str, i128, i128); 61] = [
     ("gateway.ports", 1, 65_535),
     ("gateway.requests_per_second_max", 1, ANY),
     ("gateway.in_flight_max", 2, 1_000_000),
+    // At the least a few payments, at the greatest 500 of the usual largest body twice over.
+    ("gateway.batch_body_bytes_max", 1_024, 16 << 20),
     ("gateway.reply_timeout_ms", 10, 60_000),
     ("gateway.event_streams_max", 1, 1_000_000),
     ("gateway.waiters_max", 1, 1_000_000),

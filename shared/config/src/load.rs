@@ -239,7 +239,7 @@ mod tests {
             (("file", "[log]\nfilter = 'warn'\n\n[fx]\n# Half.\nspread = 20\n"), "kilat.toml:6: fx.spread", "there is no such setting; did you mean fx.spread_bps?"),
             (("file", "fx.spread = 20"), "kilat.toml:1: fx.spread", "there is no such setting; did you mean fx.spread_bps?"),
             (("--set", "gateway.port=[1]"), "--set gateway.port", "there is no such setting; did you mean gateway.ports?"),
-            (("--set", "gateway.nonsense=1"), "--set gateway.nonsense", "there is no such setting; gateway has event_streams_max, in_flight_max, page_dir, ports, reply_timeout_ms, requests_per_second_max, waiters_max"),
+            (("--set", "gateway.nonsense=1"), "--set gateway.nonsense", "there is no such setting; gateway has batch_body_bytes_max, event_streams_max, in_flight_max, page_dir, ports, reply_timeout_ms, requests_per_second_max, waiters_max"),
             (("--set", "=5"), "--set ", "there is no such setting"),
             (("--set", ".fx.spread_bps=5"), "--set .fx.spread_bps", "there is no such setting"),
             (("--set", "fx.=5"), "--set fx.", "there is no such setting"),

@@ -158,6 +158,8 @@ pub struct GatewayConfig {
     pub requests_per_second_max: u32,
     /// Requests in flight at most.
     pub in_flight_max: usize,
+    /// The largest body of a request for many payments, in bytes; each of them may have `http.body_bytes_max`.
+    pub batch_body_bytes_max: usize,
     /// How long a request-reply answer is waited for, in milliseconds.
     pub reply_timeout_ms: u64,
     /// Streams of events that are open at once at most, and never more than a quarter of

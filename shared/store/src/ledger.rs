@@ -55,6 +55,7 @@ seam! {
     BorderLedger {
         fn known(&self, keys: &[PaymentKey]) -> HashMap<PaymentKey, Known>;
         fn status(&self, key: &PaymentKey) -> StatusRow;
+        fn statuses(&self, keys: &[PaymentKey]) -> HashMap<PaymentKey, StatusRow>;
         fn account(&self, key: &AccountKey) -> Option<Account>;
     }
 }

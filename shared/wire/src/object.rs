@@ -5,7 +5,7 @@ use crate::{Code, Problem, own_object};
 use domain::money::AmountError;
 use domain::{AccountId, Currency, Metadata, Money};
 use serde::Deserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The fields of one JSON object, taken out one by one; what is left at the end is unknown.
@@ -32,6 +32,45 @@ impl<'de> Visitor<'de> for Fields {
             fields.push((name, value));
         }
         Ok(fields)
+    }
+}
+
+/// The items of a list as they are written, so many at most; what is beyond is only counted.
+struct Items {
+    max: usize,
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = (Vec<&'de RawValue>, usize);
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+        let (mut items, mut beyond) = (Vec::new(), 0);
+        while items.len() < self.max {
+            match sequence.next_element()? {
+                Some(item) => items.push(item),
+                None => return Ok((items, beyond)),
+            }
+        }
+        while sequence.next_element::<IgnoredAny>()?.is_some() {
+            beyond += 1;
+        }
+        Ok((items, beyond))
+    }
+}
+
+/// The items of a list that has from 1 to `max`, each as it is written.
+pub fn items<'r>(name: &str, list: &'r RawValue, max: usize) -> Result<Vec<&'r RawValue>, Problem> {
+    let read = serde_json::Deserializer::from_str(list.get()).deserialize_seq(Items { max });
+    match read {
+        Ok((items, 0)) if !items.is_empty() => Ok(items),
+        Ok((items, beyond)) => {
+            Err(malformed(format!("{name} must have from 1 to {max} items, not {}", items.len() + beyond)))
+        }
+        Err(_) => Err(malformed(format!("{name} must be a list"))),
     }
 }
 
@@ -70,6 +109,11 @@ impl RequestObject {
         let place = self.fields.iter().position(|(known, _)| known == name)?;
         let (_, value) = self.fields.swap_remove(place);
         (value.get() != "null").then_some(value)
+    }
+
+    /// Takes a required field as it is written.
+    pub fn require(&mut self, name: &str) -> Result<Box<RawValue>, Problem> {
+        self.take(name).ok_or_else(|| missing(name))
     }
 
     /// Takes an optional text field.
@@ -164,6 +208,24 @@ mod tests {
             object.finish().map(|()| text)
         };
         read().map_err(|problem: Problem| problem.code)
+    }
+
+    #[test]
+    fn a_list_has_as_many_items_as_it_may() {
+        let rows = [
+            ("[1]", Ok(1)),
+            (r#"[{"a":[1,2]}, "x", null]"#, Ok(3)),
+            ("[]", Err("x must have from 1 to 3 items, not 0")),
+            ("[1,2,3,4,5]", Err("x must have from 1 to 3 items, not 5")),
+            ("{}", Err("x must be a list")),
+            ("\"[1]\"", Err("x must be a list")),
+            ("7", Err("x must be a list")),
+        ];
+        for (list, expected) in rows {
+            let raw: &RawValue = serde_json::from_str(list).unwrap();
+            let found = items("x", raw, 3).map(|items| items.len()).map_err(|problem| problem.detail);
+            assert_eq!(found, expected.map_err(str::to_owned), "{list}");
+        }
     }
 
     #[test]

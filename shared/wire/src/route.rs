@@ -32,6 +32,8 @@ domain::closed_set! {
     Route {
         /// Accepts a payment.
         Payments = "/payments",
+        /// Accepts many payments, each by itself.
+        PaymentBatch = "/payments/batch",
         /// A payment's status.
         Payment = "/payments/{id}",
         /// What happens to a payment, as it happens.
@@ -81,6 +83,7 @@ impl Route {
         let mut segments = path.strip_prefix('/').unwrap_or("").split('/');
         let [first, second, third, beyond] = [(); 4].map(|()| segments.next());
         match (first, second, third, beyond) {
+            (Some("payments"), Some(id @ "batch"), None, None) => (Route::PaymentBatch, id),
             (Some("payments"), Some(id), None, None) => (Route::Payment, id),
             (Some("payments"), Some(id), Some("events"), None) => (Route::PaymentEvents, id),
             (Some("panels"), Some(id), None, None) => (Route::Panel, id),
@@ -93,6 +96,11 @@ impl Route {
         }
     }
 
+    /// The route as it is asked for by this method: a payment may be called what another route is called.
+    pub fn by(self, method: Method) -> Route {
+        if self == Route::PaymentBatch && method != Method::Post { Route::Payment } else { self }
+    }
+
     /// Whether people and probes ask this of a process, and not of the service.
     pub const fn is_about_the_process(self) -> bool {
         matches!(self, Route::Health | Route::Liveness | Route::Readiness | Route::Metrics | Route::LogLevel)
@@ -103,7 +111,7 @@ impl Route {
         match self {
             Route::Payments => Some((Method::Post, 202)),
             Route::Accounts | Route::Deposits => Some((Method::Post, 201)),
-            Route::Score => Some((Method::Post, 200)),
+            Route::PaymentBatch | Route::Score => Some((Method::Post, 200)),
             Route::Payment | Route::PaymentEvents | Route::Events => Some((Method::Get, 200)),
             Route::Account | Route::Balance | Route::Rate | Route::Convert => Some((Method::Get, 200)),
             Route::Page | Route::Live | Route::Panels | Route::Panel => Some((Method::Get, 200)),
@@ -116,7 +124,8 @@ impl Route {
     /// Whether a role answers it with more than that there is nothing.
     pub fn is_served_by(self, role: Role) -> bool {
         match self {
-            Route::Payments | Route::Payment | Route::PaymentEvents | Route::Events => role == Role::Gateway,
+            Route::Payments | Route::PaymentBatch | Route::Payment => role == Role::Gateway,
+            Route::PaymentEvents | Route::Events => role == Role::Gateway,
             Route::Accounts | Route::Account | Route::Deposits => role == Role::Gateway,
             Route::Page | Route::Live | Route::Panels | Route::Panel => role == Role::Gateway,
             Route::Balance | Route::Rate | Route::Convert | Route::Score => {
@@ -160,6 +169,9 @@ mod tests {
             ("/payments", (Route::Payments, "")),
             ("/payments/", (Route::Payment, "")),
             ("/payments/PAY-1", (Route::Payment, "PAY-1")),
+            ("/payments/batch", (Route::PaymentBatch, "batch")),
+            ("/payments/batch/", (Route::Other, "")),
+            ("/payments/batch/events", (Route::PaymentEvents, "batch")),
             ("/payments/PAY-1/x", (Route::Other, "")),
             ("/payments/{id}", (Route::Payment, "{id}")),
             ("/payments/PAY-1/events", (Route::PaymentEvents, "PAY-1")),
@@ -181,6 +193,19 @@ mod tests {
             ("*", (Route::Other, "")),
         ] {
             assert_eq!(Route::of(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_payment_may_be_called_batch() {
+        for (path, method, expected) in [
+            ("/payments/batch", Method::Post, Route::PaymentBatch),
+            ("/payments/batch", Method::Get, Route::Payment),
+            ("/payments/batch", Method::Delete, Route::Payment),
+            ("/payments/PAY-1", Method::Post, Route::Payment),
+            ("/payments", Method::Get, Route::Payments),
+        ] {
+            assert_eq!(Route::of(path).0.by(method), expected, "{method} {path}");
         }
     }
 }

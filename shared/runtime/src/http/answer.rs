@@ -10,7 +10,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use std::time::Duration;
-use wire::{Code, Problem};
+use wire::{Code, Problem, Route};
 
 /// An answer: whole, or events for as long as there are any.
 pub type Answer = Response<Either<Full<Bytes>, EventStream>>;
@@ -68,6 +68,22 @@ pub fn about(answer: &mut Answer, context: &RequestContext, payment: &str, outco
     if context.span.is_some() {
         answer.extensions_mut().insert(About { payment: payment.to_owned(), outcome });
     }
+}
+
+/// What became of each of the many things that one request asked for.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Each of them by itself is a request for this.
+    pub route: Route,
+    /// The HTTP status that each would have been answered with.
+    pub statuses: Vec<u16>,
+    /// Of those that failed the one that says most: the highest status.
+    pub worst: Option<Problem>,
+}
+
+/// Says what became of the parts of a request, for whoever counts them.
+pub fn parts(answer: &mut Answer, parts: Parts) {
+    answer.extensions_mut().insert(parts);
 }
 
 /// How long a client that had asked to wait was kept waiting.

@@ -6,7 +6,7 @@ use hyper::Request;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
-use wire::{Route, header};
+use wire::{Method, Route, header};
 
 /// On a request and its answer: the id under which log lines and problems tell of it.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -54,11 +54,12 @@ pub struct RequestContext {
 impl RequestContext {
     pub(super) fn of<B>(request: &Request<B>, connection: Connection) -> RequestContext {
         let headers = request.headers();
+        let method = Method::named(request.method().as_str()).unwrap_or(Method::Other);
         RequestContext {
             request_id: only(headers, X_REQUEST_ID.as_str())
                 .and_then(RequestId::parse)
                 .unwrap_or_else(RequestId::fresh),
-            route: Route::of(request.uri().path()).0,
+            route: Route::of(request.uri().path()).0.by(method),
             connection,
             parent: only(headers, header::TRACEPARENT).and_then(TraceContext::parse),
             span: None,

@@ -14,8 +14,10 @@ mod server;
 mod service_routes;
 
 pub use admin::{Admin, Check, Health, NoService};
-pub use answer::{Answer, about, bare, json, method_not_allowed, not_found, problem, text, waited};
-pub use body::{BodyLimit, read_json};
+pub use answer::{
+    Answer, Parts, about, bare, json, method_not_allowed, not_found, parts, problem, text, waited,
+};
+pub use body::{BodyLimit, BodyPlace, BodyRoom, read_json, read_large_json};
 pub use client::{Heard, HttpClient, NoAnswer, public_url};
 pub use context::{Connection, RequestContext};
 pub use event_stream::{EventSender, EventStream, Lagging, event, event_stream};

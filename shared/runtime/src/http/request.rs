@@ -1,6 +1,6 @@
 //! One request from its head to its answer, or until whoever asked is gone.
 
-use super::answer::{About, Answer, Waited, complete, problem};
+use super::answer::{About, Answer, Parts, Waited, complete, problem};
 use super::context::{Connection, RequestContext};
 use super::server::{Handler, Port};
 use crate::process::panic_message;
@@ -64,6 +64,7 @@ impl OpenRequest<'_> {
         self.is_answered = true;
         let problem = complete(answer, &self.context.request_id);
         let about = answer.extensions_mut().remove::<About>();
+        let parts = answer.extensions_mut().remove::<Parts>();
         let waited = answer.extensions_mut().remove::<Waited>().map_or(Duration::ZERO, |waited| waited.0);
         let status = answer.status().as_u16();
         if let Some(span) = &mut self.span {
@@ -71,14 +72,29 @@ impl OpenRequest<'_> {
         }
         let took = self.started.elapsed().saturating_sub(waited);
         self.ended(status, took, problem.as_ref().map(Failing::With));
+        if let Some(parts) = parts {
+            self.parts_ended(&parts, took);
+        }
+    }
+
+    /// Each part counts as if it had come alone; what failed has one line together.
+    fn parts_ended(&self, parts: &Parts, took: Duration) {
+        self.metrics.parts_answered(Asked::by_http(parts.route, Method::Post), &parts.statuses);
+        if let Some(worst) = &parts.worst {
+            self.tell(Failing::With(worst), took);
+        }
     }
 
     fn ended(&self, status: u16, took: Duration, failing: Option<Failing<'_>>) {
         self.metrics.answered(self.asked, status, took);
         if let Some(failing) = failing {
-            let (request_id, trace) = (&self.context.request_id, self.context.span.or(self.context.parent));
-            FailedRequest { request_id, asked: self.asked, failing, took, trace }.tell();
+            self.tell(failing, took);
         }
+    }
+
+    fn tell(&self, failing: Failing<'_>, took: Duration) {
+        let (request_id, trace) = (&self.context.request_id, self.context.span.or(self.context.parent));
+        FailedRequest { request_id, asked: self.asked, failing, took, trace }.tell();
     }
 }
 

@@ -16,6 +16,8 @@ domain::closed_set! {
         Ledger = "ledger",
         /// Payments that nobody has worked off.
         Intake = "intake",
+        /// Bytes of large bodies.
+        Bodies = "bodies",
         /// Streams of events, or requests that wait for a payment.
         Listeners = "listeners",
     }

@@ -4,7 +4,7 @@ use super::Metrics;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 use signals::metric;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use wire::service::Endpoint;
@@ -130,6 +130,20 @@ impl RequestMetrics {
             None => {
                 instruments.other.record(took.as_secs_f64());
                 instruments.count(Asked::by_http(Route::Other, asked.method), status, 1);
+            }
+        }
+    }
+
+    /// The parts of a request were answered, each with this HTTP status; how long they took is the request's.
+    pub(crate) fn parts_answered(&self, asked: Asked, statuses: &[u16]) {
+        let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
+        statuses.iter().for_each(|status| *counts.entry(*status).or_default() += 1);
+        for (status, count) in counts {
+            match &self.0.served[asked.place()] {
+                Some(served) if (served.method, served.good_status) == (asked.method, status) => {
+                    served.good.add(count);
+                }
+                _ => self.0.count(asked, status, count),
             }
         }
     }

@@ -28,6 +28,10 @@ impl BorderLedger for Empty {
         Ok(StatusRow::default())
     }
 
+    async fn statuses(&self, _: &[PaymentKey]) -> Result<HashMap<PaymentKey, StatusRow>, StoreError> {
+        Ok(HashMap::new())
+    }
+
     async fn account(&self, _: &AccountKey) -> Result<Option<Account>, StoreError> {
         Ok(None)
     }

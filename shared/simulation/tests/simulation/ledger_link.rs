@@ -182,6 +182,10 @@ impl BorderLedger for LedgerLink {
         self.ask("status", || key.id.to_string(), self.ledger.status(key)).await
     }
 
+    async fn statuses(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, StatusRow>, StoreError> {
+        self.ask("statuses", || ids(keys.iter()), self.ledger.statuses(keys)).await
+    }
+
     async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
         self.ask("account", || key.id.to_string(), self.ledger.account(key)).await
     }

@@ -113,6 +113,12 @@ impl DeadLetterLedger for MemoryLedger {
     }
 }
 
+/// What there is of a payment.
+fn status(tables: &Tables, key: &PaymentKey) -> Result<StatusRow, StoreError> {
+    let newest = tables.open_letters(&names(key)).max_by_key(|letter| letter.at);
+    Ok(StatusRow { record: tables.record(key)?.cloned(), dead: newest.cloned() })
+}
+
 impl BorderLedger for MemoryLedger {
     async fn known(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, Known>, StoreError> {
         let known = |tables: &Tables, key: &PaymentKey| match tables.payments.get(key) {
@@ -126,11 +132,16 @@ impl BorderLedger for MemoryLedger {
     }
 
     async fn status(&self, key: &PaymentKey) -> Result<StatusRow, StoreError> {
+        self.query(Call::Status, |state, _| status(&state.tables, key)).await
+    }
+
+    async fn statuses(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, StatusRow>, StoreError> {
         let read = |state: &mut State, _| {
-            let newest = state.tables.open_letters(&names(key)).max_by_key(|letter| letter.at);
-            Ok(StatusRow { record: state.tables.record(key)?.cloned(), dead: newest.cloned() })
+            let of_each = keys.iter().map(|key| Ok((key.clone(), status(&state.tables, key)?)));
+            let known = |(_, row): &(PaymentKey, StatusRow)| *row != StatusRow::default();
+            of_each.filter(|row| row.as_ref().map_or(true, known)).collect()
         };
-        self.query(Call::Status, read).await
+        self.query(Call::Statuses, read).await
     }
 
     async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {

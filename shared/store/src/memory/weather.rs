@@ -31,6 +31,8 @@ pub enum Call {
     /// Of the border.
     Status,
     /// Of the border.
+    Statuses,
+    /// Of the border.
     Account,
     /// Of the janitor.
     Traces,

@@ -167,8 +167,11 @@ async fn what_is_known_of_an_id() {
     let expected: HashMap<PaymentKey, Known> =
         rows.iter().filter_map(|(id, known, ..)| Some((payment_key(id), known.clone()?))).collect();
     assert_eq!(known, expected);
+    let at_once = ledger.store.statuses(&keys).await.unwrap();
     for (id, _, expected_status, is_dead) in rows {
         let found = ledger.store.status(&payment_key(id)).await.unwrap();
+        let is_known = found != StatusRow::default();
+        assert_eq!(at_once.get(&payment_key(id)), is_known.then_some(&found), "{id}");
         assert_eq!(
             (found.record.as_ref().map(status), found.dead.is_some()),
             (expected_status, is_dead),
@@ -176,6 +179,7 @@ async fn what_is_known_of_an_id() {
         );
     }
     assert!(ledger.store.known(&[]).await.unwrap().is_empty());
+    assert!(ledger.store.statuses(&[]).await.unwrap().is_empty());
     assert!(ledger.store.records(&[payment_key("NEVER")]).await.unwrap().is_empty());
 }
 

@@ -332,9 +332,8 @@ impl Script {
         let ours = memory.account_currencies(&accounts).await;
         assert_same(store.account_currencies(&accounts).await, ours, about);
         assert_same(store.open_dead_letters().await, memory.open_dead_letters().await, about);
-        for key in &keys {
-            assert_same(store.status(key).await, memory.status(key).await, about);
-        }
+        assert_same(store.status(&key).await, memory.status(&key).await, about);
+        assert_same(store.statuses(&keys).await, memory.statuses(&keys).await, about);
         let [theirs, ours] = [store.known(&keys).await, memory.known(&keys).await].map(Result::unwrap);
         // Which of several open letters it is, is nobody's business.
         let told = |known: HashMap<PaymentKey, Known>| {

@@ -88,7 +88,7 @@ impl Traces {
         request_id: &RequestId,
     ) -> Option<Span> {
         let recorder = self.0.as_ref()?;
-        let is_payment = (route, method) == (Route::Payments, Method::Post);
+        let is_payment = matches!(route, Route::Payments | Route::PaymentBatch) && method == Method::Post;
         if !recorder.sampler.is_traced(client, is_payment) {
             return None;
         }

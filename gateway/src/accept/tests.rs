@@ -5,6 +5,8 @@ use runtime::broker::{Broker, MemoryStreams};
 use runtime::config::{self, Flags};
 use std::time::Duration;
 use store::{Store, StoreOptions};
+use wire::message::PaymentAccepted;
+use wire::{HopMessage, Stream, Subject};
 
 /// A worker on servers of its own.
 async fn worker(nats: &TestNats) -> Worker<Broker, Store> {
@@ -39,6 +41,12 @@ fn payment(id: &str, amount: &str) -> Payment {
         "tenant": "default", "id": id, "source_account": "S", "destination_account": "D", "amount": {"currency": "USD", "value": amount}
     }))
     .unwrap()
+}
+
+/// A submission whose answer nobody waits for.
+pub(super) fn submission(id: &str) -> Submission {
+    let payment = payment(id, "1");
+    Submission { fingerprint: payment.fingerprint(), payment, trace: None, answer: oneshot::channel().0 }
 }
 
 const fn failed(code: Code) -> Acceptance {
@@ -242,7 +250,8 @@ async fn an_intake_that_is_missing_is_declared_and_one_that_is_away_is_not_waite
 async fn a_full_lane_turns_away_for_want_of_places() {
     let Worker { streams, ledger, pipeline, traces, .. } = worker_in_memory().await;
     let (acceptor, mut tasks) = Acceptor::start(streams, ledger, pipeline, 1, traces);
-    let accept = |id| acceptor.accept(payment(id, "1"), IdOrigin::Client, None);
+    let request = |id| Request { payment: payment(id, "1"), origin: IdOrigin::Client, trace: None };
+    let accept = |id| acceptor.accept(request(id));
     let answers = tokio::join!(accept("A"), accept("B"));
     let full = Acceptance::Failed(Unaccepted::TurnedAway(Shed::InFlight));
     assert_eq!(answers, (Acceptance::Accepted, full));
