@@ -231,6 +231,12 @@ impl Board {
         Glance { sent: state.counts.sent, accepted: state.counts.accepted, heard: state.heard }
     }
 
+    /// Whether fewer ends were heard of than payments were accepted, and something was within `silence_max`.
+    pub(crate) fn hears_more(&self, silence_max: Duration) -> bool {
+        let state = self.state();
+        state.heard < state.counts.accepted && state.last_news.elapsed() < silence_max
+    }
+
     /// Whether the end of a promised payment is still to be heard of, and for how long nothing has been.
     pub(crate) fn silence(&self) -> Option<Duration> {
         let state = self.state();

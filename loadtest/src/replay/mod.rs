@@ -9,9 +9,9 @@ mod follow;
 pub(crate) mod latencies;
 mod page;
 mod reconcile;
-mod report;
+pub(crate) mod report;
 mod schedule;
-mod script;
+pub(crate) mod script;
 mod sender;
 mod text;
 mod threshold;
@@ -35,6 +35,9 @@ use std::time::Duration;
 use threshold::{Check, Threshold};
 use tokio::time::Instant;
 
+/// How long an end is waited for when nobody says it.
+const DRAIN_SECONDS: u64 = 180;
+
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// What to send, how fast, and what to say of it.
@@ -56,7 +59,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
     batch: Option<u16>,
     /// How long after the last send an end is waited for.
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECONDS)]
     drain: u64,
     /// Write the figures here.
     #[arg(long, value_name = "FILE")]
@@ -80,24 +83,51 @@ fn parse_positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be a positive number".to_owned())
 }
 
+/// The ends of the timed part of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// Right before the first send.
+    First,
+    /// As soon as the last end is heard of, and before the ledger is read.
+    Last,
+}
+
 /// Sends, waits, reports.
 pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCode, LoadtestError> {
     let script = Arc::new(Script::read(&arguments.csv)?);
     // Opened first: a long run must not end without a place for its figures.
     let (json, html) = (create(arguments.json.as_deref())?, create(arguments.html.as_deref())?);
+    let summary = play(arguments, &script, config, async |_| ()).await?;
+    let checks: Vec<Check> =
+        arguments.thresholds.iter().map(|threshold| threshold.check(&summary.report)).collect();
+    let title = arguments.title(&script);
+    say(text::render(&title, &summary, &checks));
+    write(json, || serde_json::to_string_pretty(&summary.report).unwrap_or_default())?;
+    write(html, || page::render(&title, &summary, &checks))?;
+    Ok(exit_code(&summary.report, &checks))
+}
+
+/// Sends and waits; `at` is called at both edges of the timed part, which waits for it.
+pub(crate) async fn play(
+    arguments: &Arguments,
+    script: &Arc<Script>,
+    config: &Config,
+    mut at: impl AsyncFnMut(Edge),
+) -> Result<Summary, LoadtestError> {
     let targets = Targets::of(&arguments.targets, config);
     let connections = connect(&targets, arguments.connections).await?;
     let store = crate::ledger::open(config).await?;
     let (_broker, subscription) = follow::subscribe(&config.nats).await?;
 
+    at(Edge::First).await;
     let started = Instant::now();
     let schedule = Arc::new(Schedule::start(arguments.pace(), script.rows(), started));
-    let board = Arc::new(Board::new(Arc::clone(&script), started));
+    let board = Arc::new(Board::new(Arc::clone(script), started));
     let follower = tokio::spawn(follow::follow(subscription, Arc::clone(&board)));
     let progress = tokio::spawn(show_progress(Arc::clone(&board), script.rows() as u64));
     let batch = arguments.batch.map(usize::from);
     let sending = Sending {
-        script: Arc::clone(&script),
+        script: Arc::clone(script),
         schedule: Arc::clone(&schedule),
         board: Arc::clone(&board),
         batch,
@@ -110,23 +140,34 @@ pub(crate) async fn run(arguments: &Arguments, config: &Config) -> Result<ExitCo
         // One that panicked leaves its request without an answer, which the board shows.
         let _ = sender.await;
     }
+    reconcile::hear(&board, schedule.deadline()).await;
+    at(Edge::Last).await;
     reconcile::reconcile(&board, &store, schedule.deadline()).await?;
     follower.abort();
     progress.abort();
     let duplicates = reconcile::duplicates(&board, &store).await?;
-
     let mut summary = Summary::of(&board, duplicates, arguments.rate.is_some());
     summary.report.batch = arguments.batch.unwrap_or(1);
-    let checks: Vec<Check> =
-        arguments.thresholds.iter().map(|threshold| threshold.check(&summary.report)).collect();
-    let title = arguments.title(&script);
-    say(text::render(&title, &summary, &checks));
-    write(json, || serde_json::to_string_pretty(&summary.report).unwrap_or_default())?;
-    write(html, || page::render(&title, &summary, &checks))?;
-    Ok(exit_code(&summary.report, &checks))
+    Ok(summary)
 }
 
 impl Arguments {
+    /// The payments of a file over so many connections, at a rate or as fast as the answers come.
+    pub(crate) fn of(csv: PathBuf, connections: u16, rate: Option<f64>) -> Arguments {
+        Arguments {
+            csv,
+            rate,
+            connections,
+            batch: None,
+            drain: DRAIN_SECONDS,
+            duration: None,
+            json: None,
+            html: None,
+            thresholds: Vec::new(),
+            targets: TargetFlags::default(),
+        }
+    }
+
     fn pace(&self) -> Pace {
         Pace {
             rate: self.rate,

@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep};
 
 /// As long as ends are heard of, the ledger is left to those who write it.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// Between two looks whether the last end was heard of: the time that is measured ends with it.
+const HEAR_EVERY: Duration = Duration::from_millis(2);
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 /// Between two readings of the ledger.
 const READ_EVERY: Duration = Duration::from_millis(500);
@@ -19,6 +21,13 @@ const READ_PATIENCE: Duration = Duration::from_secs(10);
 const CHUNK_ROWS: usize = 1_000;
 
 const DUPLICATES: &str = include_str!("../../sql/duplicates.sql");
+
+/// Waits until as many ends were heard of as there are accepted payments, nothing more is heard, or time is up.
+pub(crate) async fn hear(board: &Board, deadline: Instant) {
+    while board.hears_more(SILENCE_MAX) && Instant::now() < deadline {
+        sleep(HEAR_EVERY).await;
+    }
+}
 
 /// Waits until every accepted payment has its end in the ledger, or until the deadline; reads the ledger at
 /// least once.
