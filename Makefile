@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test simulate up down restart ps logs trace watch clean
+.PHONY: help deps build demo test simulate bench up down restart ps logs trace watch clean
 
 # rustup puts cargo here; not every shell has it on its path.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -11,6 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # Where cargo puts programs, whether CARGO_TARGET_DIR or a configuration file moved it.
 PROGRAMS = $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release
 DEVSTACK = "$(PROGRAMS)/devstack" --root "$(CURDIR)"
+BENCHSTACK = "$(PROGRAMS)/devstack" --root "$(CURDIR)/.kilat/bench"
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -23,6 +24,9 @@ build: ## Build the programs, optimised.
 
 demo: deps build ## Start the stack, replay 20,000 payments, verify the ledger, draw a trace, leave the stack up.
 	@deploy/devstack/demo.sh "$(PROGRAMS)"
+
+bench: deps build ## Measure beside pgbench, on a stack of its own; QUICK=1 takes 4 minutes, SOAK=600 adds a steady load.
+	@"$(PROGRAMS)/loadtest" bench --root "$(CURDIR)" $(if $(QUICK),--quick) $(if $(SOAK),--soak "$(SOAK)")
 
 test: ## Run everything that must pass.
 	@deploy/devstack/install.sh checks
@@ -42,12 +46,13 @@ simulate: ## Play the pipeline in memory, with faults from SEEDS=2000 seeds from
 up: deps build ## Start what is not running of the private stack.
 	@$(DEVSTACK) up
 
-# A stack that runs must stay stoppable after `cargo clean`.
+# A stack that runs must stay stoppable after `cargo clean`; so must one that a killed benchmark has left.
 down: ## Stop the private stack.
 	@if [ ! -x "$(PROGRAMS)/devstack" ] && compgen -G '.kilat/run/*.pid' >/dev/null; then \
 		cargo build --release --locked --package devstack; \
 	fi
 	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) down; fi
+	@if [ -x "$(PROGRAMS)/devstack" -a -d .kilat/bench ]; then $(BENCHSTACK) down; fi
 
 restart: build ## Stop the private stack and start it again.
 	@$(DEVSTACK) restart
@@ -65,5 +70,6 @@ watch: ## Watch how every role does, second by second; COUNT=n ends after so man
 	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) watch $(if $(COUNT),--count "$(COUNT)"); else echo "nothing was started: run \`make up\`"; fi
 
 clean: down ## Stop the private stack; remove its data and everything built.
+	@if [ -x "$(PROGRAMS)/devstack" -a -d .kilat/bench ]; then $(BENCHSTACK) clean; fi
 	@if [ -x "$(PROGRAMS)/devstack" ]; then $(DEVSTACK) clean; fi
 	cargo clean

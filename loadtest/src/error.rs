@@ -15,6 +15,9 @@ pub(crate) const EXIT_UNREACHABLE: u8 = 69;
 /// A threshold is broken; k6's code for it.
 pub(crate) const EXIT_THRESHOLD: u8 = 99;
 
+/// Ctrl-C, as shells say it.
+pub(crate) const EXIT_INTERRUPTED: u8 = 130;
+
 /// Why a command ends without its result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadtestError {
@@ -54,6 +57,22 @@ pub(crate) enum LoadtestError {
     /// The ledger cannot be read.
     #[error("the ledger cannot be read")]
     Ledger(#[from] StoreError),
+    /// A program that the benchmark needs has not done its work.
+    #[error("{name}: {problem}")]
+    Program {
+        /// The program, and what it was to do.
+        name: String,
+        /// How it ended, and what it said.
+        problem: String,
+    },
+    /// The checkout's own stack runs.
+    #[error(
+        "the stack of this checkout runs ({members}) and would take the benchmark's cores: run `make down` first"
+    )]
+    Company { members: String },
+    /// Someone has asked it to end.
+    #[error("interrupted")]
+    Interrupted,
     /// There is no event loop.
     #[error("the asynchronous runtime does not start")]
     Runtime(#[source] std::io::Error),
@@ -76,10 +95,13 @@ impl LoadtestError {
             LoadtestError::Flag { .. }
             | LoadtestError::File { .. }
             | LoadtestError::Csv { .. }
-            | LoadtestError::Line { .. } => EXIT_USAGE,
-            LoadtestError::NoGateway(_) | LoadtestError::NoBroker { .. } | LoadtestError::Ledger(_) => {
-                EXIT_UNREACHABLE
-            }
+            | LoadtestError::Line { .. }
+            | LoadtestError::Company { .. } => EXIT_USAGE,
+            LoadtestError::NoGateway(_)
+            | LoadtestError::NoBroker { .. }
+            | LoadtestError::Ledger(_)
+            | LoadtestError::Program { .. } => EXIT_UNREACHABLE,
+            LoadtestError::Interrupted => EXIT_INTERRUPTED,
             LoadtestError::Runtime(_) => EXIT_BROKEN,
         })
     }

@@ -5,6 +5,7 @@
 //! system.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod bench;
 mod generate;
 mod listen;
 mod replay;
@@ -45,6 +46,8 @@ enum Action {
     Listen(listen::Arguments),
     /// Post payments and wait for their ends with `Prefer: wait`.
     Wait(wait::Arguments),
+    /// Measure the system on a private stack, beside pgbench.
+    Bench(bench::Arguments),
     /// Check the ledger's invariants from outside.
     Verify(verify::Arguments),
 }
@@ -58,6 +61,8 @@ fn main() -> ExitCode {
         Action::Replay(arguments) => block_on(&flags, async |config| replay::run(&arguments, config).await),
         Action::Listen(arguments) => block_on(&flags, async |config| listen::run(&arguments, config).await),
         Action::Wait(arguments) => block_on(&flags, async |config| wait::run(&arguments, config).await),
+        Action::Bench(arguments) => bench::Place::prepare(&arguments, &flags)
+            .and_then(|place| block_on(place.flags(), async |config| bench::run(&place, config).await)),
         Action::Verify(arguments) => block_on(&flags, async |config| verify::run(&arguments, config).await),
     };
     outcome.unwrap_or_else(|error| {

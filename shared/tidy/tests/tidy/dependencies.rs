@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("host", &["runtime", "store", "config", "signals", "wire", "domain"]),
     ("stages", &["host", "runtime", "store", "config", "signals", "wire", "domain"]),
     ("gateway", &["host", "runtime", "store", "config", "signals", "wire", "domain"]),
-    ("loadtest", &["runtime", "store", "config", "wire", "domain"]),
+    ("loadtest", &["runtime", "store", "config", "signals", "wire", "domain"]),
     ("devstack", &["config", "signals", "wire"]),
     ("simulation", &[]),
     ("tidy", &[]),

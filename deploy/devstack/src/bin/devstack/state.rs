@@ -130,8 +130,18 @@ impl StateFolder {
     /// What a stack that is down can be made again from nothing: all but the programs that `make deps` has
     /// fetched.
     pub(crate) fn removable(&self) -> Vec<PathBuf> {
-        let names =
-            ["log", "run", "nats", "traces", "prometheus", "grafana", "postgres", "postgres.path", "demo"];
+        let names = [
+            "log",
+            "run",
+            "nats",
+            "traces",
+            "prometheus",
+            "grafana",
+            "postgres",
+            "postgres.path",
+            "demo",
+            "bench",
+        ];
         let mut paths: Vec<PathBuf> = names.iter().map(|name| self.folder.join(name)).collect();
         if devstack::is_root() {
             paths.push(self.postgres_base());
