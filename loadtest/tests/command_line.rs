@@ -76,6 +76,9 @@ fn bad_flags_and_files_exit_with_64_and_say_which() {
         ("replay --csv ok.csv --json /proc/none/x.json", "/proc/none"),
         ("replay --csv ok.csv --batch 0", "--batch"),
         ("replay --csv ok.csv --batch 501", "--batch"),
+        ("bench --payments 1", "--payments"),
+        ("bench --soak 0", "--soak"),
+        ("bench --root missing", "missing"),
         ("verify --set gateway.nonsense=1", "nonsense"),
         ("nonsense", "nonsense"),
     ];
@@ -127,7 +130,9 @@ fn gen_writes_both_files() {
 #[test]
 fn help_exits_with_0() {
     let folder = Folder::new("help");
-    for line in ["--help", "gen --help", "seed --help", "replay --help", "verify --help", "--version"] {
+    for line in
+        ["--help", "gen --help", "seed --help", "replay --help", "verify --help", "bench --help", "--version"]
+    {
         assert_eq!(loadtest(&folder.0, line).status.code(), Some(0), "{line}");
     }
 }

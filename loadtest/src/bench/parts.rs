@@ -1,7 +1,7 @@
 //! The parts of a benchmark, one after the other on one stack.
 
 use super::counters::{Counting, LATE};
-use super::figures::{median, ratio, rounded};
+use super::figures::{Named, by_name, median, ratio, rounded};
 use super::knee::{Halving, SETTLE_P99_MS};
 use super::money::{Hot, Loadtest};
 use super::pgbench::Client;
@@ -14,7 +14,9 @@ use super::{disk, settings, statements};
 use crate::error::LoadtestError;
 use crate::output::{grouped, say};
 use config::Config;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use store::Store;
 use tokio::time::Instant;
 
@@ -63,7 +65,7 @@ impl Session {
     }
 
     /// Everything, in turn.
-    pub(crate) async fn measure(mut self, checkout: &std::path::Path) -> Result<Report, LoadtestError> {
+    pub(crate) async fn measure(mut self, checkout: &Path) -> Result<Report, LoadtestError> {
         let quiet_us = disk::fdatasync_us(&self.ledger_folder)?;
         self.stack.up().await?;
         let settings = settings::settings(&self.config, &self.store).await?;
@@ -75,7 +77,7 @@ impl Session {
         let pgbench = |figure: fn(&Pair) -> f64| median(uniform.runs.iter().map(figure));
         let (tps, cpu_us) = (pgbench(|pair| pair.pgbench.tps), pgbench(|pair| pair.pgbench.cpu_us));
         let by_process = uniform.runs.iter().map(|pair| &pair.pgbench.cpu_us_by_process);
-        let pgbench_cpu_us_by_process = super::figures::by_name(by_process, median);
+        let pgbench_cpu_us_by_process = by_name(by_process, median);
         let fdatasyncs = uniform.runs.iter().map(|pair| pair.fdatasync_us).chain([quiet_us]);
         let fdatasync_us = rounded(median(fdatasyncs), 1);
         let flat = uniform.settled_per_s;
@@ -83,7 +85,8 @@ impl Session {
         let hot_destination = Compared::to(&uniform, tps, self.hot(Hot::Destination).await?);
         let hot_source = Compared::to(&uniform, tps, self.hot(Hot::Source).await?);
         let half_load = self.held(flat / 2.0, self.plan.half_seconds, CONNECTIONS).await?;
-        let mut small_load = std::collections::BTreeMap::new();
+        let idle_cpu_us_per_s = self.idle().await?;
+        let mut small_load = BTreeMap::new();
         for rate in SMALL_RATES {
             let held = self.held(rate as f64, self.plan.small_seconds, CONNECTIONS_SMALL).await?;
             small_load.insert(rate.to_string(), held);
@@ -105,6 +108,7 @@ impl Session {
             hot_source,
             half_load,
             small_load,
+            idle_cpu_us_per_s,
             knee_per_s: rounded(knee, 0),
             knee_ratio_to_uniform: rounded(ratio(knee, flat), 3),
             knee_probes,
@@ -196,6 +200,18 @@ impl Session {
         Ok(Held { rate: rounded(rate, 1), run })
     }
 
+    /// What is done for nothing.
+    async fn idle(&mut self) -> Result<Named, LoadtestError> {
+        let groups = self.stack.groups().await?;
+        let first = groups.ticks();
+        tokio::time::sleep(Duration::from_secs(self.plan.idle_seconds)).await;
+        let used = groups.ticks().since(&first);
+        Ok(used
+            .into_iter()
+            .map(|(name, us)| (name, rounded(us / self.plan.idle_seconds as f64, 0)))
+            .collect())
+    }
+
     /// Halves between half of the flat-out rate and somewhat above it.
     async fn knee(&mut self, flat: f64, half: &Held) -> Result<(f64, Vec<Probe>), LoadtestError> {
         let probe = |held: &Held| {
@@ -252,11 +268,12 @@ impl Session {
             say(format_args!("round trips are not counted: {}", crate::output::chain(&error)));
             return Ok(None);
         }
+        // The sessions that were open ended with the server.
+        self.store = settings::open(&self.config)?;
         let watched = self.watched().await?;
         self.warm_up(&watched).await?;
         let csv = self.payments(self.plan.counted, None).await?;
-        let store = settings::open(&self.config)?;
-        statements::round_trips_per_payment(&self.config, &store, &csv, CONNECTIONS).await.map(Some)
+        statements::round_trips_per_payment(&self.config, &self.store, &csv, CONNECTIONS).await.map(Some)
     }
 
     /// Plans are made, pages are read, connections are open; then all that is dirty is written.

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) half_seconds: u64,
     /// How long each small rate is held.
     pub(crate) small_seconds: u64,
+    /// How long nothing is sent.
+    pub(crate) idle_seconds: u64,
     /// How often the knee is halved in on.
     pub(crate) knee_probes: u32,
     /// How long each of these rates is held.
@@ -38,9 +40,10 @@ impl Plan {
             warm_up: 5_000,
             half_seconds: 15,
             small_seconds: 20,
+            idle_seconds: 10,
             knee_probes: 5,
             knee_seconds: 10,
-            counted: 20_000,
+            counted: payments.min(20_000),
             soak_seconds: 0,
         }
     }
@@ -55,9 +58,10 @@ impl Plan {
             warm_up: 2_500,
             half_seconds: 8,
             small_seconds: 8,
+            idle_seconds: 4,
             knee_probes: 3,
             knee_seconds: 6,
-            counted: 10_000,
+            counted: payments.min(20_000) / 2,
             soak_seconds: 0,
         }
     }

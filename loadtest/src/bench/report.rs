@@ -26,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) half_load: Held,
     /// By rate.
     pub(crate) small_load: BTreeMap<String, Held>,
+    /// Processor time that every process takes in a second without payments, in microseconds.
+    pub(crate) idle_cpu_us_per_s: Named,
     /// The highest rate at which 99 of 100 settle soon.
     pub(crate) knee_per_s: f64,
     pub(crate) knee_ratio_to_uniform: f64,

@@ -56,6 +56,7 @@ pub(crate) fn report() -> Report {
         half_load: held(3_250.0, 250.0),
         small_load: [("200".to_owned(), held(200.0, 950.0)), ("1000".to_owned(), held(1_000.0, 450.0))]
             .into(),
+        idle_cpu_us_per_s: [("nats-server".to_owned(), 1_500.0), ("stages".to_owned(), 500.0)].into(),
         knee_per_s: 5_000.0,
         knee_ratio_to_uniform: 0.769,
         knee_probes: vec![Probe { rate: 3_250.0, settle_p99_ms: Some(10.2), is_held: true }],

@@ -41,9 +41,9 @@ pub(crate) fn render(report: &Report) -> String {
     let mut text = head(report);
     for Line { what, figure, of, bound } in lines(report) {
         let bound = bound.map_or_else(String::new, |bound| {
-            format!("{:<22}{}", bound.text, if bound.holds { "ok" } else { "short" })
+            format!("{:<19}{}", bound.text, if bound.holds { "ok" } else { "short" })
         });
-        text.push_str(format!("  {what:<28}{figure:>16}  {of:<34}{bound}").trim_end());
+        text.push_str(format!("  {what:<24}{figure:>11}  {bound:<26}{of}").trim_end());
         text.push('\n');
     }
     text.push_str(&tail(report));
@@ -173,6 +173,8 @@ fn at_rates(report: &Report) -> Vec<Line> {
         lines.extend([accept, settle, cost.at_most(cpu, cpu_max, " us", "")]);
     }
     let of = format!("{:.2} of uniform, settle p99 < {SETTLE_P99_MS} ms", report.knee_ratio_to_uniform);
+    let idle: f64 = report.idle_cpu_us_per_s.values().sum();
+    lines.push(line("idle", format!("{idle:.0} us/s"), by_process(&report.idle_cpu_us_per_s)));
     lines.push(line("knee", a_second(report.knee_per_s), of).at_least(report.knee_ratio_to_uniform, 0.8, ""));
     lines
 }

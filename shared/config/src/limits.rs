@@ -25,7 +25,7 @@ const DAY_MS: i128 = DAY_SECONDS * 1_000;
 /// Every number: its key, the least value that is of use, and the greatest that does no harm. Of a list, each
 /// item.
 #[rustfmt::skip]
-const LIMITS: [(&str, i128, i128); 61] = [
+const LIMITS: [(&str, i128, i128); 62] = [
     ("stack.port_offset", 0, PORT_OFFSET_MAX),
     ("stack.nats_port", 1, 65_535),
     ("stack.nats_monitor_port", 1, 65_535),
