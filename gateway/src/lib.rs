@@ -26,6 +26,8 @@ mod view;
 mod watch;
 
 #[cfg(test)]
+mod acceptance_costs;
+#[cfg(test)]
 mod memory_ledger;
 #[cfg(test)]
 mod request_sizes;
