@@ -1,7 +1,7 @@
 //! What acceptance costs under load, counted: calls of the broker and of the ledger. Each publish is an fsync of
 //! the intake, or a few, so the fewer there are for so many payments, the more payments a disk carries.
 
-use crate::accept::{Acceptance, Acceptor};
+use crate::accept::{Acceptance, Acceptor, Request};
 use crate::memory_ledger::MemoryLedger;
 use crate::request::IdOrigin;
 use domain::{AccountKey, Payment, PaymentKey};
@@ -41,6 +41,10 @@ impl BorderLedger for AskedLedger {
         self.ledger.status(key).await
     }
 
+    async fn statuses(&self, keys: &[PaymentKey]) -> Result<HashMap<PaymentKey, StatusRow>, StoreError> {
+        self.ledger.statuses(keys).await
+    }
+
     async fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
         self.ledger.account(key).await
     }
@@ -77,8 +81,12 @@ impl Scale {
     fn submit(&self, origin: IdOrigin, first: usize, count: usize) -> JoinHandle<Vec<Acceptance>> {
         let acceptor = self.acceptor.clone();
         tokio::spawn(async move {
-            let payments = (first..first + count).map(payment);
-            join_all(payments.map(|payment| acceptor.accept(payment, origin, None))).await
+            let requests = (first..first + count).map(|number| Request {
+                payment: payment(number),
+                origin,
+                trace: None,
+            });
+            join_all(requests.map(|request| acceptor.accept(request))).await
         })
     }
 

@@ -33,7 +33,7 @@ static STATUSES: LazyLock<String> =
 /// What there is of each of these keys; a row for each.
 fn status_of(keys: &str) -> String {
     format!(
-        "SELECT k.place, {}, d.stage AS dead_stage, d.reason AS dead_reason, d.payload AS dead_payload, d.at AS dead_at
+        "SELECT {}, k.place, d.stage AS dead_stage, d.reason AS dead_reason, d.payload AS dead_payload, d.at AS dead_at
          FROM {keys}
          LEFT JOIN payments p ON p.tenant = k.tenant AND p.id = k.id
          LEFT JOIN LATERAL (
