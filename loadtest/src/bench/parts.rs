@@ -73,7 +73,10 @@ impl Session {
         self.problems.extend(settings.leaks());
         self.fund().await?;
 
-        let mut uniform = Uniform::of(self.pairs().await?);
+        let (pairs, hot_destination, hot_source) = self.turns().await?;
+        let hot_destination = Compared::to(&pairs, hot_destination);
+        let hot_source = Compared::to(&pairs, hot_source);
+        let mut uniform = Uniform::of(pairs);
         let pgbench = |figure: fn(&Pair) -> f64| median(uniform.runs.iter().map(figure));
         let (tps, cpu_us) = (pgbench(|pair| pair.pgbench.tps), pgbench(|pair| pair.pgbench.cpu_us));
         let by_process = uniform.runs.iter().map(|pair| &pair.pgbench.cpu_us_by_process);
@@ -82,8 +85,6 @@ impl Session {
         let fdatasync_us = rounded(median(fdatasyncs), 1);
         let flat = uniform.settled_per_s;
 
-        let hot_destination = Compared::to(&uniform, tps, self.hot(Hot::Destination).await?);
-        let hot_source = Compared::to(&uniform, tps, self.hot(Hot::Source).await?);
         let half_load = self.held(flat / 2.0, self.plan.half_seconds, CONNECTIONS).await?;
         let idle_cpu_us_per_s = self.idle().await?;
         let mut small_load = BTreeMap::new();
@@ -129,39 +130,19 @@ impl Session {
         self.loadtest.fund(&unit, units).await?;
         for side in [Hot::Destination, Hot::Source] {
             let hot = self.payments(self.plan.payments, Some(side)).await?;
-            self.loadtest.fund(&hot, 1).await?;
+            self.loadtest.fund(&hot, u64::from(self.plan.pairs)).await?;
         }
         say(format_args!("accounts opened and funded in {} s", started.elapsed().as_secs()));
         Ok(())
     }
 
-    /// pgbench and the pipeline in turn.
-    async fn pairs(&mut self) -> Result<Vec<Pair>, LoadtestError> {
-        let mut pairs = Vec::new();
+    /// pgbench and the pipeline in turn: over many accounts, to one account, from one account.
+    async fn turns(&mut self) -> Result<(Vec<Pair>, Vec<Run>, Vec<Run>), LoadtestError> {
+        let (mut pairs, mut destinations, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=self.plan.pairs {
-            self.stack.down_services().await?;
-            let fdatasync_us = disk::fdatasync_us(&self.ledger_folder)?;
-            let groups = self.stack.groups().await?;
-            let pgbench = self.client.measure(self.plan.pgbench_seconds, &groups).await?;
-            self.stack.up().await?;
-
-            let watched = self.watched().await?;
-            let late_before = watched.counting.late_counts().await?;
-            let csv = self.payments(self.plan.payments, None).await?;
-            self.warm_up(&watched).await?;
-            let run = watched.replay(&self.config, &csv, flat_out()).await?;
-            let ended = Instant::now();
-            self.judge(&format!("uniform {number}"), &run).await?;
-            // Nothing happens meanwhile but that sessions hand in what they have counted.
-            tokio::time::sleep_until(ended + LATE).await;
-            let late = watched.counting.late_counts().await?;
-            let late = (
-                late.wal_syncs.saturating_sub(late_before.wal_syncs),
-                late.transactions.saturating_sub(late_before.transactions),
-            );
-            let pair = Pair::of(pgbench, fdatasync_us, late, self.plan.warm_up + run.payments, run);
+            let pair = self.pair(number).await?;
             say(format_args!(
-                "pair {number}: pgbench {:.0} tps, {:.0} us; uniform {:.0}/s, {:.0} us: {:.2} and {:.2} of it",
+                "pair {number}: pgbench {:.0} tps, {:.0} us; uniform {:.0}/s, {:.0} us: {:.2}, {:.2} of it",
                 pair.pgbench.tps,
                 pair.pgbench.cpu_us,
                 pair.run.settled_per_s,
@@ -170,8 +151,34 @@ impl Session {
                 pair.cpu_ratio_to_pgbench,
             ));
             pairs.push(pair);
+            destinations.push(self.hot(Hot::Destination).await?);
+            sources.push(self.hot(Hot::Source).await?);
         }
-        Ok(pairs)
+        Ok((pairs, destinations, sources))
+    }
+
+    async fn pair(&mut self, number: u32) -> Result<Pair, LoadtestError> {
+        self.stack.down_services().await?;
+        let fdatasync_us = disk::fdatasync_us(&self.ledger_folder)?;
+        let groups = self.stack.groups().await?;
+        let pgbench = self.client.measure(self.plan.pgbench_seconds, &groups).await?;
+        self.stack.up().await?;
+
+        let watched = self.watched().await?;
+        let late_before = watched.counting.late_counts().await?;
+        let csv = self.payments(self.plan.payments, None).await?;
+        self.warm_up(&watched).await?;
+        let run = watched.replay(&self.config, &csv, flat_out()).await?;
+        let ended = Instant::now();
+        self.judge(&format!("uniform {number}"), &run).await?;
+        // Nothing happens meanwhile but that sessions hand in what they have counted.
+        tokio::time::sleep_until(ended + LATE).await;
+        let late = watched.counting.late_counts().await?;
+        let late = (
+            late.wal_syncs.saturating_sub(late_before.wal_syncs),
+            late.transactions.saturating_sub(late_before.transactions),
+        );
+        Ok(Pair::of(pgbench, fdatasync_us, late, self.plan.warm_up + run.payments, run))
     }
 
     async fn hot(&mut self, side: Hot) -> Result<Run, LoadtestError> {
@@ -188,6 +195,7 @@ impl Session {
     async fn held(&mut self, rate: f64, seconds: u64, connections: u16) -> Result<Held, LoadtestError> {
         let csv = self.payments(self.plan.held(rate, seconds), None).await?;
         let watched = self.watched().await?;
+        self.client.settle_debts(self.database()).await?;
         let run = watched.replay(&self.config, &csv, Pace { connections, rate: Some(rate) }).await?;
         let p50 = |quantiles: crate::replay::latencies::Quantiles| quantiles.p50.unwrap_or(0.0);
         say(format_args!(
@@ -203,6 +211,7 @@ impl Session {
     /// What is done for nothing.
     async fn idle(&mut self) -> Result<Named, LoadtestError> {
         let groups = self.stack.groups().await?;
+        self.client.settle_debts(self.database()).await?;
         let first = groups.ticks();
         tokio::time::sleep(Duration::from_secs(self.plan.idle_seconds)).await;
         let used = groups.ticks().since(&first);
@@ -214,18 +223,16 @@ impl Session {
 
     /// Halves between half of the flat-out rate and somewhat above it.
     async fn knee(&mut self, flat: f64, half: &Held) -> Result<(f64, Vec<Probe>), LoadtestError> {
-        let probe = |held: &Held| {
-            let settle_p99_ms = held.run.settle_ms.p99;
-            let is_held =
-                held.run.problems.is_empty() && settle_p99_ms.is_some_and(|p99| p99 < SETTLE_P99_MS);
-            Probe { rate: held.rate, settle_p99_ms, is_held }
+        let probe = |held: Held| {
+            let settles_soon = held.run.settle_ms.p99.is_some_and(|p99| p99 < SETTLE_P99_MS);
+            Probe { is_held: settles_soon && held.run.problems.is_empty(), held }
         };
-        let mut probes = vec![probe(half)];
+        let mut probes = vec![probe(half.clone())];
         let known = if probes[0].is_held { half.rate } else { 0.0 };
         let mut halving = Halving::between(known, flat * KNEE_ABOVE);
         for _ in 0..self.plan.knee_probes {
             let held = self.held(halving.next(), self.plan.knee_seconds, CONNECTIONS).await?;
-            let tried = probe(&held);
+            let tried = probe(held);
             halving.note(tried.is_held);
             probes.push(tried);
         }
@@ -263,8 +270,7 @@ impl Session {
 
     /// Last, since it starts Postgres anew; nothing where its counter is not installed.
     async fn round_trips(&mut self) -> Result<Option<f64>, LoadtestError> {
-        let database = self.config.postgres.url.rsplit('/').next().unwrap_or_default().to_owned();
-        if let Err(error) = statements::start_counting(&self.stack, &self.client, &database).await {
+        if let Err(error) = statements::start_counting(&self.stack, &self.client, self.database()).await {
             say(format_args!("round trips are not counted: {}", crate::output::chain(&error)));
             return Ok(None);
         }
@@ -276,12 +282,16 @@ impl Session {
         statements::round_trips_per_payment(&self.config, &self.store, &csv, CONNECTIONS).await.map(Some)
     }
 
-    /// Plans are made, pages are read, connections are open; then all that is dirty is written.
+    /// Plans are made, pages are read, connections are open; then what is owed for it is paid.
     async fn warm_up(&mut self, watched: &Watched) -> Result<(), LoadtestError> {
         let csv = self.payments(self.plan.warm_up, None).await?;
         let run = watched.replay(&self.config, &csv, flat_out()).await?;
         self.note("a warm-up", &run.problems);
-        self.client.checkpoint().await
+        self.client.settle_debts(self.database()).await
+    }
+
+    fn database(&self) -> &str {
+        self.config.postgres.url.rsplit('/').next().unwrap_or_default()
     }
 
     /// A file of payments with ids that no other has.

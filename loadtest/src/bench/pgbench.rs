@@ -55,9 +55,10 @@ impl Client {
         programs::output(command, PATIENCE).await.map(drop)
     }
 
-    /// Writes all that is dirty, so that what is measured next does not pay for what was before.
-    pub(crate) async fn checkpoint(&self) -> Result<(), LoadtestError> {
-        self.sql("postgres", &["CHECKPOINT"]).await
+    /// Vacuums a database and writes all that is dirty, so that what is measured next does not pay for what was
+    /// before.
+    pub(crate) async fn settle_debts(&self, database: &str) -> Result<(), LoadtestError> {
+        self.sql(database, &["VACUUM", "CHECKPOINT"]).await
     }
 
     /// Runs pgbench on fresh tables, and removes them.
@@ -66,7 +67,7 @@ impl Client {
             (format!("DROP DATABASE IF EXISTS {DATABASE}"), format!("CREATE DATABASE {DATABASE}"));
         self.sql("postgres", &[&drop, &create]).await?;
         self.pgbench(&["-i", "-q", "-s", SCALE], PATIENCE).await?;
-        self.checkpoint().await?;
+        self.settle_debts(DATABASE).await?;
         let (duration, threads) = (seconds.to_string(), threads().to_string());
         // Its tables are vacuumed already, and what it would vacuum is not of a transaction.
         let arguments = ["-n", "-c", CLIENTS, "-j", &threads, "-T", &duration];

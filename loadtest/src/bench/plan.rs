@@ -79,10 +79,10 @@ impl Plan {
 
     /// How often the money of one unit is spent at most.
     pub(crate) fn units(&self, soak_pieces: u64) -> u64 {
-        // Of each pair the run and its warm-up; the batches and theirs; what is held at a rate: half of it, the
-        // small ones; the warm-ups before and after the pairs; what is counted, and its warm-up.
-        let pairs = u64::from(self.pairs) * 2;
-        pairs + u64::from(self.knee_probes) + soak_pieces + 10
+        // After each pgbench the uniform run and three warm-ups; the batches and theirs; what is held at a rate:
+        // half of it, the small ones; what is counted, and its warm-up; and some.
+        let turns = u64::from(self.pairs) * 4;
+        turns + u64::from(self.knee_probes) + soak_pieces + 10
     }
 
     /// The payments of a rate that is held so long.
@@ -121,6 +121,6 @@ mod tests {
         for (plan, rate, seconds, payments) in rows {
             assert_eq!(plan.held(rate, seconds), payments, "{rate} for {seconds} s");
         }
-        assert_eq!((whole.units(0), soaking.units(soak_pieces(600))), (21, 121));
+        assert_eq!((whole.units(0), soaking.units(soak_pieces(600))), (27, 127));
     }
 }

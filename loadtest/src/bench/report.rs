@@ -51,6 +51,9 @@ pub(crate) struct Uniform {
     pub(crate) cpu_us_per_payment: f64,
     pub(crate) cpu_ratio_to_pgbench: f64,
     pub(crate) cpu_us_by_process: Named,
+    /// Of the whole machine: what is above the sum of ours was somebody else's, or the kernel's own.
+    pub(crate) machine_us_per_payment: f64,
+    pub(crate) stolen_share: f64,
     /// The highest of all runs.
     pub(crate) rss_mb: Named,
     pub(crate) messages_per_payment: f64,
@@ -85,13 +88,16 @@ pub(crate) struct Pair {
     pub(crate) run: Run,
 }
 
-/// A run beside the uniform ones.
+/// Runs of another kind, each right after a uniform one: medians, and of ratios those of their own neighbours.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Compared {
+    pub(crate) settled_per_s: f64,
     pub(crate) ratio_to_uniform: f64,
     pub(crate) ratio_to_pgbench: f64,
-    #[serde(flatten)]
-    pub(crate) run: Run,
+    pub(crate) cpu_us_per_payment: f64,
+    /// Of the ratio to uniform.
+    pub(crate) spread: Spread,
+    pub(crate) runs: Vec<Run>,
 }
 
 /// A run at a rate.
@@ -104,11 +110,11 @@ pub(crate) struct Held {
 }
 
 /// A rate that was tried for the knee.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Probe {
-    pub(crate) rate: f64,
-    pub(crate) settle_p99_ms: Option<f64>,
     pub(crate) is_held: bool,
+    #[serde(flatten)]
+    pub(crate) held: Held,
 }
 
 impl Pair {
@@ -159,6 +165,8 @@ impl Uniform {
             cpu_us_per_payment: middle(&|pair| pair.run.cpu_us_per_payment),
             cpu_ratio_to_pgbench: middle(&|pair| pair.cpu_ratio_to_pgbench),
             cpu_us_by_process: named(&|pair| &pair.run.cpu_us_by_process, &|values| median(values)),
+            machine_us_per_payment: middle(&|pair| pair.run.machine_us_per_payment),
+            stolen_share: middle(&|pair| pair.run.stolen_share),
             rss_mb: named(&|pair| &pair.run.rss_mb, &|values| Spread::of(values).max),
             messages_per_payment: middle(&|pair| pair.run.messages_per_payment),
             fsyncs_per_payment: rounded(wal + intake, 4),
@@ -176,11 +184,19 @@ impl Uniform {
 }
 
 impl Compared {
-    pub(crate) fn to(uniform: &Uniform, pgbench_tps: f64, run: Run) -> Compared {
+    /// One run after each pair.
+    pub(crate) fn to(pairs: &[Pair], runs: Vec<Run>) -> Compared {
+        let neighbours = || pairs.iter().zip(&runs);
+        let to_uniform = || neighbours().map(|(pair, run)| ratio(run.settled_per_s, pair.run.settled_per_s));
+        let to_pgbench = neighbours().map(|(pair, run)| ratio(run.settled_per_s, pair.pgbench.tps));
+        let Spread { min, max } = Spread::of(to_uniform());
         Compared {
-            ratio_to_uniform: rounded(ratio(run.settled_per_s, uniform.settled_per_s), 3),
-            ratio_to_pgbench: rounded(ratio(run.settled_per_s, pgbench_tps), 3),
-            run,
+            settled_per_s: rounded(median(runs.iter().map(|run| run.settled_per_s)), 1),
+            ratio_to_uniform: rounded(median(to_uniform()), 3),
+            ratio_to_pgbench: rounded(median(to_pgbench), 3),
+            cpu_us_per_payment: rounded(median(runs.iter().map(|run| run.cpu_us_per_payment)), 1),
+            spread: Spread { min: rounded(min, 3), max: rounded(max, 3) },
+            runs,
         }
     }
 }

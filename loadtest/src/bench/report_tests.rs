@@ -14,6 +14,7 @@ pub(crate) fn run(settled_per_s: f64, cpu_us: f64) -> Run {
         accept_ms: quantiles(1.2),
         settle_ms: quantiles(3.4),
         cpu_us_per_payment: cpu_us,
+        machine_us_per_payment: cpu_us + 10.0,
         cpu_us_by_process: named(&["gateway", "loadtest", "nats-server", "postgres", "stages"], cpu_us / 5.0),
         rss_mb: named(&["gateway", "loadtest", "nats-server", "postgres", "stages"], 40.0),
         messages_per_payment: 12.5,
@@ -45,21 +46,24 @@ pub(crate) fn report() -> Report {
             pair(2_000.0, 400.0, 6_500.0, 220.0),
         ])
     };
+    let hot = |rates: [f64; 3]| {
+        Compared::to(&uniform.runs, rates.map(|settled_per_s| run(settled_per_s, 200.0)).into())
+    };
     let held = |rate, cpu_us| Held { rate, run: run(rate, cpu_us) };
     Report {
         quick: false,
         pgbench_tps: 3_000.0,
         pgbench_cpu_us: 320.0,
         pgbench_cpu_us_by_process: [("postgres".to_owned(), 280.0), ("pgbench".to_owned(), 40.0)].into(),
-        hot_destination: Compared::to(&uniform, 3_000.0, run(6_500.0, 200.0)),
-        hot_source: Compared::to(&uniform, 3_000.0, run(5_200.0, 200.0)),
+        hot_destination: hot([6_000.0, 7_700.0, 5_200.0]),
+        hot_source: hot([4_800.0, 5_600.0, 6_500.0]),
         half_load: held(3_250.0, 250.0),
         small_load: [("200".to_owned(), held(200.0, 950.0)), ("1000".to_owned(), held(1_000.0, 450.0))]
             .into(),
         idle_cpu_us_per_s: [("nats-server".to_owned(), 1_500.0), ("stages".to_owned(), 500.0)].into(),
         knee_per_s: 5_000.0,
         knee_ratio_to_uniform: 0.769,
-        knee_probes: vec![Probe { rate: 3_250.0, settle_p99_ms: Some(10.2), is_held: true }],
+        knee_probes: vec![Probe { held: held(3_250.0, 250.0), is_held: true }],
         soak: None,
         uniform,
         fdatasync_us: 165.0,
@@ -71,7 +75,7 @@ pub(crate) fn report() -> Report {
 }
 
 /// The keys of the contract (DESIGN.md, section 9) that must be there, with what they hold.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "/pgbench_tps",
     "/pgbench_cpu_us",
     "/uniform/settled_per_s",
@@ -79,6 +83,7 @@ const KEYS: [&str; 27] = [
     "/uniform/cpu_us_per_payment",
     "/uniform/cpu_ratio_to_pgbench",
     "/uniform/rss_mb/stages",
+    "/knee_probes/0/rate",
     "/hot_destination/settled_per_s",
     "/hot_destination/ratio_to_uniform",
     "/hot_source/settled_per_s",
@@ -123,5 +128,10 @@ fn ratios_are_those_of_the_pairs_and_not_of_the_medians() {
     // 650 flushes and 3,250 transactions of 65,000 payments, and the intake's stores.
     assert_eq!((uniform.fsyncs_per_payment, uniform.transactions_per_payment), (0.03, 0.05));
     assert_eq!((uniform.fsyncs["intake"], uniform.fsyncs["disk_flushes"]), (0.02, 0.1));
+    let report = report();
+    // 1, 1.1 and 0.8 of the uniform run before, 2, 1.925 and 2.6 of its pgbench.
+    let hot = &report.hot_destination;
+    assert_eq!((hot.settled_per_s, hot.ratio_to_uniform, hot.ratio_to_pgbench), (6_000.0, 1.0, 2.0));
+    assert_eq!(hot.spread, Spread { min: 0.8, max: 1.1 });
     assert_eq!(Uniform::of(Vec::new()).ratio_to_pgbench, 0.0);
 }

@@ -1,5 +1,6 @@
 //! The figures for people, each with its ratio and the bound that it is held to.
 
+use super::figures::{Named, Spread, rounded};
 use super::knee::SETTLE_P99_MS;
 use super::processes::OWN;
 use super::report::{Held, Report};
@@ -119,6 +120,11 @@ fn flat_out(report: &Report) -> Vec<Line> {
         )
         .at_most(uniform.cpu_ratio_to_pgbench, 0.55, "", " (aim 0.4)"),
         line("    of it", String::new(), by_process(&uniform.cpu_us_by_process)),
+        line(
+            "  all of the machine",
+            format!("{:.0} us", uniform.machine_us_per_payment),
+            format!("{:.3} of the processor were stolen meanwhile", uniform.stolen_share),
+        ),
         line("  messages a payment", format!("{:.2}", uniform.messages_per_payment), String::new()),
         line("  fsyncs a payment", format!("{:.3}", uniform.fsyncs_per_payment), fsyncs),
         line("  WAL a payment", format!("{:.0} B", uniform.wal_bytes_per_payment), String::new()),
@@ -140,13 +146,15 @@ fn flat_out(report: &Report) -> Vec<Line> {
         if ours(name) { line.at_most(*megabytes, 100.0, " MB", "") } else { line }
     }));
     for (name, hot) in [("hot destination", &report.hot_destination), ("hot source", &report.hot_source)] {
-        let of = format!("{:.2} of uniform", hot.ratio_to_uniform);
-        lines.push(line(name, a_second(hot.run.settled_per_s), of).at_least(hot.ratio_to_uniform, 0.95, ""));
+        let Spread { min, max } = hot.spread;
+        let between = if hot.runs.len() > 1 { format!(" ({min:.2} to {max:.2})") } else { String::new() };
+        let of = format!("{:.2} of uniform{between}", hot.ratio_to_uniform);
+        lines.push(line(name, a_second(hot.settled_per_s), of).at_least(hot.ratio_to_uniform, 0.95, ""));
     }
     lines
 }
 
-fn by_process(us: &super::figures::Named) -> String {
+fn by_process(us: &Named) -> String {
     us.iter().map(|(name, us)| format!("{name} {us:.0}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -161,7 +169,7 @@ fn at_rates(report: &Report) -> Vec<Line> {
             .try_into()
             .unwrap_or_else(|lines: Vec<Line>| unreachable!("{} lines of latencies", lines.len()));
         if rate == "200" {
-            let bound = |base: f64, flushes: f64| super::figures::rounded(base + flushes * flush_ms, 2);
+            let bound = |base: f64, flushes: f64| rounded(base + flushes * flush_ms, 2);
             let p50 = |quantiles: &Quantiles| quantiles.p50.unwrap_or(f64::INFINITY);
             accept = accept.at_most(p50(&held.run.accept_ms), bound(1.0, 2.0), " ms p50", "");
             settle = settle.at_most(p50(&held.run.settle_ms), bound(3.0, 4.0), " ms p50", "");
