@@ -23,6 +23,11 @@ use tokio::time::Instant;
 /// Flat out, as many requests are on their way at once.
 const CONNECTIONS: u16 = 512;
 
+/// Payments of one request, and connections that send such: together no more than a gateway lets wait for the
+/// ledger.
+const BATCH: u16 = 100;
+const CONNECTIONS_BATCH: u16 = 20;
+
 /// At a small rate few are.
 const CONNECTIONS_SMALL: u16 = 64;
 
@@ -73,9 +78,9 @@ impl Session {
         self.problems.extend(settings.leaks());
         self.fund().await?;
 
-        let (pairs, hot_destination, hot_source) = self.turns().await?;
-        let hot_destination = Compared::to(&pairs, hot_destination);
-        let hot_source = Compared::to(&pairs, hot_source);
+        let (pairs, [hot_destination, hot_source, batch_api]) = self.turns().await?;
+        let [hot_destination, hot_source, batch_api] =
+            [hot_destination, hot_source, batch_api].map(|runs| Compared::to(&pairs, runs));
         let mut uniform = Uniform::of(pairs);
         let pgbench = |figure: fn(&Pair) -> f64| median(uniform.runs.iter().map(figure));
         let (tps, cpu_us) = (pgbench(|pair| pair.pgbench.tps), pgbench(|pair| pair.pgbench.cpu_us));
@@ -107,6 +112,7 @@ impl Session {
             uniform,
             hot_destination,
             hot_source,
+            batch_api,
             half_load,
             small_load,
             idle_cpu_us_per_s,
@@ -136,9 +142,10 @@ impl Session {
         Ok(())
     }
 
-    /// pgbench and the pipeline in turn: over many accounts, to one account, from one account.
-    async fn turns(&mut self) -> Result<(Vec<Pair>, Vec<Run>, Vec<Run>), LoadtestError> {
-        let (mut pairs, mut destinations, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    /// pgbench and the pipeline in turn: over many accounts, to one account, from one account, and many payments
+    /// a request.
+    async fn turns(&mut self) -> Result<(Vec<Pair>, [Vec<Run>; 3]), LoadtestError> {
+        let (mut pairs, mut others) = (Vec::new(), <[Vec<Run>; 3]>::default());
         for number in 1..=self.plan.pairs {
             let pair = self.pair(number).await?;
             say(format_args!(
@@ -151,10 +158,17 @@ impl Session {
                 pair.cpu_ratio_to_pgbench,
             ));
             pairs.push(pair);
-            destinations.push(self.hot(Hot::Destination).await?);
-            sources.push(self.hot(Hot::Source).await?);
+            let batches = Pace { connections: CONNECTIONS_BATCH, batch: Some(BATCH), rate: None };
+            let kinds = [
+                ("hot destination", Some(Hot::Destination), flat_out()),
+                ("hot source", Some(Hot::Source), flat_out()),
+                ("batches", None, batches),
+            ];
+            for (runs, (name, hot, pace)) in others.iter_mut().zip(kinds) {
+                runs.push(self.other(name, hot, pace).await?);
+            }
         }
-        Ok((pairs, destinations, sources))
+        Ok((pairs, others))
     }
 
     async fn pair(&mut self, number: u32) -> Result<Pair, LoadtestError> {
@@ -181,13 +195,14 @@ impl Session {
         Ok(Pair::of(pgbench, fdatasync_us, late, self.plan.warm_up + run.payments, run))
     }
 
-    async fn hot(&mut self, side: Hot) -> Result<Run, LoadtestError> {
-        let csv = self.payments(self.plan.payments, Some(side)).await?;
+    /// As fast as it goes, in another way than the uniform runs.
+    async fn other(&mut self, name: &str, hot: Option<Hot>, pace: Pace) -> Result<Run, LoadtestError> {
+        let csv = self.payments(self.plan.payments, hot).await?;
         let watched = self.watched().await?;
         self.warm_up(&watched).await?;
-        let run = watched.replay(&self.config, &csv, flat_out()).await?;
-        say(format_args!("hot {}: {:.0}/s", side.name(), run.settled_per_s));
-        self.judge(&format!("hot {}", side.name()), &run).await?;
+        let run = watched.replay(&self.config, &csv, pace).await?;
+        say(format_args!("{name}: {:.0}/s, {:.0} us", run.settled_per_s, run.cpu_us_per_payment));
+        self.judge(name, &run).await?;
         Ok(run)
     }
 
@@ -196,7 +211,8 @@ impl Session {
         let csv = self.payments(self.plan.held(rate, seconds), None).await?;
         let watched = self.watched().await?;
         self.client.settle_debts(self.database()).await?;
-        let run = watched.replay(&self.config, &csv, Pace { connections, rate: Some(rate) }).await?;
+        let run =
+            watched.replay(&self.config, &csv, Pace { connections, rate: Some(rate), batch: None }).await?;
         let p50 = |quantiles: crate::replay::latencies::Quantiles| quantiles.p50.unwrap_or(0.0);
         say(format_args!(
             "{rate:.0}/s: accept p50 {:.2} ms, settle p50 {:.2} ms, {:.0} us",
@@ -251,7 +267,7 @@ impl Session {
                     break;
                 }
                 let csv = self.payments(self.plan.held(rate, left), None).await?;
-                let pace = Pace { connections: CONNECTIONS, rate: Some(rate) };
+                let pace = Pace { connections: CONNECTIONS, rate: Some(rate), batch: None };
                 let run = watched.replay(&self.config, &csv, pace).await?;
                 self.note("the soak", &run.problems);
                 payments += run.payments;
@@ -326,5 +342,5 @@ impl Session {
 }
 
 fn flat_out() -> Pace {
-    Pace { connections: CONNECTIONS, rate: None }
+    Pace { connections: CONNECTIONS, rate: None, batch: None }
 }

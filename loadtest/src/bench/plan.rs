@@ -79,9 +79,9 @@ impl Plan {
 
     /// How often the money of one unit is spent at most.
     pub(crate) fn units(&self, soak_pieces: u64) -> u64 {
-        // After each pgbench the uniform run and three warm-ups; the batches and theirs; what is held at a rate:
-        // half of it, the small ones; what is counted, and its warm-up; and some.
-        let turns = u64::from(self.pairs) * 4;
+        // After each pgbench the uniform run, the batches, and four warm-ups; what is held at a rate: half of it,
+        // the small ones; what is counted, and its warm-up; and some.
+        let turns = u64::from(self.pairs) * 6;
         turns + u64::from(self.knee_probes) + soak_pieces + 10
     }
 
@@ -121,6 +121,6 @@ mod tests {
         for (plan, rate, seconds, payments) in rows {
             assert_eq!(plan.held(rate, seconds), payments, "{rate} for {seconds} s");
         }
-        assert_eq!((whole.units(0), soaking.units(soak_pieces(600))), (27, 127));
+        assert_eq!((whole.units(0), soaking.units(soak_pieces(600))), (33, 133));
     }
 }

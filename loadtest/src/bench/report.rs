@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) hot_destination: Compared,
     /// All payments from one account.
     pub(crate) hot_source: Compared,
+    /// A hundred payments in each request.
+    pub(crate) batch_api: Compared,
     pub(crate) half_load: Held,
     /// By rate.
     pub(crate) small_load: BTreeMap<String, Held>,

@@ -56,6 +56,7 @@ pub(crate) fn report() -> Report {
         pgbench_cpu_us: 320.0,
         pgbench_cpu_us_by_process: [("postgres".to_owned(), 280.0), ("pgbench".to_owned(), 40.0)].into(),
         hot_destination: hot([6_000.0, 7_700.0, 5_200.0]),
+        batch_api: hot([12_000.0, 14_000.0, 6_500.0]),
         hot_source: hot([4_800.0, 5_600.0, 6_500.0]),
         half_load: held(3_250.0, 250.0),
         small_load: [("200".to_owned(), held(200.0, 950.0)), ("1000".to_owned(), held(1_000.0, 450.0))]
@@ -75,7 +76,7 @@ pub(crate) fn report() -> Report {
 }
 
 /// The keys of the contract (DESIGN.md, section 9) that must be there, with what they hold.
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 31] = [
     "/pgbench_tps",
     "/pgbench_cpu_us",
     "/uniform/settled_per_s",
@@ -86,6 +87,9 @@ const KEYS: [&str; 28] = [
     "/knee_probes/0/rate",
     "/hot_destination/settled_per_s",
     "/hot_destination/ratio_to_uniform",
+    "/batch_api/settled_per_s",
+    "/batch_api/ratio_to_pgbench",
+    "/batch_api/ratio_to_uniform",
     "/hot_source/settled_per_s",
     "/hot_source/ratio_to_uniform",
     "/half_load/accept_ms/p50",

@@ -20,6 +20,8 @@ pub(crate) struct Pace {
     pub(crate) connections: u16,
     /// Payments a second; none: as fast as the answers come.
     pub(crate) rate: Option<f64>,
+    /// Payments in one request of the route for many; none: each in one of its own.
+    pub(crate) batch: Option<u16>,
 }
 
 /// The figures of one timed replay. Times are from the first send to the last settlement.
@@ -72,7 +74,7 @@ impl Watched {
     /// Replays the payments of a file.
     pub(crate) async fn replay(&self, config: &Config, csv: &Path, pace: Pace) -> Result<Run, LoadtestError> {
         let script = Arc::new(Script::read(csv)?);
-        let arguments = replay::Arguments::of(csv.to_owned(), pace.connections, pace.rate);
+        let arguments = replay::Arguments::of(csv.to_owned(), pace.connections, pace.rate, pace.batch);
         let mut seen: Vec<Result<Seen, LoadtestError>> = Vec::new();
         let summary =
             replay::play(&arguments, &script, config, async |edge| seen.push(self.look(edge).await)).await?;

@@ -44,7 +44,7 @@ pub(crate) async fn round_trips_per_payment(
     connections: u16,
 ) -> Result<f64, LoadtestError> {
     let script = Arc::new(Script::read(csv)?);
-    let arguments = replay::Arguments::of(csv.to_owned(), connections, None);
+    let arguments = replay::Arguments::of(csv.to_owned(), connections, None, None);
     let mut seen: Vec<Result<Calls, LoadtestError>> = Vec::new();
     let summary =
         replay::play(&arguments, &script, config, async |_: Edge| seen.push(row(store, CALLS).await)).await?;

@@ -151,6 +151,16 @@ fn flat_out(report: &Report) -> Vec<Line> {
         let of = format!("{:.2} of uniform{between}", hot.ratio_to_uniform);
         lines.push(line(name, a_second(hot.settled_per_s), of).at_least(hot.ratio_to_uniform, 0.95, ""));
     }
+    let batches = &report.batch_api;
+    let of = format!(
+        "{:.2} of pgbench, {:.2} of uniform; {:.0} us a payment",
+        batches.ratio_to_pgbench, batches.ratio_to_uniform, batches.cpu_us_per_payment,
+    );
+    lines.push(line("batches of 100", a_second(batches.settled_per_s), of).at_least(
+        batches.ratio_to_pgbench,
+        3.5,
+        " (aim)",
+    ));
     lines
 }
 

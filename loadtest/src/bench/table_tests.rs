@@ -17,6 +17,7 @@ fn every_figure_has_its_line_and_its_bound() {
         ("memory of stages", "40 MB", "<= 100 MB ok"),
         ("hot destination", "6,000/s", ">= 0.95 ok"),
         ("hot source", "5,600/s", ">= 0.95 short"),
+        ("batches of 100", "12,000/s", ">= 3.5 (aim) ok"),
         ("idle", "2000 us/s", ""),
         ("200 a second", "200/s", "<= 1.33 ms p50 ok"),
         ("1000 a second", "1,000/s", ""),

@@ -152,13 +152,14 @@ pub(crate) async fn play(
 }
 
 impl Arguments {
-    /// The payments of a file over so many connections, at a rate or as fast as the answers come.
-    pub(crate) fn of(csv: PathBuf, connections: u16, rate: Option<f64>) -> Arguments {
+    /// The payments of a file over so many connections, at a rate or as fast as the answers come, so many in one
+    /// request or each in one of its own.
+    pub(crate) fn of(csv: PathBuf, connections: u16, rate: Option<f64>, batch: Option<u16>) -> Arguments {
         Arguments {
             csv,
             rate,
             connections,
-            batch: None,
+            batch,
             drain: DRAIN_SECONDS,
             duration: None,
             json: None,
