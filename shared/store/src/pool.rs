@@ -59,7 +59,8 @@ pub enum Plans {
     /// By index, row by row. Every statement of a service goes by key, and its plan is made once and kept:
     /// one that was made while the tables were empty would go on to scan them whole when they are full. Nor
     /// by bitmap: on a table that has not been analysed a page of a scan would fetch and sort all that is
-    /// left to read. Left to itself the server would plan for the arguments at hand each time, as long as
+    /// left to read; nor with what was read kept aside, which on an empty table is as good as a search by key.
+    /// Left to itself the server would plan for the arguments at hand each time, as long as
     /// they are fewer than it would guess: for a batch of one that costs more than all else.
     ByKey,
     /// By index too, and by ranges of pages: for the audit of a window of time, whose index knows no more.
@@ -78,6 +79,7 @@ impl Plans {
                 ("enable_seqscan", "off"),
                 ("enable_hashjoin", "off"),
                 ("enable_mergejoin", "off"),
+                ("enable_material", "off"),
             ],
             Plans::ByRange => {
                 &[("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")]

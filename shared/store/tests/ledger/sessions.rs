@@ -37,6 +37,7 @@ async fn sessions_have_their_bounds() {
         ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
+        ("enable_material", "off"),
         ("transaction_isolation", "read committed"),
     ];
     for (name, value) in rows {

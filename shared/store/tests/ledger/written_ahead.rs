@@ -60,11 +60,11 @@ async fn a_payment_writes_no_record_more_than_it_must() {
     // Pages with room, as those of accounts that have been there for a while.
     ledger.sql("VACUUM accounts").await;
     let mut written = BTreeMap::new();
-    let start = ledger.sql("SELECT pg_current_wal_lsn()").await;
+    let start = ledger.sql("SELECT pg_current_wal_insert_lsn()").await;
     ledger.hold(&requests).await;
-    let middle = ledger.sql("SELECT pg_current_wal_lsn()").await;
+    let middle = ledger.sql("SELECT pg_current_wal_flush_lsn()").await;
     ledger.capture(&requests).await;
-    let end = ledger.sql("SELECT pg_current_wal_lsn()").await;
+    let end = ledger.sql("SELECT pg_current_wal_flush_lsn()").await;
     for (step, from, to) in [("reserve", &start, &middle), ("settle", &middle, &end)] {
         let records = ledger
             .sql(&format!(
