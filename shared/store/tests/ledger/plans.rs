@@ -9,8 +9,9 @@ use sqlx::{AssertSqlSafe, Row};
 const AS_SERVICES: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET enable_material = off; SET plan_cache_mode = force_generic_plan";
 
-/// What a batch need not pay for, on empty tables and so on full ones: rows are asked for in the order of their locks, nothing is read whole, and no
-/// array is written to a store of its own before it is read. Keys are two arrays and their places.
+/// What a batch need not pay for, on empty tables and so on full ones: rows are asked for in the order of their
+/// locks, nothing is read whole, and no array is written to a store of its own before it is read. Keys are two
+/// arrays and their places.
 fn dear_steps(plan: &str) -> Vec<&str> {
     let is_dear = |line: &&str| {
         ["Sort", "Seq Scan", "Hash", "Merge", "Bitmap", "Materialize", "Join Filter"]
