@@ -33,6 +33,7 @@ mod races;
 mod reads;
 mod reemit;
 mod round_trips;
+mod rows_touched;
 mod sessions;
 mod silence;
 mod wiretap;
