@@ -1,6 +1,6 @@
 //! Identifiers that may enter a subject, a key or a log line without escaping.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The text is not an identifier: 1 to 64 of `A-Z a-z 0-9 _ -`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +21,15 @@ fn check(text: &str) -> Result<(), InvalidId> {
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(String);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
 
         impl $name {
             /// Checks the text; it is kept as it stands.
@@ -77,9 +83,13 @@ identifier!(
     OperationId
 );
 
+impl Tenant {
+    const DEFAULT: &str = "default";
+}
+
 impl Default for Tenant {
     fn default() -> Tenant {
-        Tenant("default".to_owned())
+        Tenant(Tenant::DEFAULT.to_owned())
     }
 }
 
@@ -98,7 +108,7 @@ impl PaymentKey {
 
     /// The payment as one subject token: the id for the default tenant, else `tenant~id`.
     pub fn token(&self) -> String {
-        if self.tenant == Tenant::default() {
+        if self.tenant.as_str() == Tenant::DEFAULT {
             self.id.0.clone()
         } else {
             format!("{}{}{}", self.tenant, Self::SEPARATOR, self.id)

@@ -1,15 +1,15 @@
 //! Amounts of money: whole minor units of one currency.
 
 use crate::Currency;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 
 /// The largest amount of one payment or deposit, in minor units. Nine thousand of them still fit one `i64`
 /// balance, and an amount times a rate of 15 digits times 10,000 basis points still fits an `i128`.
 pub const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000_000;
 
 /// An amount in minor units (cents, yen, fils) of a currency. Never rounded, never a float.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "MoneyText", into = "MoneyText")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Money {
     /// Whole minor units.
     pub minor: i64,
@@ -36,10 +36,15 @@ pub enum AmountError {
 
 /// Money as messages spell it: `{"currency":"USD","value":"123.45"}`.
 #[derive(Serialize, Deserialize)]
-struct MoneyText {
+#[serde(rename = "Money")]
+struct MoneyText<'m> {
     currency: Currency,
-    value: String,
+    #[serde(borrow)]
+    value: Cow<'m, str>,
 }
+
+/// The longest amount: a sign, 19 digits, a point, and the noughts before a fraction.
+const TEXT_BYTES_MAX: usize = 32;
 
 impl Money {
     /// `minor` units of `currency`.
@@ -69,14 +74,28 @@ impl Money {
 
     /// The amount in major units with exactly the currency's decimals, e.g. `123.45`, `500` for JPY.
     pub fn to_decimal_string(self) -> String {
-        let exponent = self.currency.exponent();
-        if exponent == 0 {
-            return self.minor.to_string();
+        self.written(&mut [0; TEXT_BYTES_MAX]).to_owned()
+    }
+
+    /// The same, written from the end of the buffer: every message carries some.
+    fn written(self, buffer: &mut [u8; TEXT_BYTES_MAX]) -> &str {
+        let exponent = self.currency.exponent() as usize;
+        let (mut rest, mut start, mut digits) = (self.minor.unsigned_abs(), TEXT_BYTES_MAX, 0);
+        let mut put = |byte: u8| {
+            start -= 1;
+            buffer[start] = byte;
+        };
+        while rest > 0 || digits <= exponent {
+            if digits == exponent && exponent > 0 {
+                put(b'.');
+            }
+            put(b'0' + (rest % 10) as u8);
+            (rest, digits) = (rest / 10, digits + 1);
         }
-        let sign = if self.minor < 0 { "-" } else { "" };
-        let scale = 10_u64.pow(exponent);
-        let units = self.minor.unsigned_abs();
-        format!("{sign}{}.{:0width$}", units / scale, units % scale, width = exponent as usize)
+        if self.minor < 0 {
+            put(b'-');
+        }
+        std::str::from_utf8(&buffer[start..]).unwrap_or_default()
     }
 }
 
@@ -111,16 +130,18 @@ impl std::fmt::Display for Money {
     }
 }
 
-impl From<Money> for MoneyText {
-    fn from(money: Money) -> MoneyText {
-        MoneyText { currency: money.currency, value: money.to_decimal_string() }
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut buffer = [0; TEXT_BYTES_MAX];
+        let value = Cow::Borrowed(self.written(&mut buffer));
+        MoneyText { currency: self.currency, value }.serialize(serializer)
     }
 }
 
-impl TryFrom<MoneyText> for Money {
-    type Error = AmountError;
-    fn try_from(text: MoneyText) -> Result<Money, AmountError> {
-        Money::parse(&text.value, text.currency)
+impl<'de> Deserialize<'de> for Money {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
+        let MoneyText { currency, value } = MoneyText::deserialize(deserializer)?;
+        Money::parse(&value, currency).map_err(serde::de::Error::custom)
     }
 }
 

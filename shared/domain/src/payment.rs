@@ -1,7 +1,8 @@
 //! The payment as its sender asked for it.
 
 use crate::{AccountId, AccountKey, Currency, Metadata, Money, PaymentId, PaymentKey, Tenant};
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 /// A request to move money, checked for form. Whether it can be done is for the stages to judge.
@@ -65,8 +66,7 @@ impl Payment {
 }
 
 /// SHA-256 over a payment's parsed content; hexadecimal in text.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
 /// The text is not 64 hexadecimal digits.
@@ -74,9 +74,62 @@ pub struct Fingerprint(pub [u8; 32]);
 #[error("not a fingerprint of 64 hexadecimal digits")]
 pub struct InvalidFingerprint;
 
+/// Digits of a fingerprint in text.
+const DIGITS: usize = 64;
+
+impl Fingerprint {
+    /// Its digits, without an allocation: every message carries one.
+    fn digits(&self) -> [u8; DIGITS] {
+        let mut digits = [0; DIGITS];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEXADECIMAL[usize::from(byte >> 4)];
+            pair[1] = HEXADECIMAL[usize::from(byte & 0xf)];
+        }
+        digits
+    }
+
+    fn parse(text: &str) -> Result<Fingerprint, InvalidFingerprint> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+        let mut bytes = [0_u8; 32];
+        if text.len() != DIGITS {
+            return Err(InvalidFingerprint);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let [high, low] = [pair[0], pair[1]].map(digit);
+            *byte = high.ok_or(InvalidFingerprint)? << 4 | low.ok_or(InvalidFingerprint)?;
+        }
+        Ok(Fingerprint(bytes))
+    }
+}
+
+const HEXADECIMAL: [u8; 16] = *b"0123456789abcdef";
+
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        formatter.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fingerprint, D::Error> {
+        /// Reads the digits in place, without a copy per message.
+        struct Digits;
+        impl Visitor<'_> for Digits {
+            type Value = Fingerprint;
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("64 hexadecimal digits")
+            }
+            fn visit_str<E: serde::de::Error>(self, digits: &str) -> Result<Fingerprint, E> {
+                Fingerprint::parse(digits).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Digits)
     }
 }
 
@@ -95,15 +148,7 @@ impl From<Fingerprint> for String {
 impl TryFrom<String> for Fingerprint {
     type Error = InvalidFingerprint;
     fn try_from(text: String) -> Result<Fingerprint, InvalidFingerprint> {
-        let mut bytes = [0_u8; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(InvalidFingerprint);
-        }
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte =
-                u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| InvalidFingerprint)?;
-        }
-        Ok(Fingerprint(bytes))
+        Fingerprint::parse(&text)
     }
 }
 
@@ -144,5 +189,17 @@ mod tests {
         }
         let text = String::from(original);
         assert_eq!(Fingerprint::try_from(text), Ok(original));
+    }
+
+    #[test]
+    fn a_fingerprint_is_64_digits() {
+        let digits = "00ff10a5".repeat(8);
+        let found = serde_json::from_value::<Fingerprint>(digits.clone().into()).unwrap();
+        assert_eq!(found.0[..4], [0x00, 0xff, 0x10, 0xa5]);
+        assert_eq!(serde_json::to_value(found).unwrap(), serde_json::json!(digits));
+        for wrong in [&digits[1..], &digits.replace('f', "g"), &digits.replace("ff", "+f"), &"é".repeat(32)]
+        {
+            assert_eq!(Fingerprint::try_from(wrong.to_owned()), Err(InvalidFingerprint), "{wrong}");
+        }
     }
 }

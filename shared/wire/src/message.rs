@@ -2,7 +2,7 @@
 
 use crate::{Hop, Stream, Subject};
 use domain::facts::{Facts, Quote, Rejection, Screening};
-use domain::{Fingerprint, Money, Payment, PaymentKey, Refusal, Timestamp};
+use domain::{Fingerprint, Money, Payment, PaymentId, PaymentKey, Refusal, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A message of the pipeline.
@@ -23,6 +23,16 @@ pub struct PaymentAccepted {
     pub payment: Payment,
     /// What a second request under the same id is compared with.
     pub fingerprint: Fingerprint,
+}
+
+/// A [`PaymentAccepted`] in its envelope, of a payment that stays where it is.
+pub fn encode_accepted(payment: &Payment, fingerprint: &Fingerprint) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Accepted<'p> {
+        payment: &'p Payment,
+        fingerprint: &'p Fingerprint,
+    }
+    crate::envelope::encode(&Accepted { payment, fingerprint })
 }
 
 /// A payment that risk let pass.
@@ -104,7 +114,7 @@ read_flat!(PaymentReserved { screening: Screening, quote: Quote, reserved_at: Ti
 read_flat!(PaymentRejected { screening: Option<Screening>, quote: Option<Quote>, rejection: Rejection });
 
 /// Captured or failed, recorded in the ledger. May be repeated: readers go by payment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaymentFinished {
     /// The payment that has come to its end.
     #[serde(flatten)]
@@ -112,12 +122,12 @@ pub struct PaymentFinished {
     /// How it ended.
     pub status: FinalStatus,
     /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Refusal>,
     /// What left, or would have.
     pub amount: Money,
     /// What arrived, or would have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_amount: Option<Money>,
     /// The sequence of the accepted message that this was derived from.
     pub accepted_seq: u64,
@@ -125,6 +135,35 @@ pub struct PaymentFinished {
     pub accepted_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
+}
+
+impl<'de> Deserialize<'de> for PaymentFinished {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<PaymentFinished, D::Error> {
+        /// The key's fields stand beside the others; read so, nothing is buffered.
+        #[derive(Deserialize)]
+        struct Flat {
+            tenant: Tenant,
+            id: PaymentId,
+            status: FinalStatus,
+            reason: Option<Refusal>,
+            amount: Money,
+            destination_amount: Option<Money>,
+            accepted_seq: u64,
+            accepted_at: Timestamp,
+            finished_at: Timestamp,
+        }
+        let flat = Flat::deserialize(deserializer)?;
+        Ok(PaymentFinished {
+            key: PaymentKey { tenant: flat.tenant, id: flat.id },
+            status: flat.status,
+            reason: flat.reason,
+            amount: flat.amount,
+            destination_amount: flat.destination_amount,
+            accepted_seq: flat.accepted_seq,
+            accepted_at: flat.accepted_at,
+            finished_at: flat.finished_at,
+        })
+    }
 }
 
 /// How a payment ended.
@@ -194,6 +233,10 @@ macro_rules! hop_messages {
 
             /// The shard that it travels in, of `shards`.
             pub fn shard(&self, shards: u16) -> u16 {
+                // All travel in the only one.
+                if shards <= 1 {
+                    return 0;
+                }
                 match self { $(HopMessage::$name(message) => hop_messages!(@shard message $key shards)),+ }
             }
 

@@ -80,12 +80,27 @@ impl Subject {
     /// Where a payment's message of this hop goes. Hops that are not sharded use the token `0`.
     pub fn of(hop: Hop, shard: u16, payment: &PaymentKey) -> Subject {
         let shard = if hop.is_sharded() { shard } else { 0 };
-        Subject(format!("pay.{}.{shard}.{}", hop.as_str(), payment.token()))
+        Subject::at(hop, shard, &payment.token())
     }
 
     /// Where the intake keeps what has this token, whether it names a payment or not.
     pub fn accepted(token: &str) -> Subject {
-        Subject(format!("pay.{}.0.{token}", Hop::Accepted.as_str()))
+        Subject::at(Hop::Accepted, 0, token)
+    }
+
+    fn at(hop: Hop, shard: u16, token: &str) -> Subject {
+        let hop = hop.as_str();
+        let mut subject = String::with_capacity("pay...65535".len() + hop.len() + token.len());
+        subject.push_str("pay.");
+        subject.push_str(hop);
+        subject.push('.');
+        match shard {
+            0 => subject.push('0'),
+            shard => subject.push_str(&shard.to_string()),
+        }
+        subject.push('.');
+        subject.push_str(token);
+        Subject(subject)
     }
 
     /// Where a payment that a stage could not judge is buried. `token` is the payment's subject token,

@@ -234,3 +234,11 @@ fn other_versions_and_shapes_are_not_understood() {
         );
     }
 }
+
+#[test]
+fn an_accepted_payment_is_written_alike_from_where_it_stays() {
+    let payment = payment();
+    let fingerprint = payment.fingerprint();
+    let written = wire::message::encode_accepted(&payment, &fingerprint).unwrap();
+    assert_eq!(HopMessage::from(PaymentAccepted { payment, fingerprint }).encode().unwrap(), written);
+}
