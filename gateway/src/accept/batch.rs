@@ -14,50 +14,73 @@ pub(super) enum Fate {
     Failed(Unaccepted),
 }
 
+/// A payment of a batch: the request that came first, those with the same id, and what became of it.
+struct Asked {
+    first: Submission,
+    same: Vec<Submission>,
+    fate: Option<Fate>,
+}
+
 /// The requests of a batch by payment, and what became of each payment. Payments stand in the order in which
 /// they came, are stored so, and are answered so.
 pub(super) struct Batch {
-    requests: Vec<(PaymentKey, Vec<Submission>)>,
-    pub(super) fates: HashMap<PaymentKey, Fate>,
+    payments: Vec<Asked>,
+    places: HashMap<PaymentKey, usize>,
 }
 
 impl Batch {
     pub(super) fn of(submissions: Vec<Submission>) -> Batch {
-        let mut requests: Vec<(PaymentKey, Vec<Submission>)> = Vec::with_capacity(submissions.len());
+        let mut payments: Vec<Asked> = Vec::with_capacity(submissions.len());
         let mut places = HashMap::with_capacity(submissions.len());
         for submission in submissions {
-            let key = submission.payment.key();
-            let place = *places.entry(key.clone()).or_insert(requests.len());
-            match requests.get_mut(place) {
-                Some((_, same)) => same.push(submission),
-                None => requests.push((key, vec![submission])),
+            let place = *places.entry(submission.payment.key()).or_insert(payments.len());
+            match payments.get_mut(place) {
+                Some(asked) => asked.same.push(submission),
+                None => payments.push(Asked { first: submission, same: Vec::new(), fate: None }),
             }
         }
-        Batch { requests, fates: HashMap::new() }
+        Batch { payments, places }
     }
 
     /// The first request of each payment that has no fate yet.
     pub(super) fn open(&self) -> Vec<&Submission> {
-        let undecided = self.requests.iter().filter(|(key, _)| !self.fates.contains_key(key));
-        undecided.filter_map(|(_, same)| same.first()).collect()
+        self.payments.iter().filter(|asked| asked.fate.is_none()).map(|asked| &asked.first).collect()
+    }
+
+    /// The payments that have no fate yet.
+    pub(super) fn open_keys(&self) -> Vec<PaymentKey> {
+        self.open().into_iter().map(|submission| submission.payment.key()).collect()
+    }
+
+    /// Says what became of a payment; of one that is not of this batch it is nothing to anyone.
+    pub(super) fn decide(&mut self, key: &PaymentKey, fate: Fate) {
+        if let Some(asked) = self.places.get(key).and_then(|place| self.payments.get_mut(*place)) {
+            asked.fate = Some(fate);
+        }
+    }
+
+    /// Says what became of all that have no fate yet.
+    pub(super) fn decide_open(&mut self, fate: impl Fn(&Submission) -> Fate) {
+        for asked in self.payments.iter_mut().filter(|asked| asked.fate.is_none()) {
+            asked.fate = Some(fate(&asked.first));
+        }
     }
 
     pub(super) fn fail_open(&mut self, why: Unaccepted) {
-        let keys: Vec<PaymentKey> = self.open().iter().map(|submission| submission.payment.key()).collect();
-        self.fates.extend(keys.into_iter().map(|key| (key, Fate::Failed(why))));
+        self.decide_open(|_| Fate::Failed(why));
     }
 
     pub(super) fn answer(self) {
-        for (key, same) in self.requests {
-            let unknown = Fate::Failed(Unaccepted::Failed(Code::Unavailable));
-            let fate = self.fates.get(&key).cloned().unwrap_or(unknown);
-            for (place, submission) in same.into_iter().enumerate() {
+        for Asked { first, same, fate } in self.payments {
+            let fate = fate.unwrap_or(Fate::Failed(Unaccepted::Failed(Code::Unavailable)));
+            let is_first = std::iter::once(true).chain(std::iter::repeat(false));
+            for (submission, is_first) in std::iter::once(first).chain(same).zip(is_first) {
                 let acceptance = match &fate {
                     Fate::Failed(why) => Acceptance::Failed(*why),
                     Fate::Stored { fingerprint, .. } if *fingerprint != submission.fingerprint => {
                         Acceptance::Mismatch
                     }
-                    Fate::Stored { by_us: true, .. } if place == 0 => Acceptance::Accepted,
+                    Fate::Stored { by_us: true, .. } if is_first => Acceptance::Accepted,
                     Fate::Stored { .. } => Acceptance::Replayed,
                 };
                 // The client may have gone; the payment's fate does not depend on it.

@@ -12,8 +12,8 @@ use runtime::telemetry::{LineBudget, Shed, Span, Traces};
 use std::sync::Arc;
 use std::time::Duration;
 use store::BorderLedger;
-use wire::message::PaymentAccepted;
-use wire::{Code, Hop, HopMessage, Stream, Subject};
+use wire::message::encode_accepted;
+use wire::{Code, Hop, Stream, Subject};
 
 /// The longest that reading back one batch may take.
 const READ_BACK_MAX: Duration = Duration::from_secs(5);
@@ -46,9 +46,9 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
 
     /// Decides what the ledger knows.
     async fn look_up(&self, batch: &mut Batch) {
-        let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
+        let keys = batch.open_keys();
         match self.ledger.known(&keys).await {
-            Ok(known) => batch.fates.extend(known.into_iter().map(|(key, known)| (key, fate_of(&known)))),
+            Ok(known) => known.iter().for_each(|(key, known)| batch.decide(key, fate_of(known))),
             Err(error) => self.fail(batch, Code::Unavailable, &chain(&error)),
         }
     }
@@ -77,13 +77,8 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
             publishing.end(stored.as_ref().err());
             match stored {
                 Ok(()) => {
-                    let stored: Vec<(PaymentKey, Fate)> = open
-                        .iter()
-                        .map(|one| {
-                            (one.payment.key(), Fate::Stored { fingerprint: one.fingerprint, by_us: true })
-                        })
-                        .collect();
-                    return batch.fates.extend(stored);
+                    let fate = |one: &Submission| Fate::Stored { fingerprint: one.fingerprint, by_us: true };
+                    return batch.decide_open(fate);
                 }
                 Err(BrokerError::Conflict) => {
                     if let Err(cause) = self.find_stored(batch).await {
@@ -124,11 +119,8 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
 
     /// Decides those that the intake holds already, of which there is at least one; or says why it cannot.
     async fn find_stored(&self, batch: &mut Batch) -> Result<(), String> {
-        let subjects: Vec<Subject> = batch
-            .open()
-            .iter()
-            .map(|submission| Subject::of(Hop::Accepted, 0, &submission.payment.key()))
-            .collect();
+        let subject = |key: &PaymentKey| Subject::of(Hop::Accepted, 0, key);
+        let subjects: Vec<Subject> = batch.open_keys().iter().map(subject).collect();
         let stored = self.streams.last_of_each(Stream::Accepted, &subjects).await;
         let stored = stored.map_err(|error| error.to_string())?;
         let found = stored.iter().filter_map(|message| {
@@ -138,14 +130,14 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         if found.is_empty() {
             return Err("what the intake refuses as stored is not found there".to_owned());
         }
-        batch.fates.extend(found);
+        found.into_iter().for_each(|(key, fate)| batch.decide(&key, fate));
         Ok(())
     }
 
     /// No answer came: whether the batch was stored can only be read from the stream's leader, one by one.
     /// What is not found may yet arrive, so it is neither accepted nor refused.
     async fn read_back(&self, batch: &mut Batch, reason: &str) {
-        let keys: Vec<PaymentKey> = batch.open().iter().map(|submission| submission.payment.key()).collect();
+        let keys = batch.open_keys();
         let reading = async {
             for key in keys {
                 // Without an answer for one there is none for the rest either: do not wait for each.
@@ -156,7 +148,7 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                 };
                 if let Some(stored) = found {
                     let fingerprint = fingerprint_of(&stored.payload);
-                    batch.fates.insert(key, Fate::Stored { fingerprint, by_us: true });
+                    batch.decide(&key, Fate::Stored { fingerprint, by_us: true });
                 }
             }
         };
@@ -187,10 +179,7 @@ impl Publishing {
 }
 
 fn message(submission: &Submission) -> Result<Outgoing, serde_json::Error> {
-    let accepted = HopMessage::Accepted(PaymentAccepted {
-        payment: submission.payment.clone(),
-        fingerprint: submission.fingerprint,
-    });
+    let payload = encode_accepted(&submission.payment, &submission.fingerprint)?;
     let subject = Subject::of(Hop::Accepted, 0, &submission.payment.key());
-    Ok(Outgoing { expected_last: Some(0), ..Outgoing::new(subject.into_string(), accepted.encode()?) })
+    Ok(Outgoing { expected_last: Some(0), ..Outgoing::new(subject.into_string(), payload) })
 }
