@@ -1,13 +1,13 @@
-//! One keep-alive connection, one request at a time. Cheap per request: whoever measures runs on the machine
-//! that it measures.
+//! One keep-alive connection, one request at a time.
 
 use super::answer::Answer;
+use super::exchange::{Failure, Wire};
 use super::target::{Target, Targets};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -18,15 +18,15 @@ use tokio::time::timeout;
 /// A gateway answers within its own limits, which are seconds; one that has not answered by now will not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const PREFER: HeaderName = HeaderName::from_static("prefer");
-const REPLAYED: &str = "idempotency-replayed";
 
 /// A connection to one of the targets; when it breaks, the next request goes to the next of them.
 #[derive(Debug)]
 pub(crate) struct Connection {
     targets: Targets,
     current: usize,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    wire: Option<Wire>,
+    /// Of an answer that goes on.
+    listening: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// Why there is no answer.
@@ -37,10 +37,10 @@ pub(crate) enum Broken {
     Connect { target: Target, source: io::Error },
     /// The connection broke before the request was on its way.
     #[error("the connection was closed")]
-    Closed(#[source] hyper::Error),
+    Closed(#[source] io::Error),
     /// The connection broke when the request was on its way.
     #[error("the connection broke")]
-    Cut(#[source] hyper::Error),
+    Cut(#[source] io::Error),
     /// No answer came in time.
     #[error("no answer within {} s", ANSWER_TIMEOUT.as_secs())]
     TimedOut,
@@ -56,7 +56,7 @@ impl Broken {
 impl Connection {
     /// A connection that is made with its first request, to the target of this number.
     pub(crate) fn new(targets: &Targets, number: usize) -> Connection {
-        Connection { targets: targets.clone(), current: number, sender: None }
+        Connection { targets: targets.clone(), current: number, wire: None, listening: None }
     }
 
     /// Connects now, to whichever target answers.
@@ -82,10 +82,26 @@ impl Connection {
 
     /// Asks for a path whose answer goes on; its body is read by whoever asked.
     pub(crate) async fn listen(&mut self, path: &Uri) -> Result<Response<Incoming>, Broken> {
-        match timeout(ANSWER_TIMEOUT, self.send(Method::GET, path, None, Bytes::new())).await {
-            Ok(response) => response,
-            Err(_) => Err(Broken::TimedOut),
-        }
+        let host = self.targets.get(self.current).host_header();
+        let listening = async {
+            self.connected().await?;
+            let Some(wire) = self.wire.take() else {
+                return Err(Broken::Closed(io::ErrorKind::NotConnected.into()));
+            };
+            let io = TokioIo::new(wire.into_stream());
+            let closed = |error: hyper::Error| Broken::Closed(io::Error::other(error));
+            let (sender, connection) = http1::handshake(io).await.map_err(closed)?;
+            // How it ends is what the reader of the body gets to know.
+            tokio::spawn(async move {
+                let _ = connection.await;
+            });
+            let mut request = Request::new(Full::new(Bytes::new()));
+            *request.uri_mut() = path.clone();
+            request.headers_mut().insert(HOST, host);
+            let answer = self.listening.insert(sender).send_request(request).await;
+            answer.map_err(|error| Broken::Cut(io::Error::other(error)))
+        };
+        timeout(ANSWER_TIMEOUT, listening).await.unwrap_or(Err(Broken::TimedOut))
     }
 
     /// Posts a body as JSON.
@@ -111,7 +127,7 @@ impl Connection {
     }
 
     fn abandon(&mut self) {
-        self.sender = None;
+        self.wire = None;
         self.current = self.current.wrapping_add(1);
     }
 
@@ -122,70 +138,46 @@ impl Connection {
         prefer: Option<HeaderValue>,
         body: Bytes,
     ) -> Result<Answer, Broken> {
-        let (head, body) = self.send(method, path, prefer, body).await?.into_parts();
-        let body = body.collect().await.map_err(Broken::Cut)?.to_bytes();
-        let replayed = head.headers.get(REPLAYED).is_some_and(|value| value == "true");
-        Ok(Answer { status: head.status, replayed, retry_after: retry_after(&head.headers), body })
-    }
-
-    /// Sends a request; its answer up to the head.
-    async fn send(
-        &mut self,
-        method: Method,
-        path: &Uri,
-        prefer: Option<HeaderValue>,
-        body: Bytes,
-    ) -> Result<Response<Incoming>, Broken> {
         let host = self.targets.get(self.current).host_header();
-        let sender = self.connected().await?;
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = path.clone();
-        request.headers_mut().insert(HOST, host);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(prefer) = prefer {
-            request.headers_mut().insert(PREFER, prefer);
+        let path = path.path_and_query().map_or("/", |path| path.as_str());
+        let mut head: Vec<&[u8]> = vec![method.as_str().as_bytes(), b" ", path.as_bytes()];
+        head.extend([&b" HTTP/1.1\r\nhost: "[..], host.as_bytes()]);
+        head.push(b"\r\ncontent-type: application/json\r\n");
+        if let Some(prefer) = &prefer {
+            head.extend([&b"prefer: "[..], prefer.as_bytes(), b"\r\n"]);
         }
-        sender.try_send_request(request).await.map_err(|mut error| {
-            // A request that comes back was never written.
-            if error.take_message().is_some() {
-                Broken::Closed(error.into_error())
-            } else {
-                Broken::Cut(error.into_error())
-            }
-        })
+        let mut answer = self.connected().await?.exchange(&head, &body).await;
+        if let Err(Failure::Closed(_)) = answer {
+            // It had ended while nobody asked anything.
+            self.wire = None;
+            answer = self.connected().await?.exchange(&head, &body).await;
+        }
+        let (answer, stays) = answer.map_err(|failure| match failure {
+            Failure::Closed(error) => Broken::Closed(error),
+            Failure::Cut(error) => Broken::Cut(error),
+        })?;
+        if !stays {
+            self.wire = None;
+        }
+        Ok(answer)
     }
 
-    /// The connection as it stands, or a new one in its place.
-    async fn connected(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, Broken> {
-        let standing = match self.sender.take() {
-            Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
-            None => None,
-        };
-        let sender = match standing {
-            Some(sender) => sender,
+    /// The connection as it stands, or a new one.
+    async fn connected(&mut self) -> Result<&mut Wire, Broken> {
+        let wire = match self.wire.take() {
+            Some(wire) => wire,
             None => connect(self.targets.get(self.current)).await?,
         };
-        Ok(self.sender.insert(sender))
+        Ok(self.wire.insert(wire))
     }
 }
 
-async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, Broken> {
+async fn connect(target: &Target) -> Result<Wire, Broken> {
     let failed = |source: io::Error| Broken::Connect { target: target.clone(), source };
     let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(target.authority())).await {
         Ok(stream) => stream.map_err(failed)?,
         Err(elapsed) => return Err(failed(elapsed.into())),
     };
     stream.set_nodelay(true).map_err(failed)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Broken::Closed)?;
-    // How it ends is what the request in flight, or the next one, gets to know.
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
-
-/// The seconds that the header names; a date, its other form, is not understood.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    Ok(Wire::new(stream))
 }

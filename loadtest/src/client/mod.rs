@@ -3,6 +3,7 @@
 mod answer;
 mod batch;
 mod connection;
+mod exchange;
 mod insist;
 mod target;
 
