@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Store;
-use wire::{Hop, Role};
+use wire::{Hop, Role, Stream};
 
 /// A server of this machine answers in milliseconds, also when it is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,6 +84,37 @@ struct Varz {
     out_bytes: u64,
 }
 
+/// The part of `/jsz?streams=true` that is looked at.
+#[derive(Debug, Default, Deserialize)]
+struct JetStreamPage {
+    #[serde(default)]
+    account_details: Vec<AccountDetail>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AccountDetail {
+    #[serde(default)]
+    stream_detail: Vec<StreamDetail>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamDetail {
+    name: String,
+    state: StreamState,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamState {
+    messages: u64,
+}
+
+impl JetStreamPage {
+    fn messages_of(&self, stream: &str) -> u64 {
+        let streams = self.account_details.iter().flat_map(|account| &account.stream_detail);
+        streams.filter(|detail| detail.name == stream).map(|detail| detail.state.messages).sum()
+    }
+}
+
 impl Counting {
     /// Of a stack of this machine, whose ledger lies on the disk of `folder`.
     pub(crate) fn of(config: &Config, store: &Store, folder: &Path) -> Counting {
@@ -127,6 +158,13 @@ impl Counting {
         }
         let query = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint AS bytes";
         Ok(row::<Position>(&self.store, query).await?.bytes)
+    }
+
+    /// How many messages the intake has.
+    pub(crate) async fn intake_messages(&self) -> Result<u64, LoadtestError> {
+        const PATH: &str = "/jsz?streams=true";
+        let page: JetStreamPage = parsed(&get(&self.broker, PATH).await?, PATH)?;
+        Ok(page.messages_of(&Stream::Accepted.name()))
     }
 
     /// What comes late, as far as it has come.

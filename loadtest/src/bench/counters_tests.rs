@@ -54,3 +54,18 @@ fn what_roles_show_is_counted_and_told_by_payment() {
     assert_eq!(counted, expected);
     assert_eq!(now.since(&then, 100.0).disk_flushes_per_payment, None, "a system that counts no flushes");
 }
+
+#[test]
+fn the_intake_is_found_among_the_streams() {
+    let page = r#"{"messages":9,"account_details":[{"name":"$G","stream_detail":[
+        {"name":"PAY_DEAD","state":{"messages":1}},{"name":"PAY_ACCEPTED","state":{"messages":7,"bytes":2}}]}]}"#;
+    for (text, stream, expected) in
+        [(page, "PAY_ACCEPTED", 7), (page, "PAY_NONE", 0), ("{}", "PAY_ACCEPTED", 0)]
+    {
+        assert_eq!(
+            parsed::<JetStreamPage>(text, "").unwrap().messages_of(stream),
+            expected,
+            "{stream} of {text}"
+        );
+    }
+}

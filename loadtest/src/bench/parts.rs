@@ -36,6 +36,12 @@ const SMALL_RATES: [u64; 2] = [200, 1_000];
 /// The knee is looked for up to somewhat above the flat-out rate.
 const KNEE_ABOVE: f64 = 1.2;
 
+/// What may be left in the intake where a rate is measured: a second's worth.
+const TIDY_MESSAGES: u64 = 5_000;
+/// The janitor purges a minute after the row, and each look of its own is some seconds apart.
+const TIDY_PATIENCE: Duration = Duration::from_secs(120);
+const TIDY_LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// A benchmark on its way.
 pub(crate) struct Session {
     plan: Plan,
@@ -77,6 +83,8 @@ impl Session {
         let versions = settings::versions(&self.config, &self.store, checkout).await?;
         self.problems.extend(settings.leaks());
         self.fund().await?;
+        // First, while no earlier part has left anything to be tidied up.
+        let (idle_cpu_us_per_s, small_load) = self.small().await?;
 
         let (pairs, [hot_destination, hot_source, batch_api]) = self.turns().await?;
         let [hot_destination, hot_source, batch_api] =
@@ -90,13 +98,8 @@ impl Session {
         let fdatasync_us = rounded(median(fdatasyncs), 1);
         let flat = uniform.settled_per_s;
 
+        self.tidy().await?;
         let half_load = self.held(flat / 2.0, self.plan.half_seconds, CONNECTIONS).await?;
-        let idle_cpu_us_per_s = self.idle().await?;
-        let mut small_load = BTreeMap::new();
-        for rate in SMALL_RATES {
-            let held = self.held(rate as f64, self.plan.small_seconds, CONNECTIONS_SMALL).await?;
-            small_load.insert(rate.to_string(), held);
-        }
         let (knee, knee_probes) = self.knee(flat, &half_load).await?;
         let soak = match self.plan.soak_seconds {
             0 => None,
@@ -222,6 +225,30 @@ impl Session {
         ));
         self.note(&format!("{rate:.0}/s"), &run.problems);
         Ok(Held { rate: rounded(rate, 1), run })
+    }
+
+    /// Waits until the janitor has purged what the flat-out runs have left in the intake, or most of it: a rate
+    /// is held beside the purge of its own payments, not of three times as many.
+    async fn tidy(&mut self) -> Result<(), LoadtestError> {
+        let (started, watched) = (Instant::now(), self.watched().await?);
+        while watched.counting.intake_messages().await? > TIDY_MESSAGES && started.elapsed() < TIDY_PATIENCE {
+            tokio::time::sleep(TIDY_LOOK_EVERY).await;
+        }
+        say(format_args!("the intake is purged after {} s", started.elapsed().as_secs()));
+        Ok(())
+    }
+
+    /// Nothing, and little.
+    async fn small(&mut self) -> Result<(Named, BTreeMap<String, Held>), LoadtestError> {
+        let watched = self.watched().await?;
+        self.warm_up(&watched).await?;
+        let idle = self.idle().await?;
+        let mut loads = BTreeMap::new();
+        for rate in SMALL_RATES {
+            let held = self.held(rate as f64, self.plan.small_seconds, CONNECTIONS_SMALL).await?;
+            loads.insert(rate.to_string(), held);
+        }
+        Ok((idle, loads))
     }
 
     /// What is done for nothing.
