@@ -57,10 +57,13 @@ pub(crate) async fn read(
 ) -> Result<HashMap<(Tenant, OperationId), Recorded>, StoreError> {
     let (tenants, ids): (Vec<&str>, Vec<&str>) =
         keys.iter().map(|(tenant, id)| (tenant.as_str(), id.as_str())).unzip();
+    // OFFSET keeps each look a look of its own: joined, a plan made while the table was empty reads all of the
+    // kind, and is kept.
     let rows = sqlx::query(
         "SELECT o.tenant, o.id, o.account_id, o.currency, o.amount, o.balance_after
          FROM UNNEST($1::text[], $2::text[]) AS k(tenant, id)
-         JOIN operations o ON o.tenant = k.tenant AND o.kind = $3 AND o.id = k.id",
+         CROSS JOIN LATERAL (
+            SELECT * FROM operations WHERE tenant = k.tenant AND kind = $3 AND id = k.id OFFSET 0) o",
     )
     .bind(tenants)
     .bind(ids)

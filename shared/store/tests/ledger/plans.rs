@@ -14,7 +14,7 @@ const AS_SERVICES: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off
 /// arrays and their places.
 fn dear_steps(plan: &str) -> Vec<&str> {
     let is_dear = |line: &&str| {
-        ["Sort", "Seq Scan", "Hash", "Merge", "Bitmap", "Materialize", "Join Filter"]
+        ["Sort", "Seq Scan", "Hash", "Merge", "Bitmap", "Materialize", "Join Filter: ("]
             .iter()
             .any(|step| line.contains(step))
             || line.contains("Function Scan") && !line.contains(" k ")
