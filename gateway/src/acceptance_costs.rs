@@ -119,12 +119,14 @@ async fn rest() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_while_a_batch_is_stored_is_the_next_batch() {
     // How many come at a time, one burst after the other, and the most batches that they may make.
-    let rows: [(&[usize], usize); 5] = [
+    let rows: [(&[usize], usize); 6] = [
         (&[1], 1),
+        // So few that each is a publish of its own.
+        (&[512, 1, 1, 1], STORES_AT_ONCE + 3),
         (&[1_000], 1_000_usize.div_ceil(512)),
         (&[5_000], 5_000_usize.div_ceil(512)),
         (&[1, 100, 100, 100, 100], STORES_AT_ONCE + 1),
-        (&[512, 512, 1, 1, 1, 1, 1], STORES_AT_ONCE + 2),
+        (&[512, 512, 5, 5, 5, 5, 5], STORES_AT_ONCE + 2),
     ];
     for (bursts, batches_max) in rows {
         for (origin, look_ups_per_batch) in [(IdOrigin::Client, 1), (IdOrigin::Gateway, 0)] {

@@ -59,17 +59,6 @@ impl Batch {
         }
     }
 
-    /// Says what became of all that have no fate yet.
-    pub(super) fn decide_open(&mut self, fate: impl Fn(&Submission) -> Fate) {
-        for asked in self.payments.iter_mut().filter(|asked| asked.fate.is_none()) {
-            asked.fate = Some(fate(&asked.first));
-        }
-    }
-
-    pub(super) fn fail_open(&mut self, why: Unaccepted) {
-        self.decide_open(|_| Fate::Failed(why));
-    }
-
     pub(super) fn answer(self) {
         for Asked { first, same, fate } in self.payments {
             let fate = fate.unwrap_or(Fate::Failed(Unaccepted::Failed(Code::Unavailable)));

@@ -1,3 +1,4 @@
+use super::worker::SINGLES_MAX;
 use super::*;
 use crate::memory_ledger::MemoryLedger;
 use devstack::testing::{TestNats, TestPostgres};
@@ -135,19 +136,24 @@ async fn the_first_content_under_an_id_stands() {
     }
 }
 
-/// A full intake refuses a whole batch as overload; what is stored already is still answered.
+/// A full intake refuses as overload what it has no room for: of a few those, of many all. What is stored already
+/// is still answered.
 #[tokio::test]
 async fn a_full_intake_is_overload() {
     let nats = TestNats::start().await;
     let mut worker = worker(&nats).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     async_nats::jetstream::new(client).delete_stream("PAY_ACCEPTED").await.unwrap();
-    worker.pipeline.accepted_messages_max = 2;
+    worker.pipeline.accepted_messages_max = 3;
     worker.streams.declare_all(&worker.pipeline).await.unwrap();
     assert_eq!(accept(&worker, &[("A", "1"), ("B", "1")]).await, [const { Acceptance::Accepted }; 2]);
     let full = const { Acceptance::Failed(Unaccepted::TurnedAway(Shed::Intake)) };
-    assert_eq!(accept(&worker, &[("C", "1"), ("D", "1")]).await, [full.clone(), full.clone()]);
-    assert_eq!(accept(&worker, &[("C", "1")]).await, [full]);
+    let many: Vec<String> = (0..=SINGLES_MAX).map(|number| format!("P{number}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|id| (id.as_str(), "1")).collect();
+    assert_eq!(accept(&worker, &many).await, vec![full.clone(); many.len()]);
+    let told = [Acceptance::Replayed, Acceptance::Accepted, full.clone()];
+    assert_eq!(accept(&worker, &[("A", "1"), ("C", "1"), ("D", "1")]).await, told);
+    assert_eq!(accept(&worker, &[("D", "1")]).await, [full]);
     assert_eq!(accept(&worker, &[("A", "1")]).await, [Acceptance::Replayed]);
 }
 
@@ -187,8 +193,9 @@ async fn a_lost_answer_is_read_back() {
     let rows: [(&[(&str, &str)], bool, usize, &[Acceptance]); 5] = [
         // Payments, whether they are stored, calls until the broker is away.
         (&[("B", "1"), ("C", "1")], true, usize::MAX, &[Accepted, Accepted]),
-        (&[("B", "1"), ("C", "1")], false, usize::MAX, &[UNKNOWN, UNKNOWN]),
-        (&[("A", "2"), ("B", "1")], false, usize::MAX, &[Mismatch, UNKNOWN]),
+        // Of a few, each has an answer of its own.
+        (&[("B", "1"), ("C", "1")], false, usize::MAX, &[UNKNOWN, Accepted]),
+        (&[("A", "2"), ("B", "1")], false, usize::MAX, &[Mismatch, Accepted]),
         (&[("B", "1"), ("B", "2")], true, usize::MAX, &[Accepted, Mismatch]),
         (&[("B", "1"), ("C", "1")], true, 1, &[UNKNOWN, UNKNOWN]),
     ];
@@ -202,6 +209,18 @@ async fn a_lost_answer_is_read_back() {
             expected,
             "{payments:?}, stored: {is_stored}, away after {calls}"
         );
+    }
+}
+
+/// Many have one answer together.
+#[tokio::test]
+async fn a_lost_answer_to_many_is_read_back_for_each() {
+    let ids: Vec<String> = (0..=SINGLES_MAX).map(|number| format!("P{number}")).collect();
+    let payments: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "1")).collect();
+    for (is_stored, expected) in [(true, Acceptance::Accepted), (false, failed(Code::AcceptanceUnknown))] {
+        let worker = worker_in_memory().await;
+        worker.streams.lose_next_answer(is_stored);
+        assert_eq!(accept(&worker, &payments).await, vec![expected; ids.len()], "stored: {is_stored}");
     }
 }
 

@@ -18,6 +18,10 @@ use wire::{Code, Hop, Stream, Subject};
 /// The longest that reading back one batch may take.
 const READ_BACK_MAX: Duration = Duration::from_secs(5);
 
+/// So few messages are stored one by one: on disk an atomic batch costs the server a store of its own before
+/// the stream's, and takes 1.8 ms where one message takes 0.26. From a dozen on the fsyncs of each cost more.
+pub(super) const SINGLES_MAX: usize = 12;
+
 /// Stores what the lanes bring.
 pub(super) struct Worker<B, L> {
     pub(super) streams: B,
@@ -53,10 +57,17 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         }
     }
 
-    /// Fails what has no fate yet. The cause is told here, once: the callers may be gone, and are many.
+    /// Fails what has no fate yet.
     fn fail(&self, batch: &mut Batch, code: Code, cause: &str) {
-        let payments = batch.open().len();
-        batch.fail_open(Unaccepted::Failed(code));
+        let open = batch.open_keys();
+        self.fail_these(batch, open, code, cause);
+    }
+
+    /// Fails payments. The cause is told here, once: the callers may be gone, and are many.
+    fn fail_these(&self, batch: &mut Batch, keys: Vec<PaymentKey>, code: Code, cause: &str) {
+        let payments = keys.len();
+        let failed = Fate::Failed(Unaccepted::Failed(code));
+        keys.iter().for_each(|key| batch.decide(key, failed.clone()));
         if payments > 0
             && let Some(left_out) = self.failures.take()
         {
@@ -65,7 +76,7 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         }
     }
 
-    /// Stores what has no fate yet.
+    /// Stores what has no fate yet. Each round decides at least one payment, or is the last.
     async fn store(&self, batch: &mut Batch) {
         let mut may_declare = true;
         loop {
@@ -73,29 +84,51 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
             let Ok((messages, publishing)) = self.messages(&open) else {
                 return self.fail(batch, Code::Internal, "a payment cannot be written");
             };
-            let stored = self.streams.publish_batch(&messages).await;
-            publishing.end(stored.as_ref().err());
-            match stored {
-                Ok(()) => {
-                    let fate = |one: &Submission| Fate::Stored { fingerprint: one.fingerprint, by_us: true };
-                    return batch.decide_open(fate);
-                }
-                Err(BrokerError::Conflict) => {
-                    if let Err(cause) = self.find_stored(batch).await {
-                        return self.fail(batch, Code::Unavailable, &cause);
+            let answers = self.publish(&messages).await;
+            publishing.end(answers.iter().find_map(|answer| answer.as_ref().err()));
+            let (mut taken, mut error) = (Vec::new(), None);
+            let mut decided: Vec<(PaymentKey, Fate)> = Vec::with_capacity(open.len());
+            for (one, answer) in open.iter().zip(answers) {
+                let fate = match answer {
+                    Ok(()) => Fate::Stored { fingerprint: one.fingerprint, by_us: true },
+                    Err(BrokerError::Full) => Fate::Failed(Unaccepted::TurnedAway(Shed::Intake)),
+                    Err(BrokerError::Conflict) => {
+                        taken.push(one.payment.key());
+                        continue;
                     }
-                }
-                Err(BrokerError::Missing) if may_declare => {
+                    Err(other) => {
+                        error.get_or_insert(other);
+                        continue;
+                    }
+                };
+                decided.push((one.payment.key(), fate));
+            }
+            decided.into_iter().for_each(|(key, fate)| batch.decide(&key, fate));
+            if !taken.is_empty() {
+                self.find_stored(batch, taken).await;
+            }
+            match error {
+                None if batch.open().is_empty() => return,
+                None => {}
+                Some(BrokerError::Missing) if may_declare => {
                     may_declare = false;
                     if let Err(error) = self.streams.declare_all(&self.pipeline).await {
                         tracing::warn!(%error, "the intake cannot be declared");
                     }
                 }
-                Err(BrokerError::Full) => return batch.fail_open(Unaccepted::TurnedAway(Shed::Intake)),
-                Err(BrokerError::Unknown(reason)) => return self.read_back(batch, &reason).await,
-                Err(error) => return self.fail(batch, Code::Unavailable, &error.to_string()),
+                Some(BrokerError::Unknown(reason)) => return self.read_back(batch, &reason).await,
+                Some(error) => return self.fail(batch, Code::Unavailable, &error.to_string()),
             }
         }
+    }
+
+    /// The answer to each message: a few are stored one by one, more all or none.
+    async fn publish(&self, messages: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+        let answers = match messages.len() {
+            0..=SINGLES_MAX => self.streams.publish_singles(messages).await,
+            _ => self.streams.publish_batch(messages).await.map(|()| vec![Ok(()); messages.len()]),
+        };
+        answers.unwrap_or_else(|error| vec![Err(error); messages.len()])
     }
 
     /// What is to be stored of these, each below the span of its publishing where its request is traced.
@@ -117,21 +150,25 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
         Ok((messages, publishing))
     }
 
-    /// Decides those that the intake holds already, of which there is at least one; or says why it cannot.
-    async fn find_stored(&self, batch: &mut Batch) -> Result<(), String> {
-        let subject = |key: &PaymentKey| Subject::of(Hop::Accepted, 0, key);
-        let subjects: Vec<Subject> = batch.open_keys().iter().map(subject).collect();
-        let stored = self.streams.last_of_each(Stream::Accepted, &subjects).await;
-        let stored = stored.map_err(|error| error.to_string())?;
-        let found = stored.iter().filter_map(|message| {
-            Some((Subject::payment(&message.subject).ok()?, fate_of_payload(&message.payload)))
-        });
-        let found: Vec<(PaymentKey, Fate)> = found.collect();
+    /// Decides those of these payments that the intake holds already, of which there is at least one. Where none
+    /// is found, none of them is decided in any other way.
+    async fn find_stored(&self, batch: &mut Batch, taken: Vec<PaymentKey>) {
+        let subjects: Vec<Subject> =
+            taken.iter().map(|payment| Subject::of(Hop::Accepted, 0, payment)).collect();
+        let found = match self.streams.last_of_each(Stream::Accepted, &subjects).await {
+            Ok(stored) => {
+                let found = stored.iter().filter_map(|message| {
+                    Some((Subject::payment(&message.subject).ok()?, fate_of_payload(&message.payload)))
+                });
+                found.collect::<Vec<_>>()
+            }
+            Err(error) => return self.fail_these(batch, taken, Code::Unavailable, &error.to_string()),
+        };
         if found.is_empty() {
-            return Err("what the intake refuses as stored is not found there".to_owned());
+            let cause = "what the intake refuses as stored is not found there";
+            return self.fail_these(batch, taken, Code::Unavailable, cause);
         }
         found.into_iter().for_each(|(key, fate)| batch.decide(&key, fate));
-        Ok(())
     }
 
     /// No answer came: whether the batch was stored can only be read from the stream's leader, one by one.

@@ -116,7 +116,7 @@ fn check_stage(row: &Row, cost: &Cost) {
         ("batches", count, PAYMENTS.div_ceil(512)..=PAYMENTS / STAGE_BATCH_MIN),
         ("messages that it forwards", forwarded, PAYMENTS..=PAYMENTS),
         ("messages that it publishes beside", cost.messages("published") - forwarded, 0..=0),
-        ("answers to its publishes, one a batch", stored, 1..=count),
+        ("answers to its publishes", stored, PAYMENTS..=PAYMENTS),
         ("deliveries", cost.messages(&format!("delivered {stage}")), PAYMENTS..=PAYMENTS),
         ("acknowledgements", acknowledged, 1..=PAYMENTS),
         ("other answers to deliveries", cost.messages("answered") - acknowledged, 0..=0),

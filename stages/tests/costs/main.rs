@@ -2,8 +2,8 @@
 //! one payment alone, and of nothing at all. Each number has its reason beside it; whoever makes a payment
 //! cheaper lowers it.
 //!
-//! The servers count: a proxy tells the messages apart, nats-server's own totals say that it missed none, and
-//! Postgres counts its statements and each time that its log went to disk, with fsync on.
+//! A proxy tells the messages apart; Postgres counts its statements and each time that its log went to disk, with
+//! fsync on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "the tables of counts are what the tests are asked for")]

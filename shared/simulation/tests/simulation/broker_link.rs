@@ -159,8 +159,9 @@ impl Streams for BrokerLink {
         &self,
         messages: &[Outgoing],
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+        let messages = self.sent(messages);
         let mut answers: Vec<Result<(), BrokerError>> = Vec::new();
-        for message in messages {
+        for message in &*messages {
             // As the client does: after one that is not answered the others are not sent.
             let is_lost = |answer: &Result<(), BrokerError>| {
                 matches!(answer, Err(BrokerError::Unknown(_) | BrokerError::Unavailable(_)))
