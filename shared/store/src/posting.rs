@@ -69,7 +69,7 @@ impl LedgerWrite {
         let posted = format!(
             "{recorded},
              posted AS (
-                INSERT INTO entries ({names}, operation_kind, posted_at) SELECT {values}, '{}', ${posted_at} FROM {}
+                INSERT INTO entries ({names}, operation_kind, posted_at) SELECT {values}, '{}', ${posted_at}::timestamptz FROM {}
                 RETURNING number)",
             kind.as_str(),
             EntryColumns::TABLE.rows(posted_at + 1)

@@ -58,7 +58,7 @@ columns! {
 static SETTLE: LazyLock<LedgerWrite> = LazyLock::new(|| {
     let ended = format!(
         "UPDATE payments p SET status = CASE WHEN n.reason IS NULL THEN 'CAPTURED' ELSE 'FAILED' END, finished_at = $4, reason = n.reason,
-            refused_by = CASE WHEN n.reason IS NOT NULL THEN $5 END, refused_at = CASE WHEN n.reason IS NOT NULL THEN $4 END
+            refused_by = CASE WHEN n.reason IS NOT NULL THEN $5 END, refused_at = CASE WHEN n.reason IS NOT NULL THEN $4::timestamptz END
          FROM {}
          WHERE p.tenant = n.tenant AND p.id = n.id AND p.status = 'RESERVED'
          RETURNING p.id",

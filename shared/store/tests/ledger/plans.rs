@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 /// What the sessions of services are told, and to keep a plan as they do after a few batches.
 const AS_SERVICES: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off; SET enable_material = off; SET plan_cache_mode = force_generic_plan";
+    SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan";
 
 /// What a batch need not pay for, on empty tables and so on full ones: rows are asked for in the order of their
 /// locks, nothing is read whole, and no array is written to a store of its own before it is read. Keys are two
