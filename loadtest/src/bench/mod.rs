@@ -34,12 +34,16 @@ use report::Report;
 use stack::Stack;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, LocalSet};
 
 /// Beside the ports of the checkout's own stack.
 const PORT_OFFSET: &str = "stack.port_offset";
 const PORT_OFFSET_DEFAULT: u16 = 2_000;
+
+/// A machine has gigabytes that are not written, a slow disk takes a hundred megabytes a second.
+const SYNC_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]
@@ -50,7 +54,7 @@ pub(crate) struct Arguments {
     /// One short pair instead of three, and every other part shorter.
     #[arg(long)]
     quick: bool,
-    /// Payments of each run that goes flat out; half of them when quick.
+    /// Payments of each run that goes flat out; a third of them when quick.
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000))]
     payments: u64,
     /// Hold 80 % of the flat-out rate for so long too, and tell the memory of every process.
@@ -163,6 +167,8 @@ async fn interrupted() -> Result<(), LoadtestError> {
 }
 
 async fn measure(place: &Place, config: Config, stack: Stack) -> Result<Report, LoadtestError> {
+    // What a build has written is still on its way to the disk, and would be there in the first part's way.
+    programs::output(programs::command(Path::new("sync")), SYNC_PATIENCE).await?;
     say("a private stack for the benchmark");
     stack.up_servers().await?;
     let loadtest = Loadtest::in_folder(&place.folder, &place.flags)?;

@@ -54,14 +54,14 @@ impl Plan {
             is_quick: true,
             pairs: 1,
             pgbench_seconds: 10,
-            payments: payments / 2,
+            payments: payments / 3,
             warm_up: 2_500,
-            half_seconds: 8,
-            small_seconds: 8,
+            half_seconds: 6,
+            small_seconds: 6,
             idle_seconds: 4,
             knee_probes: 3,
-            knee_seconds: 6,
-            counted: payments.min(20_000) / 2,
+            knee_seconds: 5,
+            counted: payments.min(20_000) / 3,
             soak_seconds: 0,
         }
     }
@@ -116,7 +116,7 @@ mod tests {
             (whole, 50_000.0, 10, 60_000),
             (whole, 0.01, 1, 1),
             (soaking, 50_000.0, 10, 120_000),
-            (Plan::quick(60_000), 50_000.0, 10, 30_000),
+            (Plan::quick(60_000), 50_000.0, 10, 20_000),
         ];
         for (plan, rate, seconds, payments) in rows {
             assert_eq!(plan.held(rate, seconds), payments, "{rate} for {seconds} s");

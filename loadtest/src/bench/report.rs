@@ -153,7 +153,8 @@ impl Uniform {
             (middle(&|pair| pair.wal_syncs_per_payment), middle(&|pair| pair.run.intake_stores_per_payment));
         let disk = runs.iter().filter_map(|pair| pair.run.disk_flushes_per_payment);
         let fsyncs = [("write_ahead_log", wal), ("intake", intake), ("disk_flushes", median(disk))];
-        let spreads: [(&str, &dyn Fn(&Pair) -> f64); 6] = [
+        let spreads: [(&str, &dyn Fn(&Pair) -> f64); 7] = [
+            ("fdatasync_us", &|pair| pair.fdatasync_us),
             ("pgbench_tps", &|pair| pair.pgbench.tps),
             ("pgbench_cpu_us", &|pair| pair.pgbench.cpu_us),
             ("settled_per_s", &|pair| pair.run.settled_per_s),
