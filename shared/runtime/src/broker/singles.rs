@@ -59,6 +59,7 @@ impl Broker {
         }
         match received.err().or(told.error) {
             None => Ok(()),
+            Some(error) if told.is_out_of_order => Err(error.into()),
             Some(error) => Err(Unpublished { error, stored: told.stored }),
         }
     }
@@ -149,13 +150,19 @@ impl Answers {
 struct Told {
     stored: Vec<usize>,
     error: Option<BrokerError>,
+    is_out_of_order: bool,
 }
 
 impl Told {
     fn answered(&mut self, place: usize, answer: &Message) {
         match error_of(answer) {
             None => self.stored.push(place),
-            Some(error) => self.refuse(error),
+            Some(error) => {
+                // That comes from who takes messages in, not from the stream, and so before the stream's answers
+                // to what was sent earlier: no answer says any more which message it is about.
+                self.is_out_of_order |= error == BrokerError::Missing;
+                self.refuse(error);
+            }
         }
     }
 
