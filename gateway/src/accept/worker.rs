@@ -97,7 +97,10 @@ impl<B: Streams, L: BorderLedger> Worker<B, L> {
                         continue;
                     }
                     Err(other) => {
-                        error.get_or_insert(other);
+                        // Where one may be stored without a word, all that is open is looked for.
+                        if error.is_none() || matches!(other, BrokerError::Unknown(_)) {
+                            error = Some(other);
+                        }
                         continue;
                     }
                 };
